@@ -1,0 +1,54 @@
+"""Every label and annotation that the operator writes or selects by. One place, pinned by a test."""
+
+from typing import Final
+
+from elink_operator import naming
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE: Final = "elink-operator"
+SERVER: Final = f"{naming.GROUP}/server"
+TENANT: Final = f"{naming.GROUP}/tenant"
+COMPONENT: Final = f"{naming.GROUP}/component"
+ROLE: Final = f"{naming.GROUP}/role"
+
+WEB: Final = "web"
+WORKER: Final = "worker"
+POSTGRES: Final = "postgres"
+MIGRATE: Final = "migrate"
+BACKUP: Final = "backup"
+ERASE: Final = "erase"
+OPERATOR: Final = "operator"
+
+ROLE_GATEWAY: Final = "gateway"
+ROLE_PROBE: Final = "probe"
+ROLE_MONITORING: Final = "monitoring"
+ROLE_MAIL_RELAY: Final = "mail-relay"
+
+APPLIED_HASH: Final = f"{naming.GROUP}/applied-hash"
+CONFIRM_ERASURE: Final = f"{naming.GROUP}/confirm-erasure"
+
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+REGION: Final = "topology.kubernetes.io/region"
+ZONE: Final = "topology.kubernetes.io/zone"
+HOSTNAME: Final = "kubernetes.io/hostname"
+
+MANAGED_SELECTOR: Final = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+"""The label selector that limits every list and watch of owned kinds to our own objects."""
+
+
+def server_labels(server: str, component: str | None = None) -> dict[str, str]:
+    """Labels of an object that belongs to a server; a full server name (<= 63) fits a label value."""
+    labels = {MANAGED_BY: MANAGED_BY_VALUE, SERVER: server}
+    if component is not None:
+        labels[COMPONENT] = component
+    return labels
+
+
+def tenant_labels(server: str, tenant: str, component: str | None = None) -> dict[str, str]:
+    """Labels of an object that belongs to one tenant on a server."""
+    return {**server_labels(server, component), TENANT: tenant}
+
+
+def component_selector(component: str) -> dict[str, str]:
+    """The pod selector of one component within a server's namespace."""
+    return {COMPONENT: component}

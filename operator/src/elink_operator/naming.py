@@ -1,0 +1,140 @@
+"""Every name that the operator gives to something. One place, pinned by a test: names are API."""
+
+import hashlib
+import re
+from typing import Final
+
+GROUP: Final = "elink-lc.com"
+VERSION: Final = "v1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+FINALIZER: Final = f"{GROUP}/erasure"
+FIELD_MANAGER: Final = "elink-operator"
+LEASE: Final = "elink-operator"
+
+NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+NAME_MAX_LENGTH: Final = 63
+ID_MAX_LENGTH: Final = 40
+_ID_HEAD_LENGTH: Final = 31
+_DIGEST_LENGTH: Final = 8
+
+SERVICE_ACCOUNT: Final = "elink"
+POSTGRES: Final = "postgres"
+POSTGRES_SECRET: Final = "postgres-credentials"  # noqa: S105 - the name of a Secret, not a password
+POSTGRES_CONFIG: Final = "postgres-config"
+WEB: Final = "web"
+WORKER: Final = "worker"
+FILES_VOLUME: Final = "files"
+BACKUPS_VOLUME: Final = "backups"
+RESOURCE_QUOTA: Final = "server"
+LIMIT_RANGE: Final = "defaults"
+DEFAULT_DENY: Final = "default-deny"
+
+WEB_PORT: Final = 8000
+WEB_SERVICE_PORT: Final = 80
+METRICS_PORT: Final = 9000
+POSTGRES_PORT: Final = 5432
+
+FILES_MOUNT: Final = "/var/lib/elink"
+BACKUP_MOUNT: Final = "/backup"
+TENANTS_FOLDER: Final = "tenants"
+
+REGISTRY_DATABASE: Final = "elink_registry"
+TEMPLATE_DATABASE: Final = "elink_template"
+OPERATOR_ROLE: Final = "elink_operator"
+APP_ROLE: Final = "elink_app"
+TEMPLATE_ROLE: Final = "elink_template"
+SPARE_PREFIX: Final = "spare_"
+
+_NAME: Final = re.compile(NAME_PATTERN)
+
+
+def digest(text: str, length: int = _DIGEST_LENGTH) -> str:
+    """The first `length` hex digits of sha256(text)."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def is_valid_name(name: str) -> bool:
+    """True for a DNS label of 1-63 characters that starts with a letter."""
+    return len(name) <= NAME_MAX_LENGTH and _NAME.match(name) is not None and not name.endswith("\n")
+
+
+def short_id(name: str) -> str:
+    """The ID of a tenant or server: the name when it has at most 40 characters, else 31 + '-' + 8 hex digits.
+
+    Forty characters leave room for every prefix within 63 (and within 52 for a CronJob).
+    """
+    if len(name) <= ID_MAX_LENGTH:
+        return name
+    return f"{name[:_ID_HEAD_LENGTH]}-{digest(name)}"
+
+
+def server_namespace(server: str) -> str:
+    """The namespace that holds everything of one server."""
+    return f"elink-srv-{short_id(server)}"
+
+
+def tenant_database(tenant: str) -> str:
+    """The database of a tenant; its owner role has the same name."""
+    return "t_" + short_id(tenant).replace("-", "_")
+
+
+def tenant_role(tenant: str) -> str:
+    """The role that owns the tenant's database."""
+    return tenant_database(tenant)
+
+
+def tenant_secret(tenant: str) -> str:
+    """The Secret with the tenant's database credentials, in the server's namespace."""
+    return f"tenant-{short_id(tenant)}"
+
+
+def tenant_route(tenant: str) -> str:
+    """The tenant's HTTPRoute, in the server's namespace."""
+    return f"tenant-{short_id(tenant)}"
+
+
+def tenant_directory(tenant: str) -> str:
+    """The tenant's directory as the app's containers see it."""
+    return f"{FILES_MOUNT}/{tenant_files_subpath(tenant)}"
+
+
+def tenant_files_subpath(tenant: str) -> str:
+    """The tenant's directory inside the volume `files`."""
+    return f"{TENANTS_FOLDER}/{short_id(tenant)}"
+
+
+def tenant_backup_folder(tenant: str) -> str:
+    """The tenant's folder inside the volume `backups`."""
+    return short_id(tenant)
+
+
+def backup_cronjob(tenant: str) -> str:
+    """The tenant's backup CronJob (at most 52 characters, the CronJob limit)."""
+    return f"backup-{short_id(tenant)}"
+
+
+def erase_job(tenant: str) -> str:
+    """The Job that removes the tenant's directory and backups."""
+    return f"erase-{short_id(tenant)}"
+
+
+def migrate_job(version: str, template_revision: str) -> str:
+    """The migration Job: a new one for each app version and template revision."""
+    return f"migrate-{digest(version + template_revision)}"
+
+
+def master_secret(tenant: str) -> str:
+    """The Secret with the first log-in, in the management namespace. People look for the full tenant name."""
+    return f"elink-{tenant}-master"
+
+
+def tenant_host(tenant: str, host: str | None, base_domain: str) -> str:
+    """The host name of a tenant: `host` when it has a dot, else `<host or tenant>.<base_domain>`."""
+    label = host or tenant
+    return label if "." in label else f"{label}.{base_domain}"
+
+
+def tenant_url(host: str, external_port: int) -> str:
+    """The address that users type; the port is left out when it is 443."""
+    return f"https://{host}" if external_port == 443 else f"https://{host}:{external_port}"
