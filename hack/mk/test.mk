@@ -1,0 +1,26 @@
+# Test, lint and bench targets. Included by the Makefile.
+TEST_CLUSTER := test
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: test test-fast test-local test-cluster lint prerequisites
+
+prerequisites: ## Debian packages that the tests need
+	hack/prerequisites
+
+lint: $(VENV_STAMP) ## ruff, mypy --strict, import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(PYTHON) -m mypy operator/src tenant-app/src
+	$(VENV)/bin/lint-imports
+
+test-fast: $(VENV_STAMP) lint ## Unit tests: no cluster, no database, no browser; under two minutes
+	$(PYTEST) -m "not apiserver and not postgres and not cluster and not browser and not netns" -n 2
+
+test-local: $(VENV_STAMP) prerequisites ## Tests on real parts that need no pods: API server, etcd, PostgreSQL, packets
+	python3 hack/cluster binaries
+	$(PYTEST) -m "not cluster and not browser"
+
+test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the browser included; starts and removes its own cluster
+	hack/with-cluster $(TEST_CLUSTER) $(PYTEST) -m "cluster or browser"
+
+test: lint test-local test-cluster ## Everything

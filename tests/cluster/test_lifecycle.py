@@ -1,0 +1,196 @@
+"""A tenant's life on the real cluster: made, suspended, cancelled, erased; the neighbour stays as it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cluster.conftest import shared_tenant
+from tests.support.kubectl import Kubectl, eventually
+from tests.support.live import Live
+
+SHARED = "elink-srv-shared-1"
+SECRET_TEXT = "秘密-planted-7f3a91"  # noqa: S105 - a marker to search for, not a secret
+
+
+def plant(live: Live, database: str, name: str) -> None:
+    """Put a recognisable row into a tenant's address book."""
+    live.psql("shared-1", database, f"INSERT INTO address (name, kana) VALUES ('{name}', 'ヒミツ')")
+
+
+def digest(live: Live, database: str) -> str:
+    """A digest over every row of every table of a tenant's database."""
+    tables = live.psql(
+        "shared-1",
+        database,
+        "SELECT table_name FROM information_schema.tables WHERE table_schema='public' AND table_type='BASE TABLE' ORDER BY 1",
+    ).split()
+    parts = [
+        live.psql("shared-1", database, f'SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), \'\')) FROM "{t}" t')
+        for t in tables
+    ]
+    return "|".join(f"{t}:{p.strip()}" for t, p in zip(tables, parts, strict=True))
+
+
+def test_examples_are_ready_and_say_where_they_are(live: Live) -> None:
+    for name in ("aozora", "midori"):
+        status = live.kubectl.json("get", "et", name)["status"]
+        conditions = {c["type"]: c for c in status["conditions"]}
+        assert conditions["Ready"]["status"] == "True", conditions
+        assert status["observedGeneration"] == live.kubectl.json("get", "et", name)["metadata"]["generation"]
+        assert status["url"] == f"https://{name}.elink.localhost:{live.https_port}"
+    assert live.kubectl.json("get", "et", "midori")["status"]["server"]["name"] == "midori"
+
+
+def test_unknown_host_says_nothing(live: Live) -> None:
+    status, _, body = live.get("nobody.elink.localhost", "/login")
+    assert status == 404
+    assert "aozora" not in body
+    assert "midori" not in body
+
+
+def test_deleting_an_active_tenant_is_refused_with_a_sentence(live: Live) -> None:
+    said = live.kubectl.refused("delete", "et", "aozora", "--wait=false")
+    assert "confirm-erasure" in said
+    assert "deletionTimestamp" not in live.kubectl.json("get", "et", "aozora")["metadata"]
+
+
+def test_suspended_shows_the_reason_and_keeps_the_data(live: Live, tenant: str) -> None:
+    kubectl = live.kubectl
+    host = f"{tenant}.elink.localhost"
+    plant(live, "t_" + tenant.replace("-", "_"), "残る人")
+    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps({"spec": {"state": "Suspended"}}))
+
+    def closed() -> bool:
+        status, headers, body = live.get(host, "/login")
+        return status == 503 and "retry-after" in headers and "停止" in body
+
+    eventually(closed, timeout=30, what="503 page of a suspended tenant")
+    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps({"spec": {"state": "Active"}}))
+    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=30, what="page after resume")
+    rows = live.psql("shared-1", "t_" + tenant.replace("-", "_"), "SELECT name FROM address")
+    assert rows.strip() == "残る人"
+
+
+def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live, kubectl: Kubectl) -> None:
+    """Names that are prefixes of each other, on purpose: `t-erase` goes, `t-erase-x` and `t-era` stay."""
+    victim, neighbours = "t-erase", ["t-erase-x", "t-era"]
+    for name in [victim, *neighbours]:
+        kubectl.apply(shared_tenant(name))
+    for name in [victim, *neighbours]:
+        kubectl.wait_ready("et", name)
+    for name in [victim, *neighbours]:
+        plant(live, "t_" + name.replace("-", "_"), SECRET_TEXT if name == victim else f"隣人 {name}")
+    kubectl.run("create", "job", "-n", SHARED, "last-backup", f"--from=cronjob/backup-{victim}")
+    kubectl.run("wait", "-n", SHARED, "job/last-backup", "--for=condition=Complete", "--timeout=120s")
+    web = live.pod(SHARED, "web")["metadata"]["name"]
+    assert victim in kubectl.exec(SHARED, web, "python3", "-c", "import os;print(os.listdir('/var/lib/elink/tenants'))")
+    before = {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours}
+
+    assert "confirm-erasure" in kubectl.refused("delete", "et", victim, "--wait=false")
+    kubectl.run("patch", "et", victim, "--type=merge", "-p", '{"spec":{"state":"Cancelled"}}')
+    eventually(
+        lambda: kubectl.json("get", "et", victim)["status"].get("eraseAfter"), timeout=60, what="eraseAfter of a cancelled tenant"
+    )
+    kubectl.run("delete", "et", victim, "--timeout=180s", timeout=200)
+
+    database = "t_t_erase"
+    assert live.psql("shared-1", "postgres", f"SELECT 1 FROM pg_database WHERE datname='{database}'").strip() == ""
+    assert live.psql("shared-1", "postgres", f"SELECT 1 FROM pg_roles WHERE rolname='{database}'").strip() == ""
+    assert live.psql("shared-1", "elink_registry", f"SELECT 1 FROM tenant WHERE name='{victim}'").strip() == ""
+    for kind in ("secrets", "httproutes", "cronjobs", "jobs", "configmaps", "pods"):
+        left = [o["metadata"]["name"] for o in kubectl.items(kind, "-A", "-l", f"elink-lc.com/tenant={victim}")]
+        left = [n for n in left if not n.startswith("erase-")] if kind in {"jobs", "pods"} else left
+        assert left == [], f"{kind} left of {victim}: {left}"
+    assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
+    listing = kubectl.exec(SHARED, web, "python3", "-c", "import os;print(sorted(os.listdir('/var/lib/elink/tenants')))")
+    assert victim not in json.loads(listing.replace("'", '"'))
+    assert search_volumes(live, SECRET_TEXT) == []
+    assert live.get(f"{victim}.elink.localhost", "/login")[0] == 404
+    assert {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours} == before
+    for name in neighbours:
+        assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
+        kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
+        kubectl.run("delete", "et", name, "--timeout=180s", timeout=200)
+
+
+def search_volumes(live: Live, text: str) -> list[str]:
+    """Files on the server's files and backups volumes whose name or content holds `text` (looked at from a pod of our own)."""
+    script = (
+        "import os,sys\n"
+        "for top in ('/files','/backups'):\n"
+        "  for folder,_,names in os.walk(top):\n"
+        "    for n in names:\n"
+        "      p=os.path.join(folder,n)\n"
+        "      if sys.argv[1] in p or sys.argv[1].encode() in open(p,'rb').read(): print(p)\n"
+    )
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "searcher", "namespace": SHARED},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsUser": 10001, "runAsNonRoot": True, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "main",
+                    "image": live.image("TENANT_APP"),
+                    "command": ["python3", "-c", script, text],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "volumeMounts": [{"name": "files", "mountPath": "/files"}, {"name": "backups", "mountPath": "/backups"}],
+                }
+            ],
+            "volumes": [
+                {"name": "files", "persistentVolumeClaim": {"claimName": "files"}},
+                {"name": "backups", "persistentVolumeClaim": {"claimName": "backups"}},
+            ],
+        },
+    }
+    kubectl = live.kubectl
+    kubectl.apply(pod)
+    try:
+        kubectl.run("wait", "-n", SHARED, "pod/searcher", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+        return kubectl.run("logs", "-n", SHARED, "searcher").split()
+    finally:
+        kubectl.run("delete", "pod", "-n", SHARED, "searcher", "--wait=false")
+
+
+def test_the_search_itself_finds_what_is_there(live: Live, tenant: str) -> None:
+    """Guards the search above against finding nothing because it looks nowhere."""
+    job = f"probe-{tenant}"
+    live.kubectl.run("create", "job", "-n", SHARED, job, f"--from=cronjob/backup-{tenant}")
+    live.kubectl.run("wait", "-n", SHARED, f"job/{job}", "--for=condition=Complete", "--timeout=120s")
+    assert any("manifest.json" in path for path in search_volumes(live, tenant))
+
+
+def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> None:
+    name = "t-own"
+    kubectl.apply(
+        shared_tenant(name, plan="Dedicated", size={"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "1Gi"}})
+    )
+    kubectl.wait_ready("et", name, timeout=240)
+    assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
+    volumes = [v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{name}"]
+    assert volumes
+    kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
+    kubectl.run("delete", "et", name, "--timeout=240s", timeout=260)
+    assert not kubectl.items("namespace", f"elink-srv-{name}")
+    assert not kubectl.items("es", name)
+    assert not [v for v in kubectl.items("pv") if v["metadata"]["name"] in volumes]
+    assert live.get(f"{name}.elink.localhost", "/login")[0] == 404
+
+
+@pytest.mark.parametrize("kind", ["httproute", "cronjob", "secret"])
+def test_drift_of_a_tenants_object_is_repaired(live: Live, tenant: str, kind: str) -> None:
+    name = {"httproute": f"tenant-{tenant}", "cronjob": f"backup-{tenant}", "secret": f"tenant-{tenant}"}[kind]
+    uid = live.kubectl.json("get", kind, "-n", SHARED, name)["metadata"]["uid"]
+    live.kubectl.run("delete", kind, "-n", SHARED, name)
+
+    def back() -> bool:
+        found = live.kubectl.items(kind, "-n", SHARED, name)
+        return bool(found) and found[0]["metadata"]["uid"] != uid
+
+    eventually(back, timeout=30, what=f"{kind} {name} put back")
+    eventually(lambda: live.get(f"{tenant}.elink.localhost", "/login")[0] == 200, timeout=30, what="page after repair")
