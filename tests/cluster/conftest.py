@@ -1,4 +1,4 @@
-"""Fixtures of the tests on the real cluster: pods, volumes, packets. The cluster is brought up by `make test-cluster`."""
+"""Fixtures of the tests on the real cluster (pods, volumes, packets) that `make test-cluster` brings up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real packets: who reaches whom (R14). Positive controls stand beside each refusal, so that a dead pod proves nothing."""
+"""Real packets: who reaches whom (R14). A positive control stands beside each refusal: a dead pod proves nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ def stranger(live: Live) -> Iterator[tuple[str, str]]:
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "stranger", "namespace": namespace, "labels": {"elink-lc.com/component": "web"}},
+            "metadata": {
+                "name": "stranger",
+                "namespace": namespace,
+                "labels": {"elink-lc.com/component": "web"},
+            },
             "spec": {
                 "automountServiceAccountToken": False,
                 "containers": [

@@ -11,7 +11,7 @@ from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
 SHARED = "elink-srv-shared-1"
-SECRET_TEXT = "秘密-planted-7f3a91"  # noqa: S105 - a marker to search for, not a secret
+SECRET_TEXT = "秘密-planted-7f3a91"
 
 
 def plant(live: Live, database: str, name: str) -> None:
@@ -24,10 +24,14 @@ def digest(live: Live, database: str) -> str:
     tables = live.psql(
         "shared-1",
         database,
-        "SELECT table_name FROM information_schema.tables WHERE table_schema='public' AND table_type='BASE TABLE' ORDER BY 1",
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ).split()
     parts = [
-        live.psql("shared-1", database, f'SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), \'\')) FROM "{t}" t')
+        live.psql(
+            "shared-1",
+            database,
+            f"SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM \"{t}\" t",
+        )
         for t in tables
     ]
     return "|".join(f"{t}:{p.strip()}" for t, p in zip(tables, parts, strict=True))
@@ -91,7 +95,9 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
     assert "confirm-erasure" in kubectl.refused("delete", "et", victim, "--wait=false")
     kubectl.run("patch", "et", victim, "--type=merge", "-p", '{"spec":{"state":"Cancelled"}}')
     eventually(
-        lambda: kubectl.json("get", "et", victim)["status"].get("eraseAfter"), timeout=60, what="eraseAfter of a cancelled tenant"
+        lambda: kubectl.json("get", "et", victim)["status"].get("eraseAfter"),
+        timeout=60,
+        what="eraseAfter of a cancelled tenant",
     )
     kubectl.run("delete", "et", victim, "--timeout=180s", timeout=200)
 
@@ -104,7 +110,9 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         left = [n for n in left if not n.startswith("erase-")] if kind in {"jobs", "pods"} else left
         assert left == [], f"{kind} left of {victim}: {left}"
     assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
-    listing = kubectl.exec(SHARED, web, "python3", "-c", "import os;print(sorted(os.listdir('/var/lib/elink/tenants')))")
+    listing = kubectl.exec(
+        SHARED, web, "python3", "-c", "import os;print(sorted(os.listdir('/var/lib/elink/tenants')))"
+    )
     assert victim not in json.loads(listing.replace("'", '"'))
     assert search_volumes(live, SECRET_TEXT) == []
     assert live.get(f"{victim}.elink.localhost", "/login")[0] == 404
@@ -116,7 +124,7 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
 
 
 def search_volumes(live: Live, text: str) -> list[str]:
-    """Files on the server's files and backups volumes whose name or content holds `text` (looked at from a pod of our own)."""
+    """Files on the files and backups volumes whose name or content holds `text`, as seen by a pod of our own."""
     script = (
         "import os,sys\n"
         "for top in ('/files','/backups'):\n"
@@ -132,14 +140,22 @@ def search_volumes(live: Live, text: str) -> list[str]:
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
-            "securityContext": {"runAsUser": 10001, "runAsNonRoot": True, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsUser": 10001,
+                "runAsNonRoot": True,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
                 {
                     "name": "main",
                     "image": live.image("TENANT_APP"),
                     "command": ["python3", "-c", script, text],
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "files", "mountPath": "/files"}, {"name": "backups", "mountPath": "/backups"}],
+                    "volumeMounts": [
+                        {"name": "files", "mountPath": "/files"},
+                        {"name": "backups", "mountPath": "/backups"},
+                    ],
                 }
             ],
             "volumes": [
@@ -168,11 +184,17 @@ def test_the_search_itself_finds_what_is_there(live: Live, tenant: str) -> None:
 def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> None:
     name = "t-own"
     kubectl.apply(
-        shared_tenant(name, plan="Dedicated", size={"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "1Gi"}})
+        shared_tenant(
+            name,
+            plan="Dedicated",
+            size={"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "1Gi"}},
+        )
     )
     kubectl.wait_ready("et", name, timeout=240)
     assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
-    volumes = [v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{name}"]
+    volumes = [
+        v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{name}"
+    ]
     assert volumes
     kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
     kubectl.run("delete", "et", name, "--timeout=240s", timeout=260)
@@ -193,4 +215,8 @@ def test_drift_of_a_tenants_object_is_repaired(live: Live, tenant: str, kind: st
         return bool(found) and found[0]["metadata"]["uid"] != uid
 
     eventually(back, timeout=30, what=f"{kind} {name} put back")
-    eventually(lambda: live.get(f"{tenant}.elink.localhost", "/login")[0] == 200, timeout=30, what="page after repair")
+    eventually(
+        lambda: live.get(f"{tenant}.elink.localhost", "/login")[0] == 200,
+        timeout=30,
+        what="page after repair",
+    )

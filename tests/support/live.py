@@ -37,7 +37,9 @@ class Live:
         """Read the state folder of cluster `name`; `AssertionError` with what to do when it is not up."""
         state = root / (".cluster" if name == "dev" else f".cluster-{name}")
         kubeconfig = state / "kubeconfig"
-        assert kubeconfig.exists(), f"no cluster '{name}' is up: run 'make up CLUSTER_NAME={name}' or 'make test-cluster'"
+        assert kubeconfig.exists(), (
+            f"no cluster '{name}' is up: run 'make up CLUSTER_NAME={name}' or 'make test-cluster'"
+        )
         facts = json.loads((state / "facts.json").read_text())
         return cls(state, Kubectl(Path(facts["kubectl"]), kubeconfig), facts["https_port"], facts["mail_port"])
 

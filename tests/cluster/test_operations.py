@@ -1,0 +1,298 @@
+"""Running the service: backups, resize without restart, scale, faults, two replicas, Prometheus, chart upgrade."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.cluster.conftest import shared_tenant
+from tests.support.kubectl import Kubectl, eventually
+from tests.support.live import Live
+
+SHARED = "elink-srv-shared-1"
+SYSTEM = "elink-system"
+
+
+def restarts(kubectl: Kubectl, namespace: str) -> dict[str, int]:
+    """Restart counts of all pods in a namespace, by pod name."""
+    return {
+        p["metadata"]["name"]: sum(c["restartCount"] for c in p["status"].get("containerStatuses", []))
+        for p in kubectl.items("pods", "-n", namespace, "-l", "elink-lc.com/component in (web,worker,postgres)")
+    }
+
+
+def backup_once(kubectl: Kubectl, tenant: str, number: int) -> None:
+    job = f"{tenant}-b{number}"
+    kubectl.run("create", "job", "-n", SHARED, job, f"--from=cronjob/backup-{tenant}")
+    kubectl.run("wait", "-n", SHARED, f"job/{job}", "--for=condition=Complete", "--timeout=120s")
+    kubectl.run("delete", "job", "-n", SHARED, job, "--wait=false")
+
+
+def test_backup_is_in_the_store_and_seven_stay(live: Live, tenant: str) -> None:
+    kubectl = live.kubectl
+    for number in range(8):
+        backup_once(kubectl, tenant, number)
+
+    def seven() -> bool:
+        backup = kubectl.json("get", "et", tenant)["status"].get("backup", {})
+        return bool(backup.get("generations") == 7 and backup.get("newest") and backup.get("bytes", 0) > 0)
+
+    eventually(seven, timeout=60, what="status.backup shows seven generations")
+    condition = next(
+        c for c in kubectl.json("get", "et", tenant)["status"]["conditions"] if c["type"] == "BackupHealthy"
+    )
+    assert condition["status"] == "True", condition
+
+
+def test_resize_happens_in_place(live: Live) -> None:
+    kubectl = live.kubectl
+    before = restarts(kubectl, SHARED)
+    server = kubectl.json("get", "es", "shared-1")
+    was = server["spec"].get("app", {}).get("resources", {})
+    limit = {"requests": {"cpu": "30m", "memory": "128Mi"}, "limits": {"memory": "400Mi"}}
+    kubectl.run("patch", "es", "shared-1", "--type=merge", "-p", json.dumps({"spec": {"app": {"resources": limit}}}))
+
+    def resized() -> bool:
+        pods = kubectl.items("pods", "-n", SHARED, "-l", "elink-lc.com/component=web")
+        return all(p["status"]["containerStatuses"][0]["resources"]["limits"].get("memory") == "400Mi" for p in pods)
+
+    try:
+        eventually(resized, timeout=60, what="memory limit of every web pod is 400Mi")
+        assert restarts(kubectl, SHARED) == before
+        pod = live.pod(SHARED, "web")["metadata"]["name"]
+        shown = kubectl.exec(
+            SHARED,
+            pod,
+            "python3",
+            "-c",
+            "import os\nfor p in ('/sys/fs/cgroup/memory.max','/sys/fs/cgroup/memory/memory.limit_in_bytes'):\n"
+            "  if os.path.exists(p): print(open(p).read().strip()); break",
+        )
+        assert shown.strip() == str(400 * 1024 * 1024)
+    finally:
+        kubectl.run(
+            "patch",
+            "es",
+            "shared-1",
+            "--type=json",
+            "-p",
+            json.dumps([{"op": "replace", "path": "/spec/app/resources", "value": was}]),
+        )
+
+
+def test_scale_subresource(live: Live) -> None:
+    kubectl = live.kubectl
+    was = kubectl.json("get", "es", "shared-1")["spec"]["app"]["replicas"]
+    kubectl.run("scale", "es", "shared-1", f"--replicas={was + 1}")
+    try:
+        eventually(
+            lambda: kubectl.json("get", "deploy", "web", "-n", SHARED)["status"].get("readyReplicas") == was + 1,
+            timeout=90,
+            what="one more web pod",
+        )
+    finally:
+        kubectl.run("scale", "es", "shared-1", f"--replicas={was}")
+
+
+def leader(kubectl: Kubectl) -> str:
+    return str(kubectl.json("get", "lease", "elink-operator", "-n", SYSTEM)["spec"].get("holderIdentity") or "")
+
+
+def test_leader_killed_in_the_middle_of_work_loses_nothing(live: Live) -> None:
+    kubectl = live.kubectl
+    names = [f"t-kill-{i}" for i in range(4)]
+    holder = eventually(lambda: leader(kubectl), timeout=30, what="a leader")
+    pods = [
+        p["metadata"]["name"]
+        for p in kubectl.items("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=elink-operator")
+    ]
+    assert len(pods) >= 2
+    for name in names:
+        kubectl.apply(shared_tenant(name))
+    victim = next((p for p in pods if p in holder), pods[0])
+    kubectl.run("delete", "pod", "-n", SYSTEM, victim, "--grace-period=0", "--force")
+    for name in names:
+        kubectl.wait_ready("et", name, timeout=120)
+    assert victim not in leader(kubectl)
+    databases = live.psql(
+        "shared-1",
+        "postgres",
+        "SELECT datname FROM pg_database WHERE datname LIKE 't\\_t\\_kill\\_%' ORDER BY 1",
+    )
+    assert databases.split() == [n.replace("-", "_").join(["t_", ""]) for n in names]
+    for name in names:
+        kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
+    kubectl.run("delete", "et", *names, "--timeout=240s", timeout=260)
+
+
+def test_database_restart_heals_without_a_human(live: Live, tenant: str) -> None:
+    kubectl = live.kubectl
+    kubectl.run("delete", "pod", "postgres-0", "-n", SHARED, "--wait=false")
+    eventually(
+        lambda: live.get(f"{tenant}.elink.localhost", "/login")[0] == 200,
+        timeout=120,
+        what="page after database restart",
+    )
+    kubectl.wait_ready("es", "shared-1", timeout=120)
+    kubectl.wait_ready("et", tenant, timeout=120)
+
+
+def test_webhook_down_locks_nobody(live: Live) -> None:
+    """Both operator pods away: a tenant can still be made and deleted; an Active one is still protected."""
+    kubectl = live.kubectl
+    kubectl.run("scale", "deploy", "elink-operator", "-n", SYSTEM, "--replicas=0")
+    try:
+        kubectl.run(
+            "wait",
+            "pod",
+            "-n",
+            SYSTEM,
+            "-l",
+            "app.kubernetes.io/name=elink-operator",
+            "--for=delete",
+            "--timeout=60s",
+        )
+        started = time.monotonic()
+        kubectl.apply(shared_tenant("t-nohook"))
+        assert time.monotonic() - started < 15
+        assert "confirm-erasure" in kubectl.refused("delete", "et", "t-nohook", "--wait=false")
+    finally:
+        kubectl.run("scale", "deploy", "elink-operator", "-n", SYSTEM, "--replicas=2")
+    kubectl.wait_ready("et", "t-nohook", timeout=120)
+    kubectl.run("annotate", "et", "t-nohook", "elink-lc.com/confirm-erasure=t-nohook")
+    kubectl.run("delete", "et", "t-nohook", "--timeout=180s", timeout=200)
+
+
+PROMETHEUS = """
+global: {scrape_interval: 2s, scrape_timeout: 2s}
+scrape_configs:
+  - job_name: elink
+    kubernetes_sd_configs: [{role: pod}]
+    relabel_configs:
+      - {source_labels: [__meta_kubernetes_pod_container_port_name], regex: metrics, action: keep}
+      - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+      - {source_labels: [__meta_kubernetes_pod_label_elink_lc_com_component], target_label: component}
+"""
+
+
+def test_a_real_prometheus_scrapes_operator_and_tenants(live: Live) -> None:
+    kubectl = live.kubectl
+    namespace = "prom-test"
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": {"elink-lc.com/role": "monitoring"}},
+        }
+    )
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "prometheus", "namespace": namespace},
+            "data": {"prometheus.yml": PROMETHEUS},
+        }
+    )
+    for manifest in prometheus_pod(namespace, live.image("PROMETHEUS")):
+        kubectl.apply(manifest)
+    try:
+        kubectl.run("wait", "-n", namespace, "pod/prometheus", "--for=condition=Ready", "--timeout=90s")
+
+        def ask(query: str) -> list[dict[str, object]]:
+            path = f"/api/v1/namespaces/{namespace}/pods/prometheus:9090/proxy/api/v1/query?query={query}"
+            found: list[dict[str, object]] = json.loads(kubectl.run("get", "--raw", path))["data"]["result"]
+            return found
+
+        for query in (
+            'up{namespace="elink-system"}==1',
+            'up{namespace="elink-srv-shared-1",component="web"}==1',
+            'up{namespace="elink-srv-shared-1",component="worker"}==1',
+            "elink_tenants",
+            "workqueue_depth",
+        ):
+            eventually(lambda q=query: ask(quote(q)), timeout=60, what=query)
+    finally:
+        kubectl.run("delete", "namespace", namespace, "--wait=false")
+        kubectl.run("delete", "clusterrole,clusterrolebinding", "prom-test", "--ignore-not-found")
+
+
+def prometheus_pod(namespace: str, image: str) -> list[dict[str, object]]:
+    """A Prometheus with the right to list pods, nothing else."""
+    rbac = "rbac.authorization.k8s.io"
+    return [
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "prom-test"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "prom-test"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "prom-test"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "prometheus", "namespace": namespace},
+            "spec": {
+                "containers": [
+                    {
+                        "name": "prometheus",
+                        "image": image,
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["prometheus"],
+                        "args": ["--config.file=/etc/prom/prometheus.yml", "--storage.tsdb.path=/data"],
+                        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": 9090}},
+                        "volumeMounts": [
+                            {"name": "config", "mountPath": "/etc/prom"},
+                            {"name": "data", "mountPath": "/data"},
+                        ],
+                    }
+                ],
+                "volumes": [{"name": "config", "configMap": {"name": "prometheus"}}, {"name": "data", "emptyDir": {}}],
+            },
+        },
+    ]
+
+
+def test_applying_the_same_charts_again_changes_no_tenant_pod(live: Live) -> None:
+    """The operator starts anew (another replica set by an annotation), the tenants' pods stay the same objects."""
+    kubectl = live.kubectl
+
+    def pods() -> dict[str, str]:
+        found = {}
+        for namespace in (SHARED, "elink-srv-midori"):
+            for p in kubectl.items("pods", "-n", namespace, "-l", "elink-lc.com/component in (web,worker,postgres)"):
+                found[p["metadata"]["name"]] = p["metadata"]["uid"]
+        return found
+
+    kubectl.wait_ready("es", "shared-1")
+    before = pods()
+    generations = {
+        k: o["metadata"]["generation"] for k in ("web", "worker") for o in kubectl.items("deploy", "-n", SHARED, k)
+    }
+    kubectl.run("rollout", "restart", "deploy/elink-operator", "-n", SYSTEM)
+    kubectl.run("rollout", "status", "deploy/elink-operator", "-n", SYSTEM, "--timeout=120s", timeout=140)
+    eventually(lambda: leader(kubectl), timeout=60, what="a leader after the restart")
+    time.sleep(15)
+    assert pods() == before
+    assert {
+        k: o["metadata"]["generation"] for k in ("web", "worker") for o in kubectl.items("deploy", "-n", SHARED, k)
+    } == generations
+
+
+def test_helm_test_passes(live: Live) -> None:
+    helm = Path(json.loads((live.state / "facts.json").read_text())["helm"])
+    done = subprocess.run(
+        [str(helm), "--kubeconfig", str(live.state / "kubeconfig"), "test", "elink", "-n", SYSTEM, "--timeout", "120s"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
