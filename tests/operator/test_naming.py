@@ -76,7 +76,7 @@ def test_settings_come_from_the_environment_and_are_frozen(monkeypatch: pytest.M
     settings = Settings()
     assert settings.regions == {"jp", "us-west"}
     assert settings.external_port == 8443
-    assert settings.image("postgres") == f"docker.io/elink/postgres:{settings.image_tag}"
+    assert settings.app_image_at("0.9") == "docker.io/elink/tenant-app:0.9"
     with pytest.raises(ValidationError):
         settings.external_port = 1  # type: ignore[misc]
 

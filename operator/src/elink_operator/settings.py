@@ -15,33 +15,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ELINK_", frozen=True, extra="ignore")
 
-    namespace: str = Field(
-        "elink-system", description="The management namespace: operator, Lease, master Secrets."
-    )
-    gateway_namespace: str = Field(
-        "elink-gateway", description="Only pods of this namespace may reach a web pod."
-    )
+    namespace: str = Field("elink-system", description="The management namespace: operator, Lease, master Secrets.")
+    gateway_namespace: str = Field("elink-gateway", description="Only pods of this namespace may reach a web pod.")
     gateway_name: str = Field("elink", description="The Gateway that tenant routes attach to.")
-    gateway_listener: str = Field(
-        "https", description="Routes attach to the TLS listener only; `http` redirects."
-    )
-    probe_namespace: str = Field(
-        "elink-probe", description="Pods that try to cross borders, to prove isolation."
-    )
+    gateway_listener: str = Field("https", description="Routes attach to the TLS listener only; `http` redirects.")
+    probe_namespace: str = Field("elink-probe", description="Pods that try to cross borders, to prove isolation.")
     probe_service: str = Field("probe", description="Service of the isolation probe.")
     probe_port: int = Field(8080, ge=1, le=65535, description="HTTP port of the isolation probe.")
     mail_namespace: str = Field("elink-mail", description="The only place that workers may send mail to.")
     mail_service: str = Field("mailpit", description="SMTP relay Service; the bundled one is a mail sink.")
-    mail_port: int = Field(
-        1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege."
-    )
+    mail_port: int = Field(1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege.")
 
-    base_domain: str = Field(
-        "elink.localhost", description="*.localhost resolves to loopback in every browser."
-    )
-    external_port: int = Field(
-        443, ge=1, le=65535, description="Port that users see; 443 is left out of URLs."
-    )
+    base_domain: str = Field("elink.localhost", description="*.localhost resolves to loopback in every browser.")
+    external_port: int = Field(443, ge=1, le=65535, description="Port that users see; 443 is left out of URLs.")
     regions: Annotated[frozenset[str], NoDecode] = Field(
         frozenset({"jp"}), description="Comma-separated. Customer data stays in Japan (white paper, R1)."
     )
@@ -51,28 +37,25 @@ class Settings(BaseSettings):
         description="Pods are pinned to nodes with this label = region; empty for a cluster in one region.",
     )
 
-    image_registry: str = Field(
-        "docker.io/elink", description="Prefix of all our images; override for air-gap."
+    app_image: str = Field(
+        "docker.io/elink/tenant-app", description="Repository without tag: the tag is the server's version."
     )
-    image_tag: str = Field(__version__, description="Tag of the helper images (postgres, backup).")
-    image_pull_policy: PullPolicy = Field(
-        "IfNotPresent", description="Tags are immutable; preloaded images work."
+    postgres_image: str = Field(
+        f"docker.io/elink/postgres:{__version__}", description="Full reference; a running server keeps its own."
     )
-    image_pull_secret: str = Field(
-        "", description="Name of a pull Secret in each server namespace; empty for none."
+    backup_image: str = Field(
+        f"docker.io/elink/backup:{__version__}", description="Full reference; used by backup and erase Jobs."
     )
+    image_pull_policy: PullPolicy = Field("IfNotPresent", description="Tags are immutable; preloaded images work.")
+    image_pull_secret: str = Field("", description="Name of a pull Secret in each server namespace; empty for none.")
     default_app_version: str = Field(__version__, description="App image tag that a new server is pinned to.")
     template_revision: str = Field(
         "1", description="Raise it to run the migration Job again without a new app version."
     )
 
     storage_class: str = Field("", description="Class of all volumes; empty means the cluster's default.")
-    backups_size: str = Field(
-        "10Gi", description="Volume of backups: seven compressed generations of small tenants."
-    )
-    priority_class: str = Field(
-        "", description="PriorityClass of tenant pods; empty for the cluster's default."
-    )
+    backups_size: str = Field("10Gi", description="Volume of backups: seven compressed generations of small tenants.")
+    priority_class: str = Field("", description="PriorityClass of tenant pods; empty for the cluster's default.")
 
     erasure_grace_days: int = Field(
         14,
@@ -84,37 +67,21 @@ class Settings(BaseSettings):
     backup_generations: int = Field(7, ge=1, le=90, description="Seven daily generations (R10).")
     time_zone: str = Field("Asia/Tokyo", description="Backups run in the night of the customers.")
 
-    resync_seconds: float = Field(
-        600, gt=0, description="Every object is looked at again, spread over this period."
-    )
+    resync_seconds: float = Field(600, gt=0, description="Every object is looked at again, spread over this period.")
     workers: int = Field(32, ge=1, description="Reconciles in flight; 64 brought no gain in measurements.")
-    api_connections: int = Field(
-        64, ge=1, description="Connections to the API server: bounds the TLS storm at start."
-    )
-    api_timeout_seconds: float = Field(
-        30, gt=0, description="One request; longer means the API server is lost."
-    )
-    api_connect_timeout_seconds: float = Field(
-        5, gt=0, description="A dead endpoint must be noticed quickly."
-    )
-    api_writes_per_second: float = Field(
-        200, gt=0, description="Below half of what a small API server takes."
-    )
+    api_connections: int = Field(64, ge=1, description="Connections to the API server: bounds the TLS storm at start.")
+    api_timeout_seconds: float = Field(30, gt=0, description="One request; longer means the API server is lost.")
+    api_connect_timeout_seconds: float = Field(5, gt=0, description="A dead endpoint must be noticed quickly.")
+    api_writes_per_second: float = Field(200, gt=0, description="Below half of what a small API server takes.")
     api_write_burst: int = Field(400, ge=1, description="Two seconds of writes may come at once.")
     list_page_size: int = Field(500, ge=1, description="Pages keep the API server's memory flat.")
-    watch_timeout_seconds: int = Field(
-        300, ge=10, description="Watches end on the server side after this time."
-    )
+    watch_timeout_seconds: int = Field(300, ge=10, description="Watches end on the server side after this time.")
     watch_silence_seconds: float = Field(
         150, gt=0, description="Bookmarks come every ~60 s; two missing mean a dead watch."
     )
-    event_dedup_seconds: float = Field(
-        600, gt=0, description="The same Event is not written twice within this time."
-    )
+    event_dedup_seconds: float = Field(600, gt=0, description="The same Event is not written twice within this time.")
     retry_base_seconds: float = Field(1, gt=0, description="First back-off of a failed reconcile.")
-    retry_max_seconds: float = Field(
-        300, gt=0, description="Longest back-off: an outage of hours ends in minutes."
-    )
+    retry_max_seconds: float = Field(300, gt=0, description="Longest back-off: an outage of hours ends in minutes.")
 
     lease_duration_seconds: float = Field(15, gt=0, description="A dead leader is replaced after this time.")
     lease_renew_deadline_seconds: float = Field(
@@ -125,32 +92,18 @@ class Settings(BaseSettings):
     database_connections: int = Field(
         4, ge=1, description="Per server; CREATE DATABASE is CPU-bound, twice the cores is enough."
     )
-    database_timeout_seconds: float = Field(
-        30, gt=0, description="One statement; CREATE DATABASE takes < 1 s."
-    )
+    database_timeout_seconds: float = Field(30, gt=0, description="One statement; CREATE DATABASE takes < 1 s.")
     database_connect_timeout_seconds: float = Field(
         5, gt=0, description="A PostgreSQL that is down must be noticed quickly."
     )
     spare_databases: int = Field(4, ge=0, description="Databases made while idle; renaming one takes 1 ms.")
-    breaker_failures: int = Field(
-        3, ge=1, description="Failures in a row after which a server is left alone."
-    )
-    breaker_seconds: float = Field(
-        15, gt=0, description="How long; a restarted PostgreSQL is back within it."
-    )
+    breaker_failures: int = Field(3, ge=1, description="Failures in a row after which a server is left alone.")
+    breaker_seconds: float = Field(15, gt=0, description="How long; a restarted PostgreSQL is back within it.")
 
-    kubeconfig: str = Field(
-        "", description="Path for development and tests; empty means the pod's service account."
-    )
-    metrics_port: int = Field(
-        9000, ge=0, le=65535, description="/metrics, /livez, /readyz; the port of all our pods."
-    )
-    webhook_port: int = Field(
-        9443, ge=0, le=65535, description="Admission webhook; above 1024 needs no privilege."
-    )
-    webhook_cert_dir: str = Field(
-        "", description="Folder with tls.crt, tls.key, ca.crt; empty makes own certificates."
-    )
+    kubeconfig: str = Field("", description="Path for development and tests; empty means the pod's service account.")
+    metrics_port: int = Field(9000, ge=0, le=65535, description="/metrics, /livez, /readyz; the port of all our pods.")
+    webhook_port: int = Field(9443, ge=0, le=65535, description="Admission webhook; above 1024 needs no privilege.")
+    webhook_cert_dir: str = Field("", description="Folder with tls.crt, tls.key, ca.crt; empty makes own certificates.")
     webhook_enabled: bool = Field(True, description="Refusing at admission is the first line of defence.")
     leader_election: bool = Field(True, description="Two replicas must never both write.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="JSON lines in JST.")
@@ -162,9 +115,9 @@ class Settings(BaseSettings):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    def image(self, name: str, tag: str | None = None) -> str:
-        """The full reference of one of our images, e.g. `docker.io/elink/postgres:0.1.0`."""
-        return f"{self.image_registry}/{name}:{tag or self.image_tag}"
+    def app_image_at(self, version: str) -> str:
+        """The full reference of the tenant app at a version, e.g. `docker.io/elink/tenant-app:0.1.0`."""
+        return f"{self.app_image}:{version}"
 
     @property
     def mail_host(self) -> str:
