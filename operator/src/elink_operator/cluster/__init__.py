@@ -1,0 +1,1 @@
+"""All Kubernetes I/O of the operator: client, caches, write suppression, leadership, probes."""
