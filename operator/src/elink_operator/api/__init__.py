@@ -1,0 +1,6 @@
+"""The elink resources: pydantic models, the one source of the CRDs, the reference page and validation."""
+
+from elink_operator.api.server import ElinkServer
+from elink_operator.api.tenant import ElinkTenant
+
+__all__ = ["ElinkServer", "ElinkTenant"]

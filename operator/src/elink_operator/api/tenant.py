@@ -1,0 +1,296 @@
+"""ElinkTenant: one customer, that is one database, role, directory, host name and backup schedule on a server."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+
+from elink_operator.api.meta import Conditions, Metadata
+from elink_operator.api.schema import (
+    NAME_RULE,
+    DailyCron,
+    DisplayName,
+    Email,
+    Host,
+    Matches,
+    ObjectName,
+    Part,
+    Quantity,
+    Region,
+    Rule,
+    Time,
+    immutable,
+)
+from elink_operator.api.server import SecretRef, Size
+
+KIND: Final = "ElinkTenant"
+
+
+class Plan(StrEnum):
+    """What the customer bought."""
+
+    SHARED = "Shared"
+    DEDICATED = "Dedicated"
+
+
+class State(StrEnum):
+    """What the customer's contract says."""
+
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+
+
+class Phase(StrEnum):
+    """One word for a list; programs read the conditions."""
+
+    PENDING = "Pending"
+    PROVISIONING = "Provisioning"
+    ACTIVE = "Active"
+    DEGRADED = "Degraded"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+    ERASING = "Erasing"
+
+
+class Language(StrEnum):
+    """Language of pages and mails to the customer."""
+
+    JA = "ja"
+    EN = "en"
+
+
+class MasterAccount(Part):
+    """The customer's first user, who registers all others."""
+
+    email: Email
+    """Where the one-time set-up link goes; also the log-in name."""
+
+
+class Limits(Part):
+    """What the customer may use."""
+
+    addresses: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """Address records."""
+    mails_per_hour: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Mails that may leave in an hour."""
+    storage: Quantity = "5Gi"
+    """Files of the customer."""
+
+
+class Backup(Part):
+    """Daily backup."""
+
+    schedule: DailyCron | None = None
+    """Japan time; without it spread over the night by name."""
+    generations: Annotated[int, Field(ge=7, le=90)] = 7
+    """How many are kept; seven are promised."""
+
+
+class Contacts(Part):
+    """Whom to tell about changes and incidents."""
+
+    emails: Annotated[tuple[Email, ...], Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+    """Mail addresses."""
+    chatwork_room_id: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=20),
+            Matches(r"[0-9]+", "chatworkRoomId must be the room's number: the digits after '#!rid' in its address"),
+        ]
+        | None
+    ) = None
+    """The customer's Chatwork group."""
+
+
+class Mail(Part):
+    """How mails of the customer leave."""
+
+    from_: Annotated[Email | None, Field(alias="from")] = None
+    """Sender; without it the platform's."""
+    reply_to: Email | None = None
+    """Where answers go; without it to the sender."""
+    smtp_secret_ref: SecretRef | None = None
+    """The customer's own relay: keys host, port, username, password."""
+
+
+class TenantSpec(Part):
+    """What the customer bought and how it is set up."""
+
+    RULES: ClassVar = (
+        Rule(
+            "self.plan == 'Dedicated' || !has(self.size)",
+            "spec.size is for Dedicated tenants only: remove it; a Shared tenant has the size of its server",
+        ),
+        Rule(
+            "self.plan == 'Shared' || !has(self.server)",
+            "spec.server is for Shared tenants only: remove it; a Dedicated tenant makes its own server",
+        ),
+        Rule(
+            "!has(oldSelf.size) || has(self.size)",
+            "spec.size cannot be removed: volumes cannot shrink to the default size; keep it",
+        ),
+        Rule(
+            "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
+            "spec.region cannot be changed: the data stays where the customer was told; "
+            "a move is a relocation to a new tenant in the other region",
+        ),
+        Rule(
+            "oldSelf.hasValue() || self.state != 'Cancelled'",
+            "spec.state of a new tenant must be Active or Suspended: there is nothing to cancel yet",
+            optional_old_self=True,
+        ),
+        Rule(
+            "oldSelf.state != 'Cancelled' || self.state != 'Suspended'",
+            "spec.state cannot go from Cancelled to Suspended: set it to Active first, which undoes the cancellation",
+        ),
+    )
+
+    plan: Annotated[
+        Plan, immutable("spec.plan", "make a new tenant with the other plan and move the data by backup and restore")
+    ]
+    """Shared: a place on a Shared server. Dedicated: a server of its own."""
+    display_name: DisplayName
+    """The customer's name as people read it: any script, 1 to 200 characters."""
+    region: Region | None = None
+    """Where the data is; without it the platform's default region."""
+    host: Host | None = None
+    """Host name; without it the tenant's name under the platform's domain."""
+    master_account: MasterAccount
+    """The customer's first user."""
+    state: State = State.ACTIVE
+    """Active; Suspended (a page says so, data kept); Cancelled (erased when the grace time is over)."""
+    server: ObjectName | None = None
+    """Pin a Shared tenant to this server; without it the operator chooses one with room."""
+    size: Size | None = None
+    """Size of a Dedicated tenant's server."""
+    limits: Limits = Limits()
+    """What the customer may use."""
+    backup: Backup = Backup()
+    """Daily backup."""
+    contacts: Contacts = Contacts()
+    """Whom to tell."""
+    mail: Mail = Mail()
+    """How mails leave."""
+    language: Language = Language.JA
+    """Language of pages and mails."""
+
+
+class BackupStatus(Part):
+    """What is really in the backup store."""
+
+    generations: Annotated[int, Field(ge=0)] = 0
+    """Complete generations present."""
+    newest: Time | None = None
+    """When the newest was made."""
+    bytes: Annotated[int, Field(ge=0)] = 0
+    """Size of all generations."""
+    verified_at: Time | None = None
+    """When checksums of the newest were last compared."""
+
+
+class RestoreDrill(Part):
+    """The last rehearsal of a restore."""
+
+    at: Time | None = None
+    """When it ended."""
+    generation: Annotated[str, Field(max_length=32)] = ""
+    """Which generation was restored."""
+    succeeded: bool = False
+    """Rows and files were the same."""
+    seconds: Annotated[int, Field(ge=0)] = 0
+    """How long it took."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What was compared, or what failed."""
+
+
+class ErasureStep(Part):
+    """One step of the erasure."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    """What is removed, such as Route, Database or Backups."""
+    done: bool = False
+    """Removed, and a second look found nothing."""
+    at: Time | None = None
+    """When it was done."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What was removed, or what holds it."""
+
+
+class Erasure(Part):
+    """How far the erasure is; the tenant is held until every step is done."""
+
+    started_at: Time | None = None
+    """When it began."""
+    steps: Annotated[
+        tuple[ErasureStep, ...],
+        Field(
+            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = ()
+    """In order."""
+    neighbours: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=4000)] | None = None
+    """Rows of every other database on the server, counted before; any difference afterwards stops the work."""
+
+
+class TenantStatus(Part):
+    """What the operator saw; written by the operator only."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.eraseAfter) || (has(self.cancelledAt) && self.eraseAfter >= self.cancelledAt"
+            " && self.eraseAfter - self.cancelledAt <= duration('720h'))",
+            "status.eraseAfter must be at most 30 days after status.cancelledAt: later would break the promise",
+        ),
+        Rule(
+            "!has(oldSelf.eraseAfter) || !has(self.eraseAfter) || self.eraseAfter <= oldSelf.eraseAfter",
+            "status.eraseAfter cannot be put off: erase in time, or undo the cancellation",
+        ),
+    )
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec that has taken effect."""
+    phase: Phase = Phase.PENDING
+    """One word for a list."""
+    conditions: Conditions = ()
+    """Ready, ServerReady, DatabaseReady, RouteReady, BackupHealthy, Isolated."""
+    server: Annotated[str, Field(max_length=63)] = ""
+    """Server that the tenant lives on."""
+    server_reason: Annotated[str, Field(max_length=1024)] = ""
+    """Why this server was chosen."""
+    url: Annotated[str, Field(max_length=300)] = ""
+    """Where users log in."""
+    database: Annotated[str, Field(max_length=63)] = ""
+    """Name of the tenant's database."""
+    version: Annotated[str, Field(max_length=128)] = ""
+    """App version that serves the tenant."""
+    backup: BackupStatus = BackupStatus()
+    """What is really in the backup store."""
+    restore_drill: RestoreDrill | None = None
+    """The last rehearsal of a restore."""
+    cancelled_at: Time | None = None
+    """When the tenant was cancelled."""
+    erase_after: Time | None = None
+    """When it will be erased; until then the cancellation can be undone."""
+    erasure: Erasure | None = None
+    """How far the erasure is."""
+    last_reconcile_time: Time | None = None
+    """When the status last changed."""
+
+
+class ElinkTenant(Part):
+    """A customer: one database, database role, directory, host name, backup schedule and master account."""
+
+    RULES: ClassVar = (NAME_RULE,)
+
+    metadata: Metadata
+    spec: TenantSpec
+    status: TenantStatus = TenantStatus()
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
