@@ -1,0 +1,62 @@
+"""What web, worker and migrate share: image, environment and volumes of the tenant app (docs/architecture.md §6)."""
+
+from elink_operator import labels, naming
+from elink_operator.desired import pod
+from elink_operator.desired.inputs import ServerInputs
+from elink_operator.desired.pod import Obj
+
+SECRETS_MOUNT = "/run/secrets/elink"
+_DATABASE_VOLUME = "database"
+
+
+def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
+    """The container that runs `elink-app <name>`."""
+    return {
+        "name": name,
+        "image": inputs.settings.app_image_at(inputs.version),
+        "imagePullPolicy": inputs.settings.image_pull_policy,
+        "command": ["elink-app", name],
+        "env": pod.env(_environment(inputs, name)),
+        "resources": resources,
+        "securityContext": pod.container_security(),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
+            {"name": naming.FILES_VOLUME, "mountPath": naming.FILES_MOUNT},
+            {"name": _DATABASE_VOLUME, "mountPath": SECRETS_MOUNT, "readOnly": True},
+        ],
+    }
+
+
+def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
+    """A PodSpec around the container. Of the Secret only the app's password is mounted."""
+    return {
+        **pod.pod_base(inputs.settings, naming.SERVICE_ACCOUNT, inputs.region),
+        "containers": [container],
+        "volumes": [
+            pod.scratch(),
+            pod.claim(naming.FILES_VOLUME),
+            pod.secret_file(_DATABASE_VOLUME, naming.POSTGRES_SECRET, "app-password"),
+        ],
+    }
+
+
+def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
+    settings = inputs.settings
+    return {
+        "ELINK_ROLE": role,
+        "ELINK_DB_HOST": inputs.endpoint.host,
+        "ELINK_DB_PORT": str(inputs.endpoint.port),
+        "ELINK_DB_USER": naming.APP_ROLE,
+        "ELINK_DB_PASSWORD_FILE": f"{SECRETS_MOUNT}/app-password",
+        "ELINK_FILES_DIR": naming.FILES_MOUNT,
+        "ELINK_SMTP_HOST": settings.mail_host,
+        "ELINK_SMTP_PORT": str(settings.mail_port),
+        "ELINK_EXTERNAL_PORT": str(settings.external_port),
+        "ELINK_SERVER_NAME": inputs.name,
+        "ELINK_VERSION": inputs.version,
+    }
+
+
+def component_labels(inputs: ServerInputs, component: str) -> dict[str, str]:
+    """Labels of a workload and of its pods."""
+    return labels.server_labels(inputs.name, component)

@@ -1,0 +1,85 @@
+"""One-shot Jobs: migration of a server's databases, erasure of a tenant's files."""
+
+from elink_operator import labels, naming
+from elink_operator.desired import app, pod
+from elink_operator.desired.inputs import ServerInputs
+from elink_operator.desired.pod import Obj
+from elink_operator.settings import Settings
+
+_KEEP_SECONDS = 3600
+"""A finished Job is kept for an hour, so that a human can read its log."""
+
+
+def build_migrate_job(inputs: ServerInputs, version: str) -> Obj:
+    """Upgrades the template and every tenant database to `version`; safe to run again after a kill."""
+    name = naming.migrate_job(version, inputs.settings.template_revision)
+    target = ServerInputs(
+        server=inputs.server,
+        settings=inputs.settings,
+        version=version,
+        endpoint=inputs.endpoint,
+        postgres_image=inputs.postgres_image,
+    )
+    container = app.app_container(target, labels.MIGRATE, pod.fixed_resources("100m", "192Mi", "512Mi"))
+    spec = app.app_pod_spec(target, container)
+    spec["restartPolicy"] = "Never"
+    return _job(
+        name,
+        inputs.namespace,
+        labels.server_labels(inputs.name, labels.MIGRATE),
+        spec,
+        backoff_limit=4,
+        deadline_seconds=6 * 3600,
+    )
+
+
+def build_erase_job(settings: Settings, server: str, region: str, tenant: str) -> Obj:
+    """Removes the tenant's directory and backups and looks again; its report is the termination message.
+
+    The Job sees the parents of both folders, because a folder cannot be removed from inside; it is given the exact
+    ID and never a pattern.
+    """
+    container: Obj = {
+        "name": labels.ERASE,
+        "image": settings.backup_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["elink-erase"],
+        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(tenant)}),
+        "resources": pod.fixed_resources("50m", "32Mi", "128Mi"),
+        "securityContext": pod.container_security(),
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": naming.FILES_VOLUME, "mountPath": "/files", "subPath": naming.TENANTS_FOLDER},
+            {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT},
+        ],
+    }
+    spec: Obj = {
+        **pod.pod_base(settings, naming.SERVICE_ACCOUNT, region),
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [pod.claim(naming.FILES_VOLUME), pod.claim(naming.BACKUPS_VOLUME)],
+    }
+    return _job(
+        naming.erase_job(tenant),
+        naming.server_namespace(server),
+        labels.tenant_labels(server, tenant, labels.ERASE),
+        spec,
+        backoff_limit=6,
+        deadline_seconds=6 * 3600,
+    )
+
+
+def _job(
+    name: str, namespace: str, job_labels: dict[str, str], spec: Obj, *, backoff_limit: int, deadline_seconds: int
+) -> Obj:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace, "labels": job_labels},
+        "spec": {
+            "backoffLimit": backoff_limit,
+            "activeDeadlineSeconds": deadline_seconds,
+            "ttlSecondsAfterFinished": _KEEP_SECONDS,
+            "template": {"metadata": {"labels": job_labels}, "spec": spec},
+        },
+    }

@@ -1,0 +1,122 @@
+"""Who may talk to whom in a server's namespace: default deny both ways, then one policy per reason."""
+
+import ipaddress
+
+from elink_operator import labels, naming
+from elink_operator.desired.inputs import ServerInputs
+from elink_operator.desired.pod import Obj
+
+DATABASE_CLIENTS = (labels.WEB, labels.WORKER, labels.MIGRATE, labels.BACKUP)
+MAIL_SENDERS = (labels.WEB, labels.WORKER)
+OPERATOR_POD = {"app.kubernetes.io/name": "elink-operator"}
+_METADATA_ADDRESSES = "169.254.0.0/16"
+
+
+def build_network_policies(inputs: ServerInputs) -> list[Obj]:
+    """All policies of one server, in the order of their names."""
+    policies = [
+        _default_deny(inputs),
+        _allow_database(inputs),
+        _allow_dns(inputs),
+        _allow_gateway(inputs),
+        _allow_mail(inputs),
+        _allow_metrics(inputs),
+    ]
+    if inputs.embedded:
+        policies.append(_allow_postgres(inputs))
+    return policies
+
+
+def _policy(inputs: ServerInputs, name: str, spec: Obj) -> Obj:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": inputs.namespace, "labels": labels.server_labels(inputs.name)},
+        "spec": spec,
+    }
+
+
+def _components(*names: str) -> Obj:
+    if len(names) == 1:
+        return {"matchLabels": labels.component_selector(names[0])}
+    return {"matchExpressions": [{"key": labels.COMPONENT, "operator": "In", "values": sorted(names)}]}
+
+
+def _namespace(name: str) -> Obj:
+    """The API server sets this label itself: nobody can give a namespace another one's name."""
+    return {"matchLabels": {labels.NAMESPACE_NAME: name}}
+
+
+def _tcp(*ports: int) -> list[Obj]:
+    return [{"protocol": "TCP", "port": port} for port in ports]
+
+
+def _ingress(pods: Obj, peers: list[Obj], ports: list[Obj]) -> Obj:
+    return {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{"from": peers, "ports": ports}]}
+
+
+def _egress(pods: Obj, peers: list[Obj], ports: list[Obj]) -> Obj:
+    return {"podSelector": pods, "policyTypes": ["Egress"], "egress": [{"to": peers, "ports": ports}]}
+
+
+def _default_deny(inputs: ServerInputs) -> Obj:
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return _policy(inputs, naming.DEFAULT_DENY, spec)
+
+
+def _allow_dns(inputs: ServerInputs) -> Obj:
+    peers = [{"namespaceSelector": _namespace("kube-system"), "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]
+    ports = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+    return _policy(inputs, "allow-dns", _egress(_components(*DATABASE_CLIENTS), peers, ports))
+
+
+def _allow_gateway(inputs: ServerInputs) -> Obj:
+    peers = [{"namespaceSelector": _namespace(inputs.settings.gateway_namespace)}]
+    return _policy(inputs, "allow-gateway", _ingress(_components(labels.WEB), peers, _tcp(naming.WEB_PORT)))
+
+
+def _allow_postgres(inputs: ServerInputs) -> Obj:
+    peers = [
+        {"podSelector": _components(*DATABASE_CLIENTS)},
+        {
+            "namespaceSelector": _namespace(inputs.settings.namespace),
+            "podSelector": {"matchLabels": OPERATOR_POD},
+        },
+    ]
+    spec = _ingress(_components(labels.POSTGRES), peers, _tcp(naming.POSTGRES_PORT))
+    return _policy(inputs, "allow-postgres", spec)
+
+
+def _allow_database(inputs: ServerInputs) -> Obj:
+    peers = [{"podSelector": _components(labels.POSTGRES)}] if inputs.embedded else [_external_peer(inputs)]
+    spec = _egress(_components(*DATABASE_CLIENTS), peers, _tcp(inputs.endpoint.port))
+    return _policy(inputs, "allow-database", spec)
+
+
+def _external_peer(inputs: ServerInputs) -> Obj:
+    """The narrowest peer that a policy can name: an address, a namespace of this cluster, or every public address.
+
+    Policies know no host names. For a host outside the cluster only the port limits the rule; link-local addresses,
+    where clouds keep their metadata service, stay closed.
+    """
+    host = inputs.endpoint.host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        parts = host.split(".")
+        if len(parts) >= 3 and parts[2] == "svc":
+            return {"namespaceSelector": _namespace(parts[1])}
+        return {"ipBlock": {"cidr": "0.0.0.0/0", "except": [_METADATA_ADDRESSES]}}
+    return {"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}
+
+
+def _allow_mail(inputs: ServerInputs) -> Obj:
+    peers = [{"namespaceSelector": _namespace(inputs.settings.mail_namespace)}]
+    spec = _egress(_components(*MAIL_SENDERS), peers, _tcp(inputs.settings.mail_port))
+    return _policy(inputs, "allow-mail", spec)
+
+
+def _allow_metrics(inputs: ServerInputs) -> Obj:
+    peers = [{"namespaceSelector": {"matchLabels": {labels.ROLE: labels.ROLE_MONITORING}}}]
+    spec = _ingress(_components(labels.WEB, labels.WORKER), peers, _tcp(naming.METRICS_PORT))
+    return _policy(inputs, "allow-metrics", spec)

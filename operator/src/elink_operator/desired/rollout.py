@@ -1,0 +1,125 @@
+"""How a changed Deployment or StatefulSet takes effect: in place when only resources differ (docs/adr/0004)."""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from elink_operator import naming
+from elink_operator.api.schema import quantity_value
+from elink_operator.desired.pod import Obj
+
+TEMPLATE_HASH = f"{naming.GROUP}/template-hash"
+RESOURCES_HASH = f"{naming.GROUP}/resources-hash"
+RESIZED = f"{naming.GROUP}/resized"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The workload to apply and, while pods run with older resources, what each container should have now."""
+
+    workload: Obj
+    resize: dict[str, Obj] | None
+
+
+def container_resources(template: Obj) -> dict[str, Obj]:
+    """`resources` by container name."""
+    return {c["name"]: c.get("resources", {}) for c in template["spec"]["containers"]}
+
+
+def plan_deployment(desired: Obj, live: Mapping[str, Any] | None, *, in_place: bool = True) -> Rollout:
+    """Decide between a rolling update and a resize of the running pods.
+
+    A Deployment whose template differs only in resources is paused: the template tells the truth, the ReplicaSet is
+    not replaced, and the pods are resized. The next real change unpauses it and rolls everything. `in_place=False`
+    forces the rolling update, when the API server has refused the resize.
+    """
+    workload = _marked(desired)
+    if live is None or not in_place:
+        return Rollout(_paused(workload, paused=False), None)
+    if not _only_resources_differ_or_differed(workload, live):
+        return Rollout(_paused(workload, paused=False), None)
+    return Rollout(_paused(workload, paused=True), container_resources(workload["spec"]["template"]))
+
+
+def plan_statefulset(desired: Obj) -> Rollout:
+    """With `OnDelete` the template may change freely: `pod_is_outdated` tells whether a restart is needed."""
+    workload = _marked(desired)
+    template = workload["spec"]["template"]
+    template["metadata"].setdefault("annotations", {})[TEMPLATE_HASH] = workload["metadata"]["annotations"][
+        TEMPLATE_HASH
+    ]
+    return Rollout(workload, container_resources(template))
+
+
+def pod_is_outdated(pod: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:
+    """True when a pod of an `OnDelete` StatefulSet came from a template that differs in more than resources."""
+    annotations = pod["metadata"].get("annotations", {})
+    return bool(annotations.get(TEMPLATE_HASH) != workload["metadata"]["annotations"][TEMPLATE_HASH])
+
+
+def needs_resize(pod: Mapping[str, Any], wanted: Mapping[str, Obj]) -> list[Obj]:
+    """The containers of a pod whose declared resources differ from `wanted`, as a patch for `resize`."""
+    return [
+        {"name": container["name"], "resources": wanted[container["name"]]}
+        for container in pod["spec"]["containers"]
+        if container["name"] in wanted and not _same(container.get("resources", {}), wanted[container["name"]])
+    ]
+
+
+def _only_resources_differ_or_differed(workload: Obj, live: Mapping[str, Any]) -> bool:
+    was = live["metadata"].get("annotations", {})
+    now = workload["metadata"]["annotations"]
+    if was.get(TEMPLATE_HASH) != now[TEMPLATE_HASH]:
+        return False
+    if was.get(RESIZED) == "true":
+        return True
+    return was.get(RESOURCES_HASH) != now[RESOURCES_HASH] and _is_settled(live)
+
+
+def _is_settled(live: Mapping[str, Any]) -> bool:
+    """No rolling update is under way: pausing one half-way would leave pods of two kinds."""
+    status = live.get("status", {})
+    replicas = live["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) == replicas == status.get("replicas", 0)
+    )
+
+
+def _marked(desired: Obj) -> Obj:
+    workload = copy.deepcopy(desired)
+    template = workload["spec"]["template"]
+    bare = copy.deepcopy(template)
+    for container in bare["spec"]["containers"]:
+        container.pop("resources", None)
+    workload["metadata"].setdefault("annotations", {}).update(
+        {TEMPLATE_HASH: _digest(bare), RESOURCES_HASH: _digest(container_resources(template))}
+    )
+    return workload
+
+
+def _paused(workload: Obj, *, paused: bool) -> Obj:
+    workload["spec"]["paused"] = paused
+    workload["metadata"]["annotations"][RESIZED] = "true" if paused else "false"
+    return workload
+
+
+def _same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Equal requests and limits; quantities are compared as numbers, because the API server rewrites them."""
+    return _amounts(live) == _amounts(wanted)
+
+
+def _amounts(resources: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    return {
+        (bound, resource): quantity_value(str(amount))
+        for bound in ("requests", "limits")
+        for resource, amount in (resources.get(bound) or {}).items()
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
