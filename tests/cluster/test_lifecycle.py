@@ -44,7 +44,7 @@ def test_examples_are_ready_and_say_where_they_are(live: Live) -> None:
         assert conditions["Ready"]["status"] == "True", conditions
         assert status["observedGeneration"] == live.kubectl.json("get", "et", name)["metadata"]["generation"]
         assert status["url"] == f"https://{name}.elink.localhost:{live.https_port}"
-    assert live.kubectl.json("get", "et", "midori")["status"]["server"]["name"] == "midori"
+    assert live.kubectl.json("get", "et", "midori")["status"]["server"] == "midori"
 
 
 def test_unknown_host_says_nothing(live: Live) -> None:
