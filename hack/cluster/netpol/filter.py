@@ -1,0 +1,43 @@
+"""The kernel's side: loads text with nft and checks that it is still there."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from typing import IO
+
+from .render import TABLE
+
+SECONDS = 20.0
+
+
+class FilterError(Exception):
+    """nft refused or could not run; the former table is untouched, as nft loads all or nothing."""
+
+
+def load(text: str) -> None:
+    """Replace the table by `text` in one transaction; raise FilterError with nft's own words."""
+    with tempfile.TemporaryFile() as file:
+        # Not a pipe: were this process killed half-way, nft would take the part that says "delete" for the whole.
+        file.write(text.encode())
+        file.seek(0)
+        _nft(["-f", "-"], file)
+
+
+def present() -> bool:
+    """Whether the table is loaded; False also when somebody flushed the whole ruleset."""
+    try:
+        _nft(["list", "chain", "inet", TABLE, "forward"])
+    except FilterError:
+        return False
+    return True
+
+
+def _nft(arguments: list[str], source: IO[bytes] | int = subprocess.DEVNULL) -> None:
+    try:
+        done = subprocess.run(["nft", *arguments], stdin=source, capture_output=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FilterError(str(error)) from error
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()[:2000]
+        raise FilterError(words or f"nft exited with {done.returncode}")
