@@ -144,7 +144,7 @@ class Store:
 
     def forget(self, kind: Kind, key: Key, version: int) -> bool:
         """Remove what is not newer than `version`; False when there was nothing to remove."""
-        _remember(self._dead, (kind, key), version)
+        _remember(self._dead, (kind, key), max(version, self._dead.get((kind, key), 0)))
         entry = self._kinds.get(kind, {}).get(key)
         if entry is None or entry.version > version:
             return False
