@@ -22,6 +22,12 @@ from elink_operator.api.schema import (
 KIND: Final = "ElinkServer"
 DEFAULT_MAX_TENANTS: Final = 200
 
+TENANCY_FIXED: Final = immutable("spec.tenancy", "make a new server with the other tenancy")
+REGION_FIXED: Final = Rule(
+    "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
+    "spec.region cannot be changed: pods and volumes stay in their region; make a new server there",
+)
+
 
 class Tenancy(StrEnum):
     """Who may live on a server."""
@@ -190,17 +196,14 @@ class ServerSpec(Size):
     """What the platform team wants of a server."""
 
     RULES: ClassVar = (
-        Rule(
-            "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
-            "spec.region cannot be changed: pods and volumes stay in their region; make a new server there",
-        ),
+        REGION_FIXED,
         Rule(
             "self.tenancy != 'Dedicated' || !has(self.maxTenants) || self.maxTenants == 1",
             "spec.maxTenants of a Dedicated server is always 1: remove it",
         ),
     )
 
-    tenancy: Annotated[Tenancy, immutable("spec.tenancy", "make a new server with the other tenancy")]
+    tenancy: Annotated[Tenancy, TENANCY_FIXED]
     """Shared: many tenants. Dedicated: exactly one, made and owned by its tenant."""
     region: Region | None = None
     """Where pods and volumes are; without it the platform's default region."""

@@ -25,6 +25,27 @@ from elink_operator.api.server import SecretRef, Size
 
 KIND: Final = "ElinkTenant"
 
+PLAN_FIXED: Final = immutable(
+    "spec.plan", "make a new tenant with the other plan and move the data by backup and restore"
+)
+SIZE_NEEDS_DEDICATED: Final = Rule(
+    "self.plan == 'Dedicated' || !has(self.size)",
+    "spec.size is for Dedicated tenants only: remove it; a Shared tenant has the size of its server",
+)
+PIN_NEEDS_SHARED: Final = Rule(
+    "self.plan == 'Shared' || !has(self.server)",
+    "spec.server is for Shared tenants only: remove it; a Dedicated tenant makes its own server",
+)
+REGION_FIXED: Final = Rule(
+    "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
+    "spec.region cannot be changed: the data stays where the customer was told; "
+    "a move is a relocation to a new tenant in the other region",
+)
+UNDO_FIRST: Final = Rule(
+    "oldSelf.state != 'Cancelled' || self.state != 'Suspended'",
+    "spec.state cannot go from Cancelled to Suspended: set it to Active first, which undoes the cancellation",
+)
+
 
 class Plan(StrEnum):
     """What the customer bought."""
@@ -118,37 +139,22 @@ class TenantSpec(Part):
     """What the customer bought and how it is set up."""
 
     RULES: ClassVar = (
-        Rule(
-            "self.plan == 'Dedicated' || !has(self.size)",
-            "spec.size is for Dedicated tenants only: remove it; a Shared tenant has the size of its server",
-        ),
-        Rule(
-            "self.plan == 'Shared' || !has(self.server)",
-            "spec.server is for Shared tenants only: remove it; a Dedicated tenant makes its own server",
-        ),
+        SIZE_NEEDS_DEDICATED,
+        PIN_NEEDS_SHARED,
         Rule(
             "!has(oldSelf.size) || has(self.size)",
             "spec.size cannot be removed: volumes cannot shrink to the default size; keep it",
         ),
-        Rule(
-            "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
-            "spec.region cannot be changed: the data stays where the customer was told; "
-            "a move is a relocation to a new tenant in the other region",
-        ),
+        REGION_FIXED,
         Rule(
             "oldSelf.hasValue() || self.state != 'Cancelled'",
             "spec.state of a new tenant must be Active or Suspended: there is nothing to cancel yet",
             optional_old_self=True,
         ),
-        Rule(
-            "oldSelf.state != 'Cancelled' || self.state != 'Suspended'",
-            "spec.state cannot go from Cancelled to Suspended: set it to Active first, which undoes the cancellation",
-        ),
+        UNDO_FIRST,
     )
 
-    plan: Annotated[
-        Plan, immutable("spec.plan", "make a new tenant with the other plan and move the data by backup and restore")
-    ]
+    plan: Annotated[Plan, PLAN_FIXED]
     """Shared: a place on a Shared server. Dedicated: a server of its own."""
     display_name: DisplayName
     """The customer's name as people read it: any script, 1 to 200 characters."""

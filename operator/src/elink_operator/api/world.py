@@ -1,0 +1,137 @@
+"""What admission needs to know about other objects. Pure: indexes in memory, no input or output."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from elink_operator import naming
+from elink_operator.api.server import ElinkServer, ServerSpec, Tenancy
+from elink_operator.api.tenant import ElinkTenant, TenantSpec
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Index:
+    """key -> names of the objects that hold it."""
+
+    def __init__(self) -> None:
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, key: str, name: str) -> None:
+        self._names[key].add(name)
+
+    def discard(self, key: str, name: str) -> None:
+        names = self._names.get(key)
+        if names is not None:
+            names.discard(name)
+            if not names:
+                del self._names[key]
+
+    def others(self, key: str, name: str) -> list[str]:
+        return sorted(self._names.get(key, set()) - {name})
+
+
+class World:
+    """All tenants and servers, with the indexes that make one check independent of their number.
+
+    Feed it with `put_*` and `remove_*` as objects come and go; it holds the newest state that was seen,
+    which may lag behind the API server: the reconciler repeats the checks.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_domain: str,
+        regions: frozenset[str],
+        default_region: str,
+        tenants: Iterable[ElinkTenant] = (),
+        servers: Iterable[ElinkServer] = (),
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.base_domain = base_domain.lower().rstrip(".")
+        self.regions = regions
+        self.default_region = default_region
+        self.clock = clock
+        self._tenants: dict[str, ElinkTenant] = {}
+        self._servers: dict[str, ElinkServer] = {}
+        self._hosts = _Index()
+        self._tenant_ids = _Index()
+        self._server_ids = _Index()
+        self._residents = _Index()
+        for tenant in tenants:
+            self.put_tenant(tenant)
+        for server in servers:
+            self.put_server(server)
+
+    @property
+    def tenants(self) -> Mapping[str, ElinkTenant]:
+        """Every tenant by name."""
+        return self._tenants
+
+    @property
+    def servers(self) -> Mapping[str, ElinkServer]:
+        """Every server by name."""
+        return self._servers
+
+    def put_tenant(self, tenant: ElinkTenant) -> None:
+        """Add a tenant or replace what is known of it."""
+        self.remove_tenant(tenant.name)
+        self._tenants[tenant.name] = tenant
+        self._hosts.add(self.fqdn(tenant), tenant.name)
+        self._tenant_ids.add(naming.short_id(tenant.name), tenant.name)
+        for server in _homes(tenant):
+            self._residents.add(server, tenant.name)
+
+    def remove_tenant(self, name: str) -> None:
+        """Forget a tenant; nothing happens when it is unknown."""
+        known = self._tenants.pop(name, None)
+        if known is None:
+            return
+        self._hosts.discard(self.fqdn(known), name)
+        self._tenant_ids.discard(naming.short_id(name), name)
+        for server in _homes(known):
+            self._residents.discard(server, name)
+
+    def put_server(self, server: ElinkServer) -> None:
+        """Add a server or replace what is known of it."""
+        self.remove_server(server.name)
+        self._servers[server.name] = server
+        self._server_ids.add(naming.short_id(server.name), server.name)
+
+    def remove_server(self, name: str) -> None:
+        """Forget a server; nothing happens when it is unknown."""
+        if self._servers.pop(name, None) is not None:
+            self._server_ids.discard(naming.short_id(name), name)
+
+    def fqdn(self, tenant: ElinkTenant) -> str:
+        """The tenant's full host name in lower case."""
+        return naming.tenant_host(tenant.name, tenant.spec.host, self.base_domain).lower().rstrip(".")
+
+    def region(self, spec: TenantSpec | ServerSpec) -> str:
+        """The region that a spec means."""
+        return spec.region or self.default_region
+
+    def tenants_with_host(self, fqdn: str, besides: str) -> list[ElinkTenant]:
+        """The other tenants that claim a host, in the order of their names."""
+        return [self._tenants[name] for name in self._hosts.others(fqdn, besides)]
+
+    def tenants_with_id(self, short_id: str, besides: str) -> list[str]:
+        """Names of other tenants with the same ID."""
+        return self._tenant_ids.others(short_id, besides)
+
+    def servers_with_id(self, short_id: str, besides: str) -> list[str]:
+        """Names of other servers with the same ID."""
+        return self._server_ids.others(short_id, besides)
+
+    def residents(self, server: str, besides: str = "") -> list[ElinkTenant]:
+        """Tenants that live on a server or are pinned to it, in the order of their names."""
+        return [self._tenants[name] for name in self._residents.others(server, besides)]
+
+
+def _homes(tenant: ElinkTenant) -> set[str]:
+    """Where a tenant lives; before it is placed: where it wants to."""
+    wanted = tenant.name if tenant.spec.plan.value == Tenancy.DEDICATED.value else tenant.spec.server
+    home = tenant.status.server or wanted
+    return {home} if home else set()
