@@ -1,0 +1,1 @@
+"""kopf handlers: a decorator, a parse and one call each."""
