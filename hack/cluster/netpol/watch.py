@@ -69,16 +69,17 @@ WATCHED = (
 
 
 class Watcher(threading.Thread):
-    """Keeps one kind of `store` up to date. A daemon thread: it ends with the process."""
+    """Keeps one kind of `store` up to date. A daemon thread: it ends with the process, or after `stopped` is set."""
 
     def __init__(self, access: Access, kind: Kind, store: Store) -> None:
         super().__init__(name=f"watch-{kind.name}", daemon=True)
         self._access, self._kind, self._store = access, kind, store
         self._version = ""
         self._delay = 0.0
+        self.stopped = threading.Event()
 
     def run(self) -> None:
-        while True:
+        while not self.stopped.is_set():
             try:
                 if not self._version:
                     self._list()
@@ -98,7 +99,7 @@ class Watcher(threading.Thread):
         """Sleep the back-off, which doubles until something arrives again; give what was slept, seconds."""
         self._delay = min(max(self._delay * 2, FIRST_DELAY), LAST_DELAY)
         wait = max(self._delay * random.uniform(0.5, 1.0), min(at_least, LAST_DELAY))  # noqa: S311
-        time.sleep(wait)
+        self.stopped.wait(wait)
         return wait
 
     def _list(self) -> None:
