@@ -1,0 +1,12 @@
+"""`python3 hack/cluster up|down|status|...`: runnable before any virtual environment exists."""
+
+import sys
+from pathlib import Path
+
+# Run as a folder, Python puts the folder itself on the path: modules named like those of the standard library would win.
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from hack.cluster.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
