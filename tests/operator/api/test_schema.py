@@ -1,0 +1,83 @@
+"""Patterns and quantities in Python; tests/operator/admission compares the API server with the same samples."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from elink_operator.api import schema
+from pydantic import TypeAdapter, ValidationError
+
+from tests.operator.api import samples
+
+CASES = [
+    (schema.Host, samples.HOSTS),
+    (schema.Email, samples.EMAILS),
+    (schema.DisplayName, samples.DISPLAY_NAMES),
+    (schema.DailyCron, samples.SCHEDULES),
+    (schema.ImageTag, samples.VERSIONS),
+    (schema.ObjectName, samples.SERVER_NAMES),
+]
+
+
+def _accepts(kind: Any, value: object) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "good"), [(kind, value, good) for kind, table in CASES for value, good in table.items()]
+)
+def test_pattern(kind: Any, value: str, good: bool) -> None:
+    assert _accepts(kind, value) is good
+
+
+@pytest.mark.parametrize(("value", "good"), samples.QUANTITIES.items())
+def test_quantity_pattern(value: str | int, good: bool) -> None:
+    positive = value not in (0, "0", "0Gi")  # that one is CEL's: a pattern cannot say it
+    assert _accepts(schema.Quantity, value) is (good or not positive)
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, [], {}])
+def test_quantity_takes_no_other_type(value: object) -> None:
+    assert not _accepts(schema.Quantity, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", 1), ("500m", 0.5), ("1.5", 1.5), ("2k", 2000), ("1Ki", 1024), ("20Gi", 20 * 2**30), ("1.5Ti", 1.5 * 2**40)],
+)
+def test_quantity_value(text: str, number: float) -> None:
+    assert schema.quantity_value(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "x", "1X", "Gi", "1 Gi", "-1"])
+def test_quantity_value_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="not a quantity"):
+        schema.quantity_value(text)
+
+
+def test_a_refusal_says_the_sentence_of_the_crd() -> None:
+    with pytest.raises(ValidationError, match="an e-mail address must look like"):
+        TypeAdapter(schema.Email).validate_python("nobody@x")
+
+
+def test_cel_strings_are_escaped() -> None:
+    assert schema.cel_string("a'b\\c") == r"'a\'b\\c'"
+
+
+def test_non_ascii_characters_are_written_for_re2() -> None:
+    assert schema.Matches(r"[\u200b\x07]", "").cel_pattern() == r"'^(?:[\\x{200b}\\x07])$'"
+
+
+@pytest.mark.parametrize("kind", [schema.Host, schema.Email, schema.DisplayName, schema.DailyCron])
+@pytest.mark.parametrize("piece", ["a", "a-", "a.", "-", "\u200d", " ", "1,", "a@"])
+def test_no_input_makes_a_pattern_slow(kind: Any, piece: str) -> None:
+    started = time.perf_counter()
+    _accepts(kind, (piece * 200)[:199] + "\n")
+    _accepts(kind, piece * 500_000)
+    assert time.perf_counter() - started < 0.5
