@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     probe_namespace: str = Field("elink-probe", description="Pods that try to cross borders, to prove isolation.")
     probe_service: str = Field("probe", description="Service of the isolation probe.")
     probe_port: int = Field(8080, ge=1, le=65535, description="HTTP port of the isolation probe.")
+    probe_control: str = Field(
+        "kube-dns.kube-system.svc:53",
+        description="host:port that the probe must reach, else its failures to connect prove nothing.",
+    )
     mail_namespace: str = Field("elink-mail", description="The only place that workers may send mail to.")
     mail_service: str = Field("mailpit", description="SMTP relay Service; the bundled one is a mail sink.")
     mail_port: int = Field(1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege.")
@@ -68,6 +72,15 @@ class Settings(BaseSettings):
     time_zone: str = Field("Asia/Tokyo", description="Backups run in the night of the customers.")
 
     resync_seconds: float = Field(600, gt=0, description="Every object is looked at again, spread over this period.")
+    heal_seconds: float = Field(
+        300, gt=0, description="Tenants and servers are compared with the API server: watches lose deletions."
+    )
+    reconcile_timeout_seconds: float = Field(
+        300, gt=0, description="A run is cancelled after this time, so that it cannot hold its object for ever."
+    )
+    urgent_workers: int = Field(
+        8, ge=1, description="Of the workers, these are kept free for what users wait for (changes, deletions)."
+    )
     workers: int = Field(32, ge=1, description="Reconciles in flight; 64 brought no gain in measurements.")
     api_connections: int = Field(64, ge=1, description="Connections to the API server: bounds the TLS storm at start.")
     api_timeout_seconds: float = Field(30, gt=0, description="One request; longer means the API server is lost.")
@@ -101,12 +114,20 @@ class Settings(BaseSettings):
     breaker_seconds: float = Field(15, gt=0, description="How long; a restarted PostgreSQL is back within it.")
 
     kubeconfig: str = Field("", description="Path for development and tests; empty means the pod's service account.")
-    metrics_port: int = Field(9000, ge=0, le=65535, description="/metrics, /livez, /readyz; the port of all our pods.")
+    metrics_port: int = Field(9000, ge=0, le=65535, description="/metrics, /healthz, /readyz; as in all our pods.")
     webhook_port: int = Field(9443, ge=0, le=65535, description="Admission webhook; above 1024 needs no privilege.")
     webhook_cert_dir: str = Field("", description="Folder with tls.crt, tls.key, ca.crt; empty makes own certificates.")
     webhook_enabled: bool = Field(True, description="Refusing at admission is the first line of defence.")
     leader_election: bool = Field(True, description="Two replicas must never both write.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="JSON lines in JST.")
+
+    @field_validator("probe_control")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("must be host:port")
+        return value
 
     @field_validator("regions", mode="before")
     @classmethod

@@ -1,15 +1,19 @@
 """Where the API server is and how to prove who we are: the pod's service account, or a kubeconfig."""
 
+import base64
 import os
 import ssl
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import yaml
 from yarl import URL
 
 from elink_operator import __version__
@@ -109,29 +113,62 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT, host: str | None = None, port: st
 
 
 def from_kubeconfig(path: str) -> Connection:
-    """The current context of a kubeconfig: certificates, tokens, exec plugins.
+    """The current context of a kubeconfig; raises ValueError or KeyError when it makes no sense."""
+    config: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    context = _named(config["contexts"], config["current-context"])["context"]
+    cluster = _named(config["clusters"], context["cluster"])["cluster"]
+    user = _named(config["users"], context["user"])["user"]
+    if "exec" in user or "auth-provider" in user:
+        return _by_kubernetes_package(path)
+    folder = Path(path).parent
+    server = str(cluster["server"]).rstrip("/")
+    token: TokenSource | None = None
+    if "tokenFile" in user:
+        token = FileToken(folder / user["tokenFile"])
+    elif "token" in user:
+        token = partial(str, user["token"])
+    return Connection(server, _tls(cluster, user, folder) if server.startswith("https://") else None, token)
 
-    The `kubernetes` package costs 29 MiB of memory, so it is imported only here.
-    """
-    from kubernetes import config
 
-    loaded: Any = config.load_kube_config  # the package has no types
-    from kubernetes.client import Configuration
+def _named(entries: list[Any], name: str) -> Any:
+    return next(entry for entry in entries if entry["name"] == name)
 
-    settings: Any = Configuration()
-    loaded(config_file=path, client_configuration=settings)
-    server = str(settings.host).rstrip("/")
-    tls: ssl.SSLContext | None = None
-    if server.startswith("https://"):
-        tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if settings.cert_file and settings.key_file:
-            tls.load_cert_chain(settings.cert_file, settings.key_file)
-        if not settings.verify_ssl:
-            tls.check_hostname = False
-            tls.verify_mode = ssl.CERT_NONE
+
+def _tls(cluster: Any, user: Any, folder: Path) -> ssl.SSLContext:
+    authority = _pem(cluster, "certificate-authority", folder)
+    tls = ssl.create_default_context(cadata=authority.decode() if authority else None)
+    if cluster.get("insecure-skip-tls-verify"):
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    certificate, key = _pem(user, "client-certificate", folder), _pem(user, "client-key", folder)
+    if certificate and key:
+        # The ssl module reads certificates from files only.
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(certificate + b"\n" + key)
+            file.flush()
+            tls.load_cert_chain(file.name)
+    return tls
+
+
+def _pem(section: Any, name: str, folder: Path) -> bytes | None:
+    if f"{name}-data" in section:
+        return base64.b64decode(section[f"{name}-data"])
+    return (folder / section[name]).read_bytes() if name in section else None
+
+
+def _by_kubernetes_package(path: str) -> Connection:
+    """Exec plugins and the like: the package costs 29 MiB of memory, so it is imported only when needed."""
+    from kubernetes import client, config
+
+    settings: Any = client.Configuration()
+    load: Any = config.load_kube_config
+    load(config_file=path, client_configuration=settings)
+    tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file and settings.key_file:
+        tls.load_cert_chain(settings.cert_file, settings.key_file)
 
     def token() -> str | None:
         header = settings.get_api_key_with_prefix("authorization")
         return str(header).removeprefix("Bearer ") if header else None
 
-    return Connection(server, tls, token)
+    return Connection(str(settings.host).rstrip("/"), tls, token)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 import structlog
@@ -22,6 +22,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Key = tuple[str | None, str]
 """(namespace, name); the namespace is None for cluster-scoped kinds."""
+Listener = Callable[[str, Obj | None], None]
 
 _REMEMBERED: Final = 20_000
 """How many own writes and deletions are remembered; older ones have long come back through the watch."""
@@ -39,12 +40,6 @@ class Entry:
     server: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    parse: Callable[[Obj], Any]
-    values: dict[str, Any]
-
-
 class Store:
     """Newest state by (kind, namespace, name). Older resourceVersions and resurrections are refused."""
 
@@ -52,7 +47,7 @@ class Store:
         self._kinds: dict[Kind, dict[Key, Entry]] = {}
         self._by_tenant: dict[str, set[tuple[Kind, Key]]] = {}
         self._by_server: dict[str, set[tuple[Kind, Key]]] = {}
-        self._views: dict[Kind, list[_View]] = {}
+        self._listeners: dict[Kind, list[Listener]] = {}
         self._own: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._dead: OrderedDict[tuple[Kind, Key], int] = OrderedDict()
 
@@ -87,40 +82,42 @@ class Store:
         """Every owned object labelled with the server, those of its tenants included."""
         return self._collect(self._by_server.get(server, ()))
 
-    def view(self, kind: Kind, parse: Callable[[Obj], T]) -> Mapping[str, T]:
-        """A live, read-only mapping name -> parse(object) of a cluster-scoped kind; one per `parse`.
+    def subscribe(self, kind: Kind, listener: Listener) -> None:
+        """Call `listener(name, object or None when removed)` for every object of a cluster-scoped kind, now and later.
 
-        Objects that `parse` refuses with ValueError, KeyError or TypeError are left out and logged.
+        What the listener refuses with ValueError, KeyError or TypeError is reported to it as removed, and logged.
         """
-        views = self._views.setdefault(kind, [])
-        for view in views:
-            if view.parse is parse:
-                return MappingProxyType(view.values)
-        view = _View(parse, {})
-        views.append(view)
+        self._listeners.setdefault(kind, []).append(listener)
         for (_, name), entry in self._kinds.get(kind, {}).items():
-            _update_view(view, name, entry)
-        return MappingProxyType(view.values)
+            _tell(listener, name, entry)
+
+    def view(self, kind: Kind, parse: Callable[[Obj], T]) -> Mapping[str, T]:
+        """A live, read-only mapping name -> parse(object) of a cluster-scoped kind; call it once and keep it."""
+        values: dict[str, T] = {}
+
+        def listener(name: str, obj: Obj | None) -> None:
+            if obj is None:
+                values.pop(name, None)
+            else:
+                values[name] = parse(obj)
+
+        self.subscribe(kind, listener)
+        return MappingProxyType(values)
 
     # -- writing -----------------------------------------------------------------------------------------
 
-    def wrote(self, obj: Obj, kind: Kind) -> bool:
+    def wrote(self, kind: Kind, obj: Obj) -> bool:
         """Take the answer to an own write; its echo in the watch is then no news.
 
-        Returns True when the answer shows that a user changed the spec of one of our own kinds meanwhile:
-        then the caller's view was stale and the object must be reconciled again.
+        Returns True when it shows something to reconcile: one of our own kinds is new, or its spec is not what was
+        cached (changed by this write, or by a user behind its back).
         """
         before = self.entry(kind, *_key(obj))
         metadata = obj["metadata"]
         _remember(self._own, (metadata["uid"], int(metadata["resourceVersion"])), None)
-        taken = self._put(kind, obj)
-        return (
-            taken
-            and kind in OURS
-            and before is not None
-            and before.uid == metadata["uid"]
-            and before.generation != metadata.get("generation", 0)
-        )
+        if not self._put(kind, obj) or kind not in OURS:
+            return False
+        return before is None or before.uid != metadata["uid"] or before.generation != metadata.get("generation", 0)
 
     def observed(self, kind: Kind, obj: Obj) -> bool:
         """Take an object from a watch or list; True when it is news (not an echo of an own write or of itself).
@@ -150,8 +147,8 @@ class Store:
             return False
         del self._kinds[kind][key]
         self._unindex(kind, key, entry)
-        for view in self._views.get(kind, ()):
-            view.values.pop(key[1], None)
+        for listener in self._listeners.get(kind, ()):
+            listener(key[1], None)
         return True
 
     def vanished(self, kind: Kind, present: set[Key], version: int) -> list[Obj]:
@@ -190,8 +187,8 @@ class Store:
             self._by_tenant.setdefault(entry.tenant, set()).add((kind, key))
         if entry.server is not None:
             self._by_server.setdefault(entry.server, set()).add((kind, key))
-        for view in self._views.get(kind, ()):
-            _update_view(view, key[1], entry)
+        for listener in self._listeners.get(kind, ()):
+            _tell(listener, key[1], entry)
         return True
 
     def _unindex(self, kind: Kind, key: Key, entry: Entry) -> None:
@@ -216,12 +213,13 @@ def _decode(entry: Entry) -> Obj:
     return decoded
 
 
-def _update_view(view: _View, name: str, entry: Entry) -> None:
+def _tell(listener: Listener, name: str, entry: Entry) -> None:
     try:
-        view.values[name] = view.parse(_decode(entry))
+        listener(name, _decode(entry))
     except (ValueError, KeyError, TypeError) as error:
-        view.values.pop(name, None)
-        log.warning("object cannot be parsed", object=name, error=str(error))
+        listener(name, None)
+        # The error's text may hold values of the object, such as an e-mail address.
+        log.warning("object cannot be parsed", object=name, error_type=type(error).__name__)
 
 
 K = TypeVar("K")

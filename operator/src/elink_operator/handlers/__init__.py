@@ -1,1 +1,7 @@
-"""kopf handlers: a decorator, a parse and one call each."""
+"""kopf handlers: a decorator, a parse and one call each. All of them: tenants, servers, admission, startup."""
+
+import kopf
+
+# kopf's own default registry imports the `kubernetes` package for log-ins that are not used here (29 MiB).
+REGISTRY = kopf.OperatorRegistry()
+kopf.set_default_registry(REGISTRY)

@@ -1,0 +1,48 @@
+"""Command line: `elink-operator run | probe | version`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from elink_operator import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Settings come from environment variables `ELINK_*` (docs/settings.md)."""
+    top = argparse.ArgumentParser(
+        prog="elink-operator",
+        description="Runs elink tenants on Kubernetes. Settings are environment variables ELINK_*.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="watch tenants and servers and make them so (needs a cluster)")
+    probe = commands.add_parser("probe", help="serve the isolation probe: GET /check?host=&port=&timeout=")
+    probe.add_argument("--host", default="", help="address to listen on (default: all)")
+    probe.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    commands.add_parser("version", help="print the version")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 stopped as asked, 1 failed (restart me), 2 wrong usage."""
+    options = parser().parse_args(arguments)
+    # Each command imports only what it needs: the probe must stay small.
+    if options.command == "version":
+        sys.stdout.write(f"{__version__}\n")
+        return 0
+    from elink_operator import logs
+
+    if options.command == "probe":
+        from aiohttp import web
+
+        from elink_operator.isolation_probe import application
+
+        logs.configure()
+        web.run_app(application(), host=options.host or None, port=options.port, print=None, access_log=None)
+        return 0
+    from elink_operator.run import run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Gauges about customers, made from the cache at each scrape: what the on-call person asks first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from elink_operator.api.tenant import ElinkTenant
+from elink_operator.api.world import World
+
+READY = "Ready"
+
+
+class BusinessCollector(Collector):
+    """Collects from the newest known tenants and servers; `clock` gives the aware present."""
+
+    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+        self._world = world
+        self._clock = clock
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing to register in advance: names are checked by a test."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """All business gauges."""
+        now = self._clock()
+        tenants = list(self._world.tenants.values())
+        yield from self._counts(tenants)
+        yield from self._conditions(tenants)
+        yield from self._servers()
+        yield from _backups(tenants, now)
+        yield self._deletions(now)
+
+    def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily("elink_tenants", "Tenants by plan and phase.", labels=["plan", "phase"])
+        counts = Counter((tenant.spec.plan.value, tenant.status.phase.value) for tenant in tenants)
+        for labels, count in counts.items():
+            family.add_metric(list(labels), count)
+        yield family
+
+    def _conditions(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
+        ready = GaugeMetricFamily("elink_tenant_ready", "1 when the tenant is Ready.", labels=["tenant"])
+        untrue = GaugeMetricFamily(
+            "elink_tenant_condition",
+            "Conditions that are not True: 0 for False, -1 for Unknown.",
+            labels=["tenant", "type"],
+        )
+        for tenant in tenants:
+            statuses = {entry.type: entry.status.value for entry in tenant.status.conditions}
+            ready.add_metric([tenant.name], float(statuses.get(READY) == "True"))
+            for type_, status in statuses.items():
+                if status != "True":
+                    untrue.add_metric([tenant.name, type_], 0 if status == "False" else -1)
+        yield ready
+        yield untrue
+
+    def _servers(self) -> Iterator[GaugeMetricFamily]:
+        present = GaugeMetricFamily("elink_server_tenants", "Tenants that live on the server.", labels=["server"])
+        capacity = GaugeMetricFamily("elink_server_capacity", "How many may live there.", labels=["server"])
+        ready = GaugeMetricFamily("elink_server_ready", "1 when the server is Ready.", labels=["server"])
+        for server in self._world.servers.values():
+            present.add_metric([server.name], len(self._world.residents(server.name)))
+            capacity.add_metric([server.name], server.spec.capacity)
+            is_ready = any(entry.type == READY and entry.status == "True" for entry in server.status.conditions)
+            ready.add_metric([server.name], float(is_ready))
+        yield present
+        yield capacity
+        yield ready
+
+    def _deletions(self, now: datetime) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "elink_oldest_deletion_age_seconds", "Age of the oldest unfinished deletion; 0 when there is none."
+        )
+        metadata = [
+            *(tenant.metadata for tenant in self._world.tenants.values()),
+            *(server.metadata for server in self._world.servers.values()),
+        ]
+        asked = [entry.deletion_timestamp for entry in metadata if entry.deletion_timestamp is not None]
+        family.add_metric([], max((now - moment).total_seconds() for moment in asked) if asked else 0)
+        return family
+
+
+def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricFamily]:
+    age = GaugeMetricFamily("elink_backup_newest_age_seconds", "Age of the newest generation.", labels=["tenant"])
+    generations = GaugeMetricFamily("elink_backup_generations", "Generations in the store.", labels=["tenant"])
+    for tenant in tenants:
+        backup = tenant.status.backup
+        generations.add_metric([tenant.name], backup.generations)
+        if backup.newest is not None:
+            age.add_metric([tenant.name], (now - backup.newest).total_seconds())
+    yield age
+    yield generations

@@ -1,0 +1,241 @@
+"""Everything put together: what is made once per process, in which order it starts and how it stops."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from elink_operator import labels
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.world import World
+from elink_operator.business import BusinessCollector
+from elink_operator.cluster.apply import Applier
+from elink_operator.cluster.client import Client
+from elink_operator.cluster.connection import Connection
+from elink_operator.cluster.errors import ClusterError
+from elink_operator.cluster.events import Recorder
+from elink_operator.cluster.heal import Healer
+from elink_operator.cluster.informer import Informer, WatchTimes
+from elink_operator.cluster.kinds import OURS, OWNED, SERVER, TENANT, Obj
+from elink_operator.cluster.lease import Elector, LeaseTimes
+from elink_operator.cluster.store import Store
+from elink_operator.cluster.transport import Limits
+from elink_operator.controller import Controller, Pace, Reconcile, progressing
+from elink_operator.health import LoopLag
+from elink_operator.metrics import Metrics
+from elink_operator.settings import Settings
+from elink_operator.triggers import Triggers
+from elink_operator.workqueue import Backoff, KeyKind, Lane, WorkQueue
+
+log = structlog.get_logger()
+
+_STALE_INFORMER: Final = 600.0
+"""Seconds without any sign of life (an attempt to connect counts) after which an informer hangs."""
+
+
+def utc_now() -> datetime:
+    """The aware present."""
+    return datetime.now(UTC)
+
+
+def identity() -> str:
+    """A name for this process that no other one ever has."""
+    return f"{socket.gethostname()}_{secrets.token_hex(4)}"
+
+
+@dataclass
+class Engine:
+    """The operator without kopf and without reconcilers; build with `Engine.create` inside a running loop."""
+
+    settings: Settings
+    connection: Connection
+    metrics: Metrics
+    client: Client
+    store: Store
+    world: World
+    queue: WorkQueue
+    applier: Applier
+    triggers: Triggers
+    healer: Healer
+    informers: list[Informer]
+    elector: Elector | None
+    lag: LoopLag
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def create(cls, settings: Settings, connection: Connection) -> "Engine":
+        """Make all parts; nothing starts yet."""
+        metrics = Metrics()
+        store = Store()
+        client = Client(connection, metrics, limits_of(settings), Recorder(settings.event_dedup_seconds))
+        applier = Applier(client, store, metrics)
+        world = World(
+            base_domain=settings.base_domain, regions=settings.regions, default_region=settings.default_region
+        )
+        feed(world, store)
+        queue = WorkQueue(
+            metrics,
+            bulk_limit=max(1, settings.workers - settings.urgent_workers),
+            backoff=Backoff(settings.retry_base_seconds, settings.retry_max_seconds),
+        )
+        triggers = Triggers(store, queue, applier, world)
+        client.on_written = triggers.written
+        elector = None
+        if settings.leader_election:
+            times = LeaseTimes(
+                settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds
+            )
+            elector = Elector(client, identity(), settings.namespace, metrics, times=times)
+            client.may_write = lambda: elector.is_leader
+        watch_times = WatchTimes(settings.watch_timeout_seconds, settings.watch_silence_seconds)
+        informers = [
+            Informer(
+                client,
+                kind,
+                store,
+                triggers.owned,
+                metrics,
+                label_selector=labels.MANAGED_SELECTOR,
+                times=watch_times,
+            )
+            for kind in OWNED
+        ]
+        engine = cls(
+            settings,
+            connection,
+            metrics,
+            client,
+            store,
+            world,
+            queue,
+            applier,
+            triggers,
+            Healer(client, store, triggers.received, metrics),
+            informers,
+            elector,
+            LoopLag(metrics),
+        )
+        engine._publish()
+        return engine
+
+    @property
+    def synced(self) -> bool:
+        """All caches are filled."""
+        return self.loaded.is_set() and all(informer.synced.is_set() for informer in self.informers)
+
+    def wake(self, kind: KeyKind, name: str) -> None:
+        """Ask for a reconcile of an object soon, behind what users wait for."""
+        if self.triggers.active:
+            self.queue.add((kind, name), Lane.NEW)
+
+    def not_live(self) -> str | None:
+        """Why this process should be restarted, or None. An API server that is down is no reason."""
+        for informer in self.informers:
+            if informer.age > _STALE_INFORMER:
+                return f"the watch of {informer.kind} hangs for {informer.age:.0f} s"
+        if not progressing(self.queue, self.pace):
+            return f"a reconcile hangs for {self.queue.longest_running:.0f} s"
+        return None
+
+    def not_ready(self) -> str | None:
+        """Why this process cannot take over or answer admission yet, or None; a standby is ready too."""
+        return None if self.synced else "caches are being filled"
+
+    @property
+    def pace(self) -> Pace:
+        """The controller's numbers from the settings."""
+        return Pace(self.settings.workers, self.settings.resync_seconds, self.settings.reconcile_timeout_seconds)
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs in every replica from the start, by name; none of them ends by itself."""
+        tasks: dict[str, Coroutine[Any, Any, None]] = {
+            f"informer-{informer.kind.plural}": informer.run() for informer in self.informers
+        }
+        tasks["cache"] = self._keep_cache()
+        tasks["loop-lag"] = self.lag.run()
+        if self.elector is not None:
+            tasks["elector"] = self.elector.run()
+        return tasks
+
+    async def wait_synced(self) -> None:
+        """Wait until all caches are filled."""
+        await self.loaded.wait()
+        for informer in self.informers:
+            await informer.synced.wait()
+
+    async def lead(self, controller: Controller) -> None:
+        """Wait until caches are full and this process leads, then reconcile until cancelled."""
+        await self.wait_synced()
+        if self.elector is not None:
+            await self.elector.acquired.wait()
+        self.triggers.active = True
+        log.info("reconciling", tenants=self.store.count(TENANT), servers=self.store.count(SERVER))
+        await controller.run()
+
+    def controller(self, reconciles: Mapping[KeyKind, Reconcile]) -> Controller:
+        """The controller of this engine."""
+        return Controller(self.queue, self.store, reconciles, self.metrics, self.pace)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.close()
+
+    async def _keep_cache(self) -> None:
+        """Load our own kinds, then compare them every few minutes; errors are waited out."""
+        while True:
+            pause = self.settings.heal_seconds
+            try:
+                if not self.loaded.is_set():
+                    await self.healer.load()
+                    self.loaded.set()
+                elif missed := await self.healer.compare():
+                    log.warning("events were lost and have been made up for", missed=missed)
+            except ClusterError as error:
+                log.warning("tenants and servers cannot be listed", error=str(error))
+                pause = min(pause, 5.0)
+            await asyncio.sleep(pause)
+
+    def _publish(self) -> None:
+        self.metrics.registry.register(BusinessCollector(self.world, utc_now))
+        self.metrics.synced.set_function(lambda: float(self.synced))
+        for informer in self.informers:
+            self.metrics.watch_age.labels(informer.kind.kind).set_function(partial(getattr, informer, "age"))
+        for kind in (*OURS, *OWNED):
+            self.metrics.cached.labels(kind.kind).set_function(partial(self.store.count, kind))
+
+
+def feed(world: World, store: Store) -> None:
+    """Keep the world of parsed tenants and servers equal to the store."""
+
+    def tenant(name: str, obj: Obj | None) -> None:
+        if obj is None:
+            world.remove_tenant(name)
+        else:
+            world.put_tenant(ElinkTenant.parse(obj))
+
+    def server(name: str, obj: Obj | None) -> None:
+        if obj is None:
+            world.remove_server(name)
+        else:
+            world.put_server(ElinkServer.parse(obj))
+
+    store.subscribe(TENANT, tenant)
+    store.subscribe(SERVER, server)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The client's bounds from the settings."""
+    return Limits(
+        connections=settings.api_connections,
+        timeout=settings.api_timeout_seconds,
+        connect_timeout=settings.api_connect_timeout_seconds,
+        writes_per_second=settings.api_writes_per_second,
+        write_burst=settings.api_write_burst,
+        page=settings.list_page_size,
+    )

@@ -1,0 +1,71 @@
+"""`elink-operator run`: settings, connections and reconcilers, handed to one Process."""
+
+import os
+import secrets
+import sys
+from functools import partial
+
+import structlog
+import uvloop
+from pydantic import ValidationError
+
+from elink_operator import __version__, logs
+from elink_operator.cluster.connection import connect
+from elink_operator.cluster.prober import Prober
+from elink_operator.controller import Reconcile
+from elink_operator.database import Databases
+from elink_operator.engine import Engine, utc_now
+from elink_operator.process import Process
+from elink_operator.reconcile import reconcile_server, reconcile_tenant
+from elink_operator.reconcile.context import Context
+from elink_operator.settings import Settings
+from elink_operator.workqueue import KeyKind
+
+log = structlog.get_logger()
+
+
+def run() -> int:
+    """Run until SIGTERM or SIGINT (0) or until something fails (1: the kubelet restarts us); 2: wrong settings."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"elink-operator: wrong settings (environment variables ELINK_*):\n{error}\n")
+        return 2
+    logs.configure(settings.log_level)
+    code = uvloop.run(serve(settings))
+    sys.stderr.flush()
+    # A thread that hangs must not keep a process alive that has given up its Lease.
+    os._exit(code)
+
+
+async def serve(settings: Settings) -> int:
+    """Run the operator in this event loop; returns the exit code."""
+    log.info("starting", version=__version__)
+    engine = Engine.create(settings, connect(settings.kubeconfig))
+    databases = Databases(settings, engine.metrics)
+    host, _, port = settings.probe_control.rpartition(":")
+    url = f"http://{settings.probe_service}.{settings.probe_namespace}.svc:{settings.probe_port}"
+    prober = Prober(url, (host, int(port)))
+    context = Context(
+        settings=settings,
+        client=engine.client,
+        store=engine.store,
+        applier=engine.applier,
+        databases=databases,
+        prober=prober,
+        metrics=engine.metrics,
+        world=engine.world,
+        clock=utc_now,
+        random_token=secrets.token_urlsafe,
+        wake=engine.wake,
+    )
+    reconciles: dict[KeyKind, Reconcile] = {
+        "tenant": partial(reconcile_tenant, ctx=context),
+        "server": partial(reconcile_server, ctx=context),
+    }
+    try:
+        return await Process(engine, reconciles).run()
+    finally:
+        await prober.close()
+        await databases.close()
+        await engine.close()
