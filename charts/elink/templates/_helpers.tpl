@@ -60,6 +60,7 @@ ELINK_GATEWAY_LISTENER: {{ .Values.gateway.listener | quote }}
 ELINK_PROBE_NAMESPACE: {{ .Values.probe.namespace | quote }}
 ELINK_PROBE_SERVICE: probe
 ELINK_PROBE_PORT: 8080
+ELINK_PROBE_CONTROL: {{ .Values.probe.control | quote }}
 ELINK_MAIL_NAMESPACE: {{ .Values.mail.namespace | quote }}
 ELINK_MAIL_SERVICE: {{ .Values.mail.service | quote }}
 ELINK_MAIL_PORT: {{ .Values.mail.port | quote }}
