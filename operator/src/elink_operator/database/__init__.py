@@ -1,0 +1,31 @@
+"""All PostgreSQL I/O of the operator."""
+
+from elink_operator.database.databases import Databases
+from elink_operator.database.errors import (
+    DatabaseError,
+    DatabaseForbidden,
+    DatabaseFull,
+    DatabaseTaken,
+    DatabaseUnavailable,
+    TemplateBusy,
+    TemplateMissing,
+    TooManyConnections,
+)
+from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
+
+__all__ = [
+    "Census",
+    "DatabaseError",
+    "DatabaseForbidden",
+    "DatabaseFull",
+    "DatabaseTaken",
+    "DatabaseUnavailable",
+    "Databases",
+    "ErasureEvidence",
+    "ServerDb",
+    "Snapshot",
+    "TemplateBusy",
+    "TemplateMissing",
+    "TenantDb",
+    "TooManyConnections",
+]

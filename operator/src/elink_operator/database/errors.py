@@ -1,0 +1,91 @@
+"""What can go wrong with PostgreSQL, in words that a condition can show. All of it is retried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import asyncpg
+
+
+class DatabaseError(Exception):
+    """Base class; the message says what to do next. `reason` is the CamelCase reason of a condition."""
+
+    reason: ClassVar[str] = "DatabaseError"
+
+
+class DatabaseUnavailable(DatabaseError):
+    """No connection, or it was cut."""
+
+    reason = "DatabaseUnavailable"
+
+
+class DatabaseFull(DatabaseError):
+    """The disk is full."""
+
+    reason = "DatabaseFull"
+
+
+class TooManyConnections(DatabaseError):
+    """max_connections is reached."""
+
+    reason = "TooManyConnections"
+
+
+class DatabaseForbidden(DatabaseError):
+    """A right is missing or the password is wrong."""
+
+    reason = "DatabaseForbidden"
+
+
+class DatabaseTaken(DatabaseError):
+    """A database or role of this name belongs to somebody else; it is not touched."""
+
+    reason = "DatabaseTaken"
+
+
+class TemplateBusy(DatabaseError):
+    """Somebody is connected to the template, so it cannot be copied now."""
+
+    reason = "TemplateBusy"
+
+
+class TemplateMissing(DatabaseError):
+    """The template has not been migrated yet."""
+
+    reason = "TemplateMissing"
+
+
+_BY_STATE: dict[str, tuple[type[DatabaseError], str]] = {
+    "53100": (DatabaseFull, "the disk of PostgreSQL is full: enlarge the volume; it is retried"),
+    "53200": (DatabaseFull, "PostgreSQL is out of memory: raise its memory limit; it is retried"),
+    "53300": (TooManyConnections, "PostgreSQL has no free connection: raise max_connections; it is retried"),
+    "42501": (DatabaseForbidden, "the administrator role lacks a right; it needs CREATEDB and CREATEROLE"),
+    "28P01": (DatabaseForbidden, "PostgreSQL refuses the password: check the Secret with the credentials"),
+    "28000": (DatabaseForbidden, "PostgreSQL refuses the log-in: check the role and pg_hba.conf"),
+    "55006": (TemplateBusy, "the template database is in use, most likely by a migration; it is retried"),
+}
+
+
+@contextmanager
+def translated(server: str) -> Iterator[None]:
+    """Turn driver errors inside the block into `DatabaseError`s that name the server and never a secret."""
+    try:
+        yield
+    except asyncpg.PostgresConnectionError as error:
+        raise DatabaseUnavailable(f"PostgreSQL of server {server} cut the connection; it is retried") from error
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state in _BY_STATE:
+            kind, advice = _BY_STATE[state]
+            raise kind(f"server {server}: {advice} (PostgreSQL says: {error.message})") from error
+        if state.startswith(("57P", "08")):
+            raise DatabaseUnavailable(
+                f"PostgreSQL of server {server} is stopping or starting; it is retried"
+            ) from error
+        raise DatabaseError(f"server {server}: PostgreSQL says: {error.message}; it is retried") from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(
+            f"PostgreSQL of server {server} cannot be reached ({type(error).__name__}); it is retried"
+        ) from error

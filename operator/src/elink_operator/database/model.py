@@ -1,0 +1,150 @@
+"""What the operator knows about a PostgreSQL server and about a tenant's place on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True)
+class ServerDb:
+    """How to reach the PostgreSQL of one ElinkServer as its administrator (CREATEDB, CREATEROLE; no superuser)."""
+
+    name: str
+    host: str
+    port: int
+    password: str = field(repr=False)
+    app_password: str = field(repr=False)
+    user: str = "elink_operator"
+    maintenance_database: str = "postgres"
+    tls: bool = False
+
+
+@dataclass(frozen=True)
+class TenantDb:
+    """One tenant as PostgreSQL and the registry should have it.
+
+    `uid` is the ElinkTenant's: a database marked with another uid is never touched. `setup_token_sha256` is hex.
+    """
+
+    name: str
+    uid: str
+    database: str
+    role: str
+    password: str = field(repr=False)
+    host: str
+    directory: str
+    state: str
+    state_reason: str
+    display_name: str
+    language: str
+    limits: Mapping[str, int]
+    contacts: Mapping[str, Any]
+    mail: Mapping[str, Any]
+    master_email: str
+    setup_token_sha256: str
+    setup_expires_at: datetime | None
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of everything that the registry row says, and of the password that the role should have."""
+        return hashlib.sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True)
+class DatabaseFact:
+    """A database that exists: its owner and the marker in its comment (a tenant's uid, or a spare's revision)."""
+
+    oid: int
+    owner: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash."""
+
+    databases: Mapping[str, DatabaseFact]
+    roles: frozenset[str]
+    registry: Mapping[str, str]
+
+    def holds(self, tenant: TenantDb) -> bool:
+        """True when the tenant is complete and nothing needs to be done."""
+        fact = self.databases.get(tenant.database)
+        return (
+            fact is not None
+            and fact.owner == tenant.role
+            and fact.marker == tenant_marker(tenant.uid)
+            and tenant.role in self.roles
+            and self.registry.get(tenant.name) == tenant.spec_hash
+        )
+
+    def traces(self, tenant: TenantDb) -> tuple[str, ...]:
+        """What of the tenant is still there, in words; empty after an erasure."""
+        found = []
+        marker = tenant_marker(tenant.uid)
+        found += [f"database {n}" for n, f in self.databases.items() if n == tenant.database or f.marker == marker]
+        found += [f"role {tenant.role}"] if tenant.role in self.roles else []
+        found += [f"registry row {tenant.name}"] if tenant.name in self.registry else []
+        return tuple(sorted(set(found)))
+
+
+@dataclass(frozen=True)
+class ErasureEvidence:
+    """What dropping a tenant did: (step, what was found and removed); `left` is what a second look found."""
+
+    steps: tuple[tuple[str, str], ...]
+    left: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """True when the second look found nothing."""
+        return not self.left
+
+
+@dataclass(frozen=True)
+class Census:
+    """The other tenants of a server: database name → (oid, tables → exact row count)."""
+
+    databases: Mapping[str, tuple[int, Mapping[str, int]]]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Database name → rows in all of its tables."""
+        return {name: sum(tables.values()) for name, (_, tables) in self.databases.items()}
+
+    def harmed(self, after: Census) -> tuple[str, ...]:
+        """What `after` lacks, as sentences: databases gone or replaced, tables gone, tables emptied.
+
+        Customers go on working in the meantime, so a count that moves is not harm; what vanishes is.
+        """
+        harm: list[str] = []
+        for name, (oid, tables) in self.databases.items():
+            there = after.databases.get(name)
+            if there is None:
+                harm.append(f"database {name} is gone")
+                continue
+            if there[0] != oid:
+                harm.append(f"database {name} was replaced by another of the same name")
+            for table, count in tables.items():
+                now = there[1].get(table)
+                if now is None:
+                    harm.append(f"table {table} of database {name} is gone")
+                elif count and not now:
+                    harm.append(f"table {table} of database {name} lost all of its {count} rows")
+        return tuple(harm)
+
+
+def tenant_marker(uid: str) -> str:
+    """The comment that says whose database it is."""
+    return f"elink tenant {uid}"
+
+
+def spare_marker(revision: str) -> str:
+    """The comment of a spare database: which revision of the template it was made from."""
+    return f"elink spare {revision}"

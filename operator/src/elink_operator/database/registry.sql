@@ -1,0 +1,42 @@
+-- The registry of one server: written by the operator, read by the app. Contract: docs/architecture.md, section 5.
+-- Every statement may run again.
+CREATE TABLE IF NOT EXISTS tenant (
+    name text PRIMARY KEY,
+    uid text NOT NULL,
+    host text NOT NULL UNIQUE,
+    database text NOT NULL UNIQUE,
+    role text NOT NULL,
+    directory text NOT NULL UNIQUE,
+    state text NOT NULL CHECK (state IN ('Active', 'Suspended', 'Cancelled')),
+    state_reason text NOT NULL DEFAULT '',
+    display_name text NOT NULL,
+    language text NOT NULL CHECK (language IN ('ja', 'en')),
+    limits jsonb NOT NULL,
+    contacts jsonb NOT NULL DEFAULT '{}',
+    mail jsonb NOT NULL DEFAULT '{}',
+    master_email text NOT NULL,
+    setup_token_sha256 text NOT NULL DEFAULT '',
+    setup_expires_at timestamptz,
+    spec_hash text NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS delivery_wakeup (
+    tenant text NOT NULL REFERENCES tenant (name) ON DELETE CASCADE,
+    due_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, due_at)
+);
+CREATE INDEX IF NOT EXISTS delivery_wakeup_due_at ON delivery_wakeup (due_at);
+
+CREATE OR REPLACE FUNCTION notify_registry() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM pg_notify('elink_registry', coalesce(NEW.name, OLD.name));
+    RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE ON tenant
+    FOR EACH ROW EXECUTE FUNCTION notify_registry();
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO elink_app;
+GRANT SELECT ON tenant TO elink_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_wakeup TO elink_app;

@@ -1,0 +1,176 @@
+"""A tenant's role, database and registry row. The database is named last: a named database is a whole one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import orjson
+
+from elink_operator.database.errors import DatabaseError, DatabaseTaken, TemplateBusy
+from elink_operator.database.model import TenantDb, spare_marker, tenant_marker
+from elink_operator.database.server import (
+    Salt,
+    grant_role,
+    random_salt,
+    restrict_database,
+    template_revision,
+)
+from elink_operator.database.sessions import Connection, Sessions
+from elink_operator.database.snapshot import databases_marked, read_database, role_marker
+from elink_operator.database.sql import ident, literal, lock_key, scram_verifier
+from elink_operator.naming import APP_ROLE, SPARE_PREFIX, TEMPLATE_DATABASE, TEMPLATE_ROLE, digest
+
+_CONNECTION_LIMIT = 10
+"""Of the tenant's own role, which only its backup uses; the app connects as its own role."""
+
+
+async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt) -> None:
+    """Make or complete a tenant. Raises `DatabaseTaken` when a name belongs to somebody else."""
+    async with sessions.admin() as connection, locked(connection, tenant.name):
+        await _ensure_role(connection, sessions.server.user, tenant, salt)
+        revision = None
+        if await _present(connection, tenant):
+            await _finish(sessions, connection, tenant.database, tenant)
+        else:
+            revision = await template_revision(connection)
+            unfinished = await _take_spare(connection, tenant, revision) or await _copy_template(connection, tenant)
+            await _finish(sessions, connection, unfinished, tenant)
+        await _write_row(sessions, tenant)
+        if revision is not None and await template_revision(connection) != revision:
+            raise TemplateBusy(
+                f"the template changed while {tenant.database} was copied; the migration will pick it up"
+            )
+
+
+@asynccontextmanager
+async def locked(connection: Connection, tenant: str) -> AsyncIterator[None]:
+    """One operator at a time works on a tenant, two leaders by accident included."""
+    key = lock_key("elink tenant", tenant)
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+        raise DatabaseError(f"another operator is working on the database of tenant {tenant}; it is retried")
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", key)
+
+
+def unfinished_name(tenant: TenantDb) -> str:
+    """The name of a database that is being copied for this tenant."""
+    return f"making_{digest(tenant.uid, 16)}"
+
+
+async def _ensure_role(connection: Connection, admin: str, tenant: TenantDb, salt: Salt) -> None:
+    marker = await role_marker(connection, tenant.role)
+    role = ident(tenant.role)
+    verifier = literal(scram_verifier(tenant.password, salt()))
+    if marker is None:
+        async with connection.transaction():
+            await connection.execute(
+                f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {_CONNECTION_LIMIT} PASSWORD {verifier}"
+            )
+            await connection.execute(f"COMMENT ON ROLE {role} IS {literal(tenant_marker(tenant.uid))}")
+    elif marker != tenant_marker(tenant.uid):
+        raise DatabaseTaken(f"role {tenant.role} belongs to somebody else: remove or rename it; it is retried")
+    else:
+        await connection.execute(f"ALTER ROLE {role} PASSWORD {verifier}")
+    await grant_role(connection, tenant.role, admin)
+    await connection.execute(f"GRANT {role} TO {ident(APP_ROLE)}")
+
+
+async def _present(connection: Connection, tenant: TenantDb) -> bool:
+    fact = await read_database(connection, tenant.database)
+    if fact is None:
+        return False
+    if fact.marker != tenant_marker(tenant.uid):
+        raise DatabaseTaken(f"database {tenant.database} belongs to somebody else: remove or rename it; it is retried")
+    return True
+
+
+async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -> str | None:
+    """A database of this tenant's that is not finished, or a spare one that becomes it; None when there is neither."""
+    mine = await databases_marked(connection, tenant_marker(tenant.uid))
+    if mine:
+        return mine[0]
+    key = lock_key("elink spares")
+    await connection.execute("SELECT pg_advisory_lock($1)", key)
+    try:
+        for name in await databases_marked(connection, spare_marker(revision)):
+            if name.startswith(SPARE_PREFIX):
+                await _mark(connection, name, tenant_marker(tenant.uid))
+                return name
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", key)
+    return None
+
+
+async def _copy_template(connection: Connection, tenant: TenantDb) -> str:
+    name = unfinished_name(tenant)
+    await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
+    await copy_template(connection, name)
+    await _mark(connection, name, tenant_marker(tenant.uid))
+    return name
+
+
+async def copy_template(connection: Connection, name: str) -> None:
+    """CREATE DATABASE from the migrated template. WAL_LOG spares the checkpoint that FILE_COPY forces (3x faster)."""
+    await connection.execute(f"CREATE DATABASE {ident(name)} TEMPLATE {ident(TEMPLATE_DATABASE)} STRATEGY WAL_LOG")
+    await restrict_database(connection, name)
+
+
+async def _finish(sessions: Sessions, connection: Connection, name: str, tenant: TenantDb) -> None:
+    """Hand a copied database over to the tenant's role, then give it its name. Repeating it changes nothing."""
+    role = ident(tenant.role)
+    fact = await read_database(connection, name)
+    if fact is None:
+        raise DatabaseError(f"database {name} vanished while it was prepared; it is retried")
+    if name == tenant.database and fact.owner == tenant.role:
+        return
+    async with sessions.into(name) as inside:
+        await inside.execute(f"REASSIGN OWNED BY {ident(TEMPLATE_ROLE)} TO {role}")
+    await connection.execute(f"ALTER DATABASE {ident(name)} OWNER TO {role}")
+    await restrict_database(connection, name)
+    if name != tenant.database:
+        await connection.execute(f"ALTER DATABASE {ident(name)} RENAME TO {ident(tenant.database)}")
+
+
+async def _mark(connection: Connection, database: str, marker: str) -> None:
+    await connection.execute(f"COMMENT ON DATABASE {ident(database)} IS {literal(marker)}")
+
+
+_COLUMNS = (
+    "uid", "host", "database", "role", "directory", "state", "state_reason", "display_name", "language", "limits",
+    "contacts", "mail", "master_email", "setup_token_sha256", "setup_expires_at", "spec_hash",
+)  # fmt: skip
+_UPSERT = f"""
+INSERT INTO tenant (name, {", ".join(_COLUMNS)}) VALUES ($1, {", ".join(f"${i}" for i in range(2, len(_COLUMNS) + 2))})
+ON CONFLICT (name) DO UPDATE SET {", ".join(f"{c} = EXCLUDED.{c}" for c in _COLUMNS)}, updated_at = now()
+WHERE tenant.spec_hash <> EXCLUDED.spec_hash
+"""  # noqa: S608 - column names are constants
+
+
+async def _write_row(sessions: Sessions, tenant: TenantDb) -> None:
+    values = [
+        orjson.dumps(value).decode() if column in {"limits", "contacts", "mail"} else value
+        for column, value in ((column, getattr(tenant, column)) for column in _COLUMNS)
+    ]
+    try:
+        async with sessions.registry() as connection:
+            await connection.execute(_UPSERT, tenant.name, *values)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, asyncpg.UniqueViolationError):
+            raise DatabaseTaken(
+                f"the registry has another tenant with host {tenant.host} or database {tenant.database}; it is retried"
+            ) from error
+        raise
+
+
+async def make_spare(connection: Connection, revision: str) -> str:
+    """One more spare database of the template's present revision."""
+    name = SPARE_PREFIX + secrets.token_hex(4)
+    await copy_template(connection, name)
+    await _mark(connection, name, spare_marker(revision))
+    return name
