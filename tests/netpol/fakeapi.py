@@ -27,11 +27,11 @@ class FakeApi:
     `requests` counts "list pods", "watch pods" and so on; `silent`: watches send nothing any more.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, version: int = 100) -> None:
         self._condition = threading.Condition()
         self._objects: dict[str, dict[tuple[str, str], Obj]] = {kind: {} for kind in PATHS.values()}
         self._history: dict[str, list[tuple[int, str, Obj]]] = {kind: [] for kind in PATHS.values()}
-        self._version = 100
+        self._version = version
         self._horizon = 0
         self._epoch = 0
         self._cut_inside = False

@@ -150,6 +150,16 @@ def test_errors_are_waited_out(api: FakeApi, store: Store, tmp_path: Path, caplo
     assert "t0ken" not in caplog.text
 
 
+def test_a_watch_refused_for_good_lists_again(api: FakeApi, store: Store, tmp_path: Path) -> None:
+    start(api, store, tmp_path)
+    eventually(lambda: store.synced and api.requests["watch pods"] == 1)
+    api.failures = [(504, "")] * 3
+    api.cut()
+    eventually(lambda: sum(api.requests[f"list {kind}"] for kind in KINDS) == 6)
+    api.put("pods", pod("one", "10.0.0.1"))
+    eventually(lambda: set(pods(store)) == {"one"})
+
+
 def test_retry_after_is_honoured(api: FakeApi, store: Store, tmp_path: Path) -> None:
     api.failures = [(429, "1")] * 3
     start(api, store, tmp_path)
@@ -162,9 +172,8 @@ def test_back_off_is_bounded_while_the_server_is_away(api: FakeApi, store: Store
     port = api.port
     api.close()
     time.sleep(1.5)
-    again = FakeApi(port)
+    again = FakeApi(port, version=200)
     try:
-        again._version = api._version
         again.put("pods", pod("new", "10.0.0.9"))
         assert eventually(lambda: set(pods(store)) == {"new"}) < watch.LAST_DELAY + 1
         assert again.requests["watch pods"] < 10

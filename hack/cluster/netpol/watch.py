@@ -26,7 +26,9 @@ WATCH_SECONDS = 60
 READ_SLACK = 15
 SHORTEST_WATCH = 0.5
 CALL_SECONDS = 30.0
-FIRST_DELAY, LAST_DELAY = 0.05, 2.0
+# Answers that say nothing against our resource version; after any other refusal of a watch, list again.
+PASSING = (401, 403, 429, 500, 503)
+FIRST_DELAY, LAST_DELAY = 0.05, 1.0
 # What an API call raises when the network, the server or the answer is bad.
 FAULTS = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
@@ -92,6 +94,8 @@ class Watcher(threading.Thread):
             except Exception as error:  # a watch that died of a surprise would leave the agent blind without a word
                 if not isinstance(error, FAULTS):
                     log.exception("%s: unexpected", self._kind.name)
+                if isinstance(error, ApiError) and error.status not in PASSING:
+                    self._version = ""
                 wait = self._rest(getattr(error, "retry_after", 0.0))
                 log.warning("%s: %s; tried again after %.2f s", self._kind.name, error or repr(error), wait)
 
