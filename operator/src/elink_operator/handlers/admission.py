@@ -1,4 +1,4 @@
-"""Admission webhooks `/validate-tenant` and `/validate-server`: what schema and CEL cannot judge, because it needs other objects.
+"""Admission webhooks `/tenant` and `/server`: what schema and CEL cannot judge, because it needs other objects.
 
 The chart's ValidatingWebhookConfiguration calls them with failurePolicy Ignore and a short timeout; the reconciler
 repeats the same rules, so a webhook that is down delays a refusal but never loses it (docs/adr/0003).
@@ -38,7 +38,7 @@ class AdmissionMemo(Protocol):
         ...
 
 
-@kopf.on.validate(naming.GROUP, naming.VERSION, "elinktenants", id="validate-tenant", operations=OPERATIONS)
+@kopf.on.validate(naming.GROUP, naming.VERSION, "elinktenants", id="tenant", operations=OPERATIONS)
 async def check_tenant(*, memo: AdmissionMemo, **kwargs: Any) -> None:
     """Refuse a tenant's creation, change or deletion with sentences that say what to do next."""
     review = _Review.of(kwargs)
@@ -48,7 +48,7 @@ async def check_tenant(*, memo: AdmissionMemo, **kwargs: Any) -> None:
         _answer(lambda: validate_tenant(*_both(ElinkTenant, review), memo.world))
 
 
-@kopf.on.validate(naming.GROUP, naming.VERSION, "elinkservers", id="validate-server", operations=OPERATIONS)
+@kopf.on.validate(naming.GROUP, naming.VERSION, "elinkservers", id="server", operations=OPERATIONS)
 async def check_server(*, memo: AdmissionMemo, **kwargs: Any) -> None:
     """Refuse a server's creation, change or deletion with sentences that say what to do next."""
     review = _Review.of(kwargs)
