@@ -49,7 +49,7 @@ def check_webhook() -> None:
         },
     }
     request = urllib.request.Request(
-        f"https://elink-webhook.{SYSTEM}.svc/validate-tenant",
+        f"https://elink-webhook.{SYSTEM}.svc/tenant",
         data=json.dumps(review).encode(),
         headers={"Content-Type": "application/json"},
     )
