@@ -1,0 +1,73 @@
+"""Accounts, their sessions, used set-up links and the memory of failed log-ins."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, String, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from elink_app.database.base import Base
+
+
+class Account(Base):
+    """Somebody who can log in. There is at most one master."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        Index("uq_account_master", "is_master", unique=True, postgresql_where=text("is_master")),
+        Index("uq_account_email_key", "email_key", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    email: Mapped[str] = mapped_column(String(320))
+    # The e-mail in the form in which it is compared (see accounts.repository.email_key).
+    email_key: Mapped[str] = mapped_column(String(320))
+    display_name: Mapped[str] = mapped_column(String(100), server_default="")
+    password_hash: Mapped[str] = mapped_column(Text)
+    password_changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    is_master: Mapped[bool] = mapped_column(server_default=text("false"))
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LoginSession(Base):
+    """One logged-in browser. Only the hash of its secret is kept."""
+
+    __tablename__ = "session"
+    __table_args__ = (
+        Index("uq_session_secret_sha256", "secret_sha256", unique=True),
+        Index("ix_session_account_id", "account_id"),
+        Index("ix_session_expires_at", "expires_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The absolute end; the end for idleness follows from last_seen_at.
+    expires_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(String(45), server_default="")
+    user_agent: Mapped[str] = mapped_column(String(200), server_default="")
+
+
+class UsedSetupToken(Base):
+    """A set-up link that has done its work; the row is written in the transaction that makes the master."""
+
+    __tablename__ = "used_setup_token"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LoginThrottle(Base):
+    """Failures of one account name or one network address. The key is a hash: what was typed is not kept."""
+
+    __tablename__ = "login_throttle"
+    __table_args__ = (Index("ix_login_throttle_last_attempt_at", "last_attempt_at"),)
+
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    failures: Mapped[int]
+    last_attempt_at: Mapped[datetime]
+    blocked_until: Mapped[datetime | None]

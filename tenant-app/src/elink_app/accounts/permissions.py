@@ -1,0 +1,33 @@
+"""What an account may do. Refused unless granted; the master may everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """One function of the application."""
+
+    ADDRESSES_VIEW = "addresses:view"
+    ADDRESSES_EDIT = "addresses:edit"
+
+
+ALL = frozenset(Permission)
+NONE: frozenset[Permission] = frozenset()
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who makes a request, however that was proved. `session_id` is None when not by a browser session."""
+
+    account_id: int
+    email: str
+    display_name: str
+    is_master: bool
+    permissions: frozenset[Permission]
+    session_id: int | None
+
+    def may(self, permission: Permission) -> bool:
+        """True when the account was granted `permission`."""
+        return permission in self.permissions

@@ -1,0 +1,185 @@
+"""All SQL of accounts, sessions, set-up marks and the log-in throttle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.models import Account, LoginSession, LoginThrottle, UsedSetupToken
+from elink_app.emails import email_key
+
+
+class AccountRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def by_email(self, email: str) -> Account | None:
+        """The account that logs in with this e-mail."""
+        statement = select(Account).where(Account.email_key == email_key(email))
+        return (await self._session.scalars(statement)).one_or_none()
+
+    async def get(self, account_id: int) -> Account | None:
+        """The account with this id."""
+        return await self._session.get(Account, account_id)
+
+    async def master(self) -> Account | None:
+        """The master account, locked."""
+        statement = select(Account).where(Account.is_master).with_for_update()
+        return (await self._session.scalars(statement)).one_or_none()
+
+    async def add(self, account: Account) -> None:
+        """Insert an account."""
+        self._session.add(account)
+        await self._session.flush()
+
+    async def use_setup_token(self, token_sha256: str) -> bool:
+        """Mark the token as used; False when it was before. A rival transaction waits here for ours."""
+        statement = (
+            insert(UsedSetupToken)
+            .values(token_sha256=token_sha256)
+            .on_conflict_do_nothing()
+            .returning(UsedSetupToken.token_sha256)
+        )
+        return await self._session.scalar(statement) is not None
+
+    async def setup_token_used(self, token_sha256: str) -> bool:
+        """True when the token has done its work."""
+        return await self._session.get(UsedSetupToken, token_sha256) is not None
+
+    async def purge_setup_tokens(self, before: datetime, current: str) -> int:
+        """Forget marks from before `before`, but never that of the registry's current token."""
+        statement = (
+            delete(UsedSetupToken)
+            .where(UsedSetupToken.used_at < before, UsedSetupToken.token_sha256 != current)
+            .returning(UsedSetupToken.token_sha256)
+        )
+        return len((await self._session.execute(statement)).all())
+
+
+class SessionRepository:
+    """Rows of `session`."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find(
+        self, secret_sha256: bytes, now: datetime, idle_since: datetime
+    ) -> tuple[LoginSession, Account] | None:
+        """The living session with this hash, and its account unless that is disabled."""
+        statement = (
+            select(LoginSession, Account)
+            .join(Account, Account.id == LoginSession.account_id)
+            .where(
+                LoginSession.secret_sha256 == secret_sha256,
+                LoginSession.expires_at > now,
+                LoginSession.last_seen_at > idle_since,
+                Account.disabled_at.is_(None),
+            )
+        )
+        row = (await self._session.execute(statement)).one_or_none()
+        return (row[0], row[1]) if row is not None else None
+
+    async def add(self, row: LoginSession) -> None:
+        """Insert a session."""
+        self._session.add(row)
+        await self._session.flush()
+
+    async def touch(self, session_id: int, now: datetime) -> None:
+        """Note that the session was used."""
+        await self._session.execute(update(LoginSession).where(LoginSession.id == session_id).values(last_seen_at=now))
+
+    async def of_account(self, account_id: int, now: datetime, idle_since: datetime) -> Sequence[LoginSession]:
+        """The living sessions of an account, the one used last first."""
+        statement = (
+            select(LoginSession)
+            .where(
+                LoginSession.account_id == account_id,
+                LoginSession.expires_at > now,
+                LoginSession.last_seen_at > idle_since,
+            )
+            .order_by(LoginSession.last_seen_at.desc(), LoginSession.id.desc())
+            .limit(100)
+        )
+        return (await self._session.scalars(statement)).all()
+
+    async def revoke(self, account_id: int, session_id: int) -> bool:
+        """End one session of this account; False when there is no such."""
+        statement = (
+            delete(LoginSession)
+            .where(LoginSession.account_id == account_id, LoginSession.id == session_id)
+            .returning(LoginSession.id)
+        )
+        return await self._session.scalar(statement) is not None
+
+    async def revoke_all(self, account_id: int, *, keep: int | None = None) -> int:
+        """End all sessions of this account but `keep`. Returns how many."""
+        statement = delete(LoginSession).where(LoginSession.account_id == account_id)
+        if keep is not None:
+            statement = statement.where(LoginSession.id != keep)
+        return len((await self._session.execute(statement.returning(LoginSession.id))).all())
+
+    async def revoke_secret(self, secret_sha256: bytes) -> None:
+        """End the session with this hash, if any."""
+        await self._session.execute(delete(LoginSession).where(LoginSession.secret_sha256 == secret_sha256))
+
+    async def purge(self, now: datetime, idle_since: datetime) -> int:
+        """Remove dead sessions. Returns how many."""
+        statement = (
+            delete(LoginSession)
+            .where((LoginSession.expires_at <= now) | (LoginSession.last_seen_at <= idle_since))
+            .returning(LoginSession.id)
+        )
+        return len((await self._session.execute(statement)).all())
+
+
+class ThrottleRepository:
+    """Rows of `login_throttle`."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def blocked_until(self, keys: Sequence[str], now: datetime) -> datetime | None:
+        """The latest end of a block that still holds one of the keys, or None."""
+        statement = select(func.max(LoginThrottle.blocked_until)).where(
+            LoginThrottle.key.in_(keys), LoginThrottle.blocked_until > now
+        )
+        return await self._session.scalar(statement)
+
+    async def count_attempt(self, key: str, now: datetime, forget_before: datetime) -> int:
+        """Count one more attempt before its outcome is known. Returns the failures so far with this one."""
+        row = insert(LoginThrottle).values(key=key, failures=1, last_attempt_at=now)
+        statement = row.on_conflict_do_update(
+            index_elements=["key"],
+            set_={
+                # Old failures are forgotten.
+                "failures": case((LoginThrottle.last_attempt_at > forget_before, LoginThrottle.failures + 1), else_=1),
+                "last_attempt_at": now,
+            },
+        ).returning(LoginThrottle.failures)
+        return await self._session.scalar(statement) or 1
+
+    async def block(self, key: str, until: datetime) -> None:
+        """Hold the key back until `until`."""
+        await self._session.execute(update(LoginThrottle).where(LoginThrottle.key == key).values(blocked_until=until))
+
+    async def forgive(self, key: str, *, whole: bool) -> None:
+        """After a success: forget the key, or take back the one attempt."""
+        if whole:
+            await self._session.execute(delete(LoginThrottle).where(LoginThrottle.key == key))
+            return
+        await self._session.execute(
+            update(LoginThrottle)
+            .where(LoginThrottle.key == key)
+            .values(failures=func.greatest(LoginThrottle.failures - 1, 0), blocked_until=None)
+        )
+
+    async def purge(self, before: datetime) -> int:
+        """Forget keys without an attempt since `before`. Returns how many."""
+        statement = delete(LoginThrottle).where(LoginThrottle.last_attempt_at < before).returning(LoginThrottle.key)
+        return len((await self._session.execute(statement)).all())

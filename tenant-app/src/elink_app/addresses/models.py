@@ -1,0 +1,90 @@
+"""The address book: one row per person or organisation, e-mails and tags beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, String, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from elink_app.database.base import Base
+
+LIVE = text("deleted_at IS NULL")
+
+
+class Address(Base):
+    """`sort_key`, `search_text` and `search_grams` are computed from the other fields by `addresses.search`."""
+
+    __tablename__ = "address"
+    __table_args__ = (
+        Index("ix_address_sort", "sort_key", "id", postgresql_where=LIVE),
+        Index("ix_address_updated", text("updated_at DESC"), text("id DESC"), postgresql_where=LIVE),
+        Index("ix_address_grams", "search_grams", postgresql_using="gin", postgresql_where=LIVE),
+        Index("ix_address_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    # Counts the saves: a form that was opened before somebody else's save is refused.
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    name: Mapped[str] = mapped_column(String(100))
+    kana: Mapped[str] = mapped_column(String(100), server_default="")
+    company: Mapped[str] = mapped_column(String(100), server_default="")
+    phone: Mapped[str] = mapped_column(String(40), server_default="")
+    postal_code: Mapped[str] = mapped_column(String(16), server_default="")
+    postal_address: Mapped[str] = mapped_column(String(300), server_default="")
+    notes: Mapped[str] = mapped_column(Text, server_default="")
+    # Byte order: the key is made so that it gives the order of the fifty sounds on every locale.
+    sort_key: Mapped[str] = mapped_column(Text(collation="C"))
+    search_text: Mapped[str] = mapped_column(Text(collation="C"))
+    search_grams: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]
+
+    emails: Mapped[list[AddressEmail]] = relationship(
+        lazy="raise", order_by="AddressEmail.position", cascade="all, delete-orphan", passive_deletes=True
+    )
+    tags: Mapped[list[Tag]] = relationship(lazy="raise", secondary="address_tag", order_by="Tag.name")
+
+
+class AddressEmail(Base):
+    """One e-mail of an address; position 0 is the one that is written to."""
+
+    __tablename__ = "address_email"
+    __table_args__ = (Index("ix_address_email_email_key", "email_key"),)
+
+    address_id: Mapped[int] = mapped_column(ForeignKey("address.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    email: Mapped[str] = mapped_column(String(320))
+    email_key: Mapped[str] = mapped_column(String(320))
+
+
+class Tag(Base):
+    """A label; `key` is the name in the form in which names are compared."""
+
+    __tablename__ = "tag"
+    __table_args__ = (Index("uq_tag_key", "key", unique=True),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(50))
+    key: Mapped[str] = mapped_column(String(80))
+
+
+class AddressTag(Base):
+    """Which address bears which tag."""
+
+    __tablename__ = "address_tag"
+    __table_args__ = (Index("ix_address_tag_tag_id", "tag_id"),)
+
+    address_id: Mapped[int] = mapped_column(ForeignKey("address.id", ondelete="CASCADE"), primary_key=True)
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Usage(Base):
+    """Exact counts kept by triggers, so that limits cost one row and not a scan. `addresses` = not deleted ones."""
+
+    __tablename__ = "usage"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[int] = mapped_column(server_default=text("0"))

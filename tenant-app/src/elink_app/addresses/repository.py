@@ -1,0 +1,225 @@
+"""All SQL of the address book."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import orjson
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+
+from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag, Usage
+from elink_app.emails import email_key
+from elink_app.text import grams, search_form
+
+COUNT_CAP = 10_000
+
+
+class Order(StrEnum):
+    """How a list is sorted."""
+
+    KANA = "kana"
+    UPDATED = "updated"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place in a list: after (or before) the row with this key and id."""
+
+    key: str
+    id: int
+    backwards: bool
+
+    def encode(self) -> str:
+        """As opaque text for an address line."""
+        packed = orjson.dumps([self.key, self.id, self.backwards])
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str, order: Order) -> Cursor:
+        """Raises ValueError for anything that `encode` did not make for this order."""
+        try:
+            key, row, backwards = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise ValueError("cursor") from error
+        if not isinstance(key, str) or type(row) is not int or not isinstance(backwards, bool) or "\0" in key:
+            raise ValueError("cursor")
+        if not 0 < row < 2**63 or len(key) > 1000:
+            raise ValueError("cursor")
+        if order is Order.UPDATED:
+            datetime.fromisoformat(key)
+        return cls(key, row, backwards)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What to look for: every term (in search form) and, when given, the tag."""
+
+    terms: tuple[str, ...] = ()
+    tag: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.terms or self.tag)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows in the order of the list, and whether there are more on either side."""
+
+    rows: Sequence[Address]
+    has_next: bool
+    has_previous: bool
+
+
+def like_pattern(term: str) -> str:
+    """`term` anywhere, its own wildcards taken as they are."""
+    escaped = term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [Address.deleted_at.is_(None)]
+    for term in wanted.terms:
+        pairs = grams(term)
+        if pairs:
+            conditions.append(Address.search_grams.contains(pairs))
+        conditions.append(Address.search_text.like(like_pattern(term)))
+    if wanted.tag:
+        bearing = (
+            select(AddressTag.address_id)
+            .join(Tag, Tag.id == AddressTag.tag_id)
+            .where(Tag.key == search_form(wanted.tag))
+        )
+        conditions.append(Address.id.in_(bearing))
+    return conditions
+
+
+def _with_parts(statement: Select[Address]) -> Select[Address]:
+    return statement.options(selectinload(Address.emails), selectinload(Address.tags))
+
+
+class AddressRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def page(self, wanted: Filter, order: Order, cursor: Cursor | None, size: int) -> Found:
+        """One page after or before `cursor`, `size` rows at most."""
+        backwards = cursor is not None and cursor.backwards
+        descending = (order is Order.UPDATED) != backwards
+        key = Address.sort_key if order is Order.KANA else Address.updated_at
+        statement = _with_parts(select(Address)).where(*_conditions(wanted)).limit(size + 1)
+        if cursor is not None:
+            value = cursor.key if order is Order.KANA else datetime.fromisoformat(cursor.key)
+            place = tuple_(key, Address.id)
+            here = tuple_(value, cursor.id)
+            statement = statement.where(place < here if descending else place > here)
+        if descending:
+            statement = statement.order_by(key.desc(), Address.id.desc())
+        else:
+            statement = statement.order_by(key, Address.id)
+        rows = list((await self._session.scalars(statement)).all())
+        more = len(rows) > size
+        rows = rows[:size]
+        if backwards:
+            rows.reverse()
+            return Found(rows, has_next=True, has_previous=more)
+        return Found(rows, has_next=more, has_previous=cursor is not None)
+
+    async def count(self, wanted: Filter) -> int:
+        """Exact up to COUNT_CAP, COUNT_CAP + 1 for more; without a filter always exact."""
+        if not wanted:
+            return await self.usage()
+        capped = select(Address.id).where(*_conditions(wanted)).limit(COUNT_CAP + 1).subquery()
+        return await self._session.scalar(select(func.count()).select_from(capped)) or 0
+
+    async def get(self, address_id: int, *, lock: bool = False) -> Address | None:
+        """A live address with its e-mails and tags; `lock` holds it until the end of the transaction."""
+        statement = select(Address).where(Address.id == address_id, Address.deleted_at.is_(None))
+        statement = _with_parts(statement.execution_options(populate_existing=True))
+        if lock:
+            statement = statement.with_for_update()
+        return (await self._session.scalars(statement)).one_or_none()
+
+    async def get_deleted(self, address_id: int, since: datetime) -> Address | None:
+        """An address that was deleted after `since`, locked."""
+        statement = _with_parts(select(Address)).where(Address.id == address_id, Address.deleted_at >= since)
+        return (await self._session.scalars(statement.with_for_update())).one_or_none()
+
+    async def deleted(self, since: datetime, limit: int) -> Sequence[Address]:
+        """What was deleted after `since`, the newest first."""
+        statement = _with_parts(select(Address)).where(Address.deleted_at >= since)
+        statement = statement.order_by(Address.deleted_at.desc(), Address.id.desc()).limit(limit)
+        return (await self._session.scalars(statement)).all()
+
+    async def add(self, address: Address, tags: Sequence[str]) -> None:
+        """Insert a new address."""
+        address.tags = await self._tags(tags)
+        self._session.add(address)
+        await self._session.flush()
+
+    async def replace_parts(self, address: Address, emails: Sequence[str], tags: Sequence[str]) -> None:
+        """Exchange the e-mails and tags of a loaded address."""
+        address.emails.clear()
+        # The old rows must be gone before new ones take their positions.
+        await self._session.flush()
+        address.emails.extend(email_rows(emails))
+        address.tags = await self._tags(tags)
+        await self._session.flush()
+
+    async def _tags(self, names: Sequence[str]) -> list[Tag]:
+        if not names:
+            return []
+        keys = {search_form(name): name for name in names}
+        # Sorted, so that two transactions that make the same tags wait for each other and do not deadlock.
+        values = [{"key": key, "name": keys[key]} for key in sorted(keys)]
+        await self._session.execute(insert(Tag).values(values).on_conflict_do_nothing(index_elements=["key"]))
+        return list((await self._session.scalars(select(Tag).where(Tag.key.in_(keys)).order_by(Tag.name))).all())
+
+    async def all_tags(self, limit: int) -> list[tuple[str, int]]:
+        """Tags in use with the number of live addresses, by name."""
+        statement = (
+            select(Tag.name, func.count())
+            .join(AddressTag, AddressTag.tag_id == Tag.id)
+            .join(Address, Address.id == AddressTag.address_id)
+            .where(Address.deleted_at.is_(None))
+            .group_by(Tag.id, Tag.name)
+            .order_by(Tag.name)
+            .limit(limit)
+        )
+        return [(name, count) for name, count in (await self._session.execute(statement)).all()]
+
+    async def usage(self) -> int:
+        """The exact number of live addresses."""
+        return await self._session.scalar(select(Usage.value).where(Usage.name == "addresses")) or 0
+
+    async def lock_usage(self) -> int:
+        """The same, and nobody else can add one before this transaction ends."""
+        statement = select(Usage.value).where(Usage.name == "addresses").with_for_update()
+        return await self._session.scalar(statement) or 0
+
+    async def mark_deleted(self, address: Address, when: datetime | None) -> None:
+        """Delete softly, or with None bring back."""
+        await self._session.execute(update(Address).where(Address.id == address.id).values(deleted_at=when))
+
+    async def purge(self, before: datetime, limit: int) -> int:
+        """Remove for good what was deleted before `before`; at most `limit` rows at a time. Returns how many."""
+        old = select(Address.id).where(Address.deleted_at < before).limit(limit).with_for_update(skip_locked=True)
+        result = await self._session.execute(delete(Address).where(Address.id.in_(old)).returning(Address.id))
+        return len(result.all())
+
+
+def email_rows(emails: Sequence[str]) -> list[AddressEmail]:
+    """Rows for the e-mails in their order."""
+    return [
+        AddressEmail(position=position, email=email, email_key=email_key(email))
+        for position, email in enumerate(emails)
+    ]

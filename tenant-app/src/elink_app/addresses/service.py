@@ -1,0 +1,190 @@
+"""The rules of the address book. Pages and API call these and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.addresses.models import Address
+from elink_app.addresses.repository import COUNT_CAP, AddressRepository, Cursor, Filter, Order, email_rows
+from elink_app.addresses.schemas import AddressInput, AddressOutput, AddressPage, AddressUpdate
+from elink_app.clock import JST, Clock
+from elink_app.errors import EditConflict, InvalidInput, LimitReached, NotFound
+from elink_app.registry.tenant import Tenant
+from elink_app.text import grams, kana_sort_key, search_form, search_terms
+from elink_app.validation import field_error
+
+PAGE_SIZE = 50
+_MAX_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Query:
+    """A list that somebody asks for. `cursor` is a text of an earlier AddressPage."""
+
+    text: str = ""
+    tag: str = ""
+    order: Order = Order.KANA
+    cursor: str = ""
+    size: int = PAGE_SIZE
+
+
+@dataclass(frozen=True)
+class DeletedAddress:
+    """An address that can still be brought back, until `until`."""
+
+    id: int
+    name: str
+    company: str
+    deleted_at: datetime
+    until: datetime
+
+
+def search_fields(data: AddressInput) -> tuple[str, list[str]]:
+    """What a search looks through, as text and as index entries: name, reading, company, e-mails, phone."""
+    parts = [data.name, data.kana, data.company, *data.emails, data.phone, re.sub("[^0-9]", "", data.phone)]
+    forms = list(dict.fromkeys(form for form in map(search_form, parts) if form))
+    return "\n".join(forms), sorted({gram for form in forms for gram in grams(form)})
+
+
+def to_output(address: Address) -> AddressOutput:
+    """An address with its parts loaded, as it is shown."""
+    return AddressOutput(
+        id=address.id,
+        version=address.version,
+        name=address.name,
+        kana=address.kana,
+        company=address.company,
+        emails=[row.email for row in address.emails],
+        phone=address.phone,
+        postal_code=address.postal_code,
+        postal_address=address.postal_address,
+        notes=address.notes,
+        tags=[tag.name for tag in address.tags],
+        created_at=address.created_at.astimezone(JST),
+        updated_at=address.updated_at.astimezone(JST),
+    )
+
+
+def _fill(address: Address, data: AddressInput, now: datetime) -> None:
+    for field in ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes"):
+        setattr(address, field, getattr(data, field))
+    address.sort_key = kana_sort_key(data.kana, data.name)
+    address.search_text, address.search_grams = search_fields(data)
+    address.updated_at = now
+
+
+class AddressBook:
+    """The address book of one tenant within one transaction."""
+
+    def __init__(self, session: AsyncSession, tenant: Tenant, clock: Clock, undo_window: timedelta) -> None:
+        self._rows = AddressRepository(session)
+        self._tenant = tenant
+        self._clock = clock
+        self._undo_window = undo_window
+
+    @property
+    def limit(self) -> int | None:
+        """How many addresses the plan holds; None = no limit."""
+        return self._tenant.limits.addresses
+
+    async def used(self) -> int:
+        """How many addresses there are."""
+        return await self._rows.usage()
+
+    async def tags(self) -> list[tuple[str, int]]:
+        """Tags in use and how many addresses bear each."""
+        return await self._rows.all_tags(limit=200)
+
+    async def page(self, query: Query) -> AddressPage:
+        """One page; raises InvalidInput for a cursor that is not ours."""
+        try:
+            cursor = Cursor.decode(query.cursor, query.order) if query.cursor else None
+        except ValueError:
+            raise InvalidInput([field_error(("cursor",), "cursor")]) from None
+        wanted = Filter(tuple(search_terms(query.text)), query.tag)
+        found = await self._rows.page(wanted, query.order, cursor, query.size)
+        total = await self._rows.count(wanted)
+
+        def place(row: Address, *, backwards: bool) -> str:
+            key = row.sort_key if query.order is Order.KANA else row.updated_at.isoformat()
+            return Cursor(key, row.id, backwards).encode()
+
+        rows = found.rows
+        return AddressPage(
+            items=[to_output(row) for row in rows],
+            next=place(rows[-1], backwards=False) if rows and found.has_next else None,
+            previous=place(rows[0], backwards=True) if rows and found.has_previous else None,
+            total=min(total, COUNT_CAP + 1) if wanted else total,
+        )
+
+    async def recent(self, size: int) -> Sequence[AddressOutput]:
+        """The addresses that were saved last."""
+        found = await self._rows.page(Filter(), Order.UPDATED, None, size)
+        return [to_output(row) for row in found.rows]
+
+    async def get(self, address_id: int) -> AddressOutput:
+        """One address; raises NotFound."""
+        return to_output(await self._load(address_id))
+
+    async def create(self, data: AddressInput) -> AddressOutput:
+        """Add an address; raises LimitReached when the plan is full."""
+        await self._require_room()
+        now = self._clock()
+        address = Address(version=1, created_at=now, emails=email_rows(data.emails))
+        _fill(address, data, now)
+        await self._rows.add(address, data.tags)
+        return to_output(address)
+
+    async def update(self, address_id: int, data: AddressUpdate) -> AddressOutput:
+        """Replace all fields; raises NotFound, or EditConflict when `data.version` is not the newest."""
+        address = await self._load(address_id, lock=True)
+        if data.version is not None and data.version != address.version:
+            raise EditConflict
+        _fill(address, data, self._clock())
+        address.version += 1
+        await self._rows.replace_parts(address, data.emails, data.tags)
+        return to_output(address)
+
+    async def delete(self, address_id: int) -> None:
+        """Delete softly: `restore` works while the undo window lasts. Raises NotFound."""
+        await self._rows.mark_deleted(await self._load(address_id, lock=True), self._clock())
+
+    async def restore(self, address_id: int) -> AddressOutput:
+        """Bring a deleted address back; raises NotFound when it is too late, LimitReached when the plan is full."""
+        await self._require_room()
+        address = await self._rows.get_deleted(self._checked(address_id), self._clock() - self._undo_window)
+        if address is None:
+            raise NotFound
+        await self._rows.mark_deleted(address, None)
+        return to_output(address)
+
+    async def recently_deleted(self) -> Sequence[DeletedAddress]:
+        """What can be brought back, the newest first, 200 at most."""
+        rows = await self._rows.deleted(self._clock() - self._undo_window, limit=200)
+        return [
+            DeletedAddress(row.id, row.name, row.company, row.deleted_at, row.deleted_at + self._undo_window)
+            for row in rows
+            if row.deleted_at is not None
+        ]
+
+    async def _require_room(self) -> None:
+        used = await self._rows.lock_usage()
+        if self.limit is not None and used >= self.limit:
+            raise LimitReached(self.limit)
+
+    async def _load(self, address_id: int, *, lock: bool = False) -> Address:
+        address = await self._rows.get(self._checked(address_id), lock=lock)
+        if address is None:
+            raise NotFound
+        return address
+
+    @staticmethod
+    def _checked(address_id: int) -> int:
+        if not 0 < address_id <= _MAX_ID:
+            raise NotFound
+        return address_id

@@ -1,0 +1,12 @@
+"""Imports every module with tables, so that the metadata is whole."""
+
+from __future__ import annotations
+
+from elink_app.accounts import models as _accounts
+from elink_app.addresses import models as _addresses
+from elink_app.database.base import Base
+
+__all__ = ["metadata"]
+
+metadata = Base.metadata
+_MODULES = (_accounts, _addresses)

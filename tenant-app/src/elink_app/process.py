@@ -1,0 +1,143 @@
+"""The two long-running roles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from elink_app.accounts.passwords import Passwords
+from elink_app.accounts.service import Accounts
+from elink_app.accounts.sessions import SessionPolicy
+from elink_app.clock import utc_now
+from elink_app.database.engines import TenantDatabases
+from elink_app.files import DirectoryKeeper
+from elink_app.ops.health import ops_app
+from elink_app.ops.servers import Stop, ops_server, run_servers, web_server
+from elink_app.registry.client import RegistryClient
+from elink_app.registry.directory import TenantDirectory
+from elink_app.registry.tenant import Tenant
+from elink_app.settings import Settings
+from elink_app.telemetry.metrics import Metrics
+from elink_app.web.app import WebApp, create_app
+from elink_app.web.assets import Assets
+from elink_app.web.state import WebState
+from elink_app.worker.housekeeping import Housekeeper
+from elink_app.worker.loop import Worker
+
+_IDLE_CHECK_SECONDS = 30
+
+log = structlog.get_logger("process")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both roles are made of."""
+
+    settings: Settings
+    metrics: Metrics
+    directory: TenantDirectory
+    databases: TenantDatabases
+
+    @property
+    def session_policy(self) -> SessionPolicy:
+        """When sessions end."""
+        return SessionPolicy(
+            idle=timedelta(seconds=self.settings.session_idle_seconds),
+            absolute=timedelta(seconds=self.settings.session_absolute_seconds),
+        )
+
+
+def make_parts(settings: Settings) -> Parts:
+    """Wire the parts that follow the registry to it."""
+    metrics = Metrics()
+    directory = TenantDirectory()
+    databases = TenantDatabases(settings, metrics)
+
+    def forget(old: Tenant | None, new: Tenant | None) -> None:
+        if old is not None and new is None:
+            metrics.forget_tenant(old.name)
+
+    directory.on_change(databases.tenant_changed)
+    directory.on_change(forget)
+    return Parts(settings, metrics, directory, databases)
+
+
+def make_web(parts: Parts) -> WebApp:
+    """The web application on these parts."""
+    accounts = Accounts(parts.databases.transaction, Passwords(), utc_now, parts.session_policy, parts.metrics)
+    return create_app(
+        WebState(parts.settings, parts.directory, parts.databases, accounts, Assets(), parts.metrics, utc_now)
+    )
+
+
+async def _close_idle(databases: TenantDatabases) -> None:
+    while True:
+        await asyncio.sleep(_IDLE_CHECK_SECONDS)
+        await databases.close_idle()
+
+
+@contextlib.asynccontextmanager
+async def background(parts: Parts) -> AsyncIterator[None]:
+    """Follow the registry, make directories and close idle pools meanwhile; clean up at the end."""
+    keeper = DirectoryKeeper(parts.settings.tenants_dir)
+    parts.directory.on_change(keeper.tenant_changed)
+    tasks = [
+        asyncio.create_task(RegistryClient(parts.settings, parts.directory, parts.metrics).run()),
+        asyncio.create_task(_close_idle(parts.databases)),
+        asyncio.create_task(keeper.run()),
+    ]
+    for task in tasks:
+        task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.databases.close()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background task ended", exc_info=task.exception())
+
+
+async def run_web(settings: Settings) -> None:
+    """Serve pages and API until asked to stop."""
+    stop = Stop()
+    stop.on_signals()
+    parts = make_parts(settings)
+    web = make_web(parts)
+    probes = ops_app(
+        alive=lambda: True,
+        ready=lambda: parts.directory.loaded and not stop.asked,
+        registry=parts.metrics.registry,
+    )
+    async with background(parts):
+        await run_servers(stop, settings, first=[web_server(web.asgi, settings)], last=ops_server(probes, settings))
+
+
+async def run_worker(settings: Settings) -> None:
+    """Do the work that nobody waits for, until asked to stop."""
+    stop = Stop()
+    stop.on_signals()
+    parts = make_parts(settings)
+    housekeeper = Housekeeper(
+        parts.databases, parts.metrics, utc_now, parts.session_policy, timedelta(days=settings.undo_days)
+    )
+    worker = Worker(settings, parts.directory, housekeeper, parts.metrics)
+    probes = ops_app(
+        alive=worker.is_alive,
+        ready=lambda: parts.directory.loaded and not stop.asked,
+        registry=parts.metrics.registry,
+    )
+    async with background(parts):
+        working = asyncio.create_task(worker.run(stop))
+        await run_servers(stop, settings, first=[], last=ops_server(probes, settings))
+        stop.now()
+        await working

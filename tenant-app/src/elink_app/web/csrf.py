@@ -1,0 +1,52 @@
+"""Proof that a form or call came from a page of this site: a token derived from a secret in the browser's cookie."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from elink_app.errors import CsrfRefused
+from elink_app.web import cookies
+from elink_app.web.forms import read_form
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FIELD = "csrf_token"
+HEADER = "X-CSRF-Token"
+_SECRET_LENGTH = 43
+
+
+def new_form_secret() -> str:
+    """A secret for a browser that has no session yet."""
+    return secrets.token_urlsafe(32)
+
+
+def csrf_token(secret: str) -> str:
+    """The token that goes into pages; the secret cannot be told from it."""
+    digest = hmac.new(secret.encode(), b"elink csrf", hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def usable_secrets(request: Request) -> Sequence[str]:
+    """The cookie secrets that a token may be derived from, the session's first."""
+    found = (request.cookies.get(cookies.SESSION), request.cookies.get(cookies.FORM))
+    return [secret for secret in found if secret and len(secret) == _SECRET_LENGTH]
+
+
+async def guard(request: Request) -> None:
+    """Dependency of every route: an unsafe request without a right token is refused."""
+    if request.method in SAFE_METHODS:
+        return
+    given = request.headers.get(HEADER)
+    if given is None and not request.url.path.startswith("/api/"):
+        value = (await read_form(request)).get(FIELD)
+        given = value if isinstance(value, str) else None
+    if given is None:
+        raise CsrfRefused
+    matches = [hmac.compare_digest(csrf_token(secret).encode(), given.encode()) for secret in usable_secrets(request)]
+    if not any(matches):
+        raise CsrfRefused

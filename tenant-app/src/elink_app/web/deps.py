@@ -1,0 +1,62 @@
+"""What routes ask for. Nothing here can be forgotten silently: without a principal a route has no address book."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Permission, Principal
+from elink_app.accounts.sessions import Sessions
+from elink_app.errors import Forbidden, Unauthenticated
+from elink_app.registry.tenant import Tenant
+from elink_app.web import cookies
+from elink_app.web.state import WebState, state_of, tenant_of
+
+
+async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
+    async with state_of(request).databases.transaction(tenant_of(request)) as session:
+        yield session
+
+
+StateDep = Annotated[WebState, Depends(state_of)]
+TenantDep = Annotated[Tenant, Depends(tenant_of)]
+# Scope "function": committed before the answer is sent, so that nobody is told of a success that did not happen.
+DbDep = Annotated[AsyncSession, Depends(_transaction, scope="function")]
+
+
+def sessions_for(db: DbDep, state: StateDep) -> Sessions:
+    """The sessions of this tenant, in the request's transaction."""
+    return Sessions(db, state.clock, state.session_policy)
+
+
+SessionsDep = Annotated[Sessions, Depends(sessions_for)]
+
+
+async def current_principal(request: Request, sessions: SessionsDep) -> Principal:
+    """Who makes this request; raises Unauthenticated. The one place where a request is given an identity."""
+    secret = cookies.session_secret(request)
+    principal = await sessions.identify(secret) if secret else None
+    if principal is None:
+        raise Unauthenticated
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(current_principal)]
+
+
+def require(permission: Permission) -> Callable[[Principal], Coroutine[Any, Any, Principal]]:
+    """A dependency that lets only accounts with `permission` pass."""
+
+    async def permitted(principal: PrincipalDep) -> Principal:
+        if not principal.may(permission):
+            raise Forbidden
+        return principal
+
+    return permitted
+
+
+MayView = Annotated[Principal, Depends(require(Permission.ADDRESSES_VIEW))]
+MayEdit = Annotated[Principal, Depends(require(Permission.ADDRESSES_EDIT))]

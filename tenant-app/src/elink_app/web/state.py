@@ -1,0 +1,83 @@
+"""What a web process holds, and how a request gets at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from elink_app.accounts.service import Accounts
+from elink_app.accounts.sessions import Client, SessionPolicy
+from elink_app.clock import Clock
+from elink_app.database.engines import TenantDatabases
+from elink_app.registry.directory import TenantDirectory
+from elink_app.registry.tenant import Tenant
+from elink_app.settings import Settings
+from elink_app.telemetry.metrics import Metrics
+from elink_app.web import cookies
+from elink_app.web.assets import Assets
+from elink_app.web.i18n import TRANSLATORS, Translator, choose_language
+
+TENANT = "elink.tenant"
+REQUEST_ID = "elink.request_id"
+
+
+@dataclass(frozen=True)
+class WebState:
+    """Made once at start; kept at `app.state.elink`."""
+
+    settings: Settings
+    directory: TenantDirectory
+    databases: TenantDatabases
+    accounts: Accounts
+    assets: Assets
+    metrics: Metrics
+    clock: Clock
+
+    @property
+    def session_policy(self) -> SessionPolicy:
+        """When sessions end."""
+        return self.accounts.policy
+
+    @property
+    def undo_window(self) -> timedelta:
+        """How long a deleted address can be brought back."""
+        return timedelta(days=self.settings.undo_days)
+
+
+def state_of(request: Request) -> WebState:
+    """The process's state."""
+    state: WebState = request.app.state.elink
+    return state
+
+
+def tenant_of(request: Request) -> Tenant:
+    """The tenant that the Host header chose; the middleware lets no request through without one."""
+    tenant: Tenant = request.scope[TENANT]
+    return tenant
+
+
+def client_of(request: Request) -> Client:
+    """Who asks: the address that the gateway told, and the browser's name for itself."""
+    return Client(
+        address=request.client.host if request.client else "",
+        user_agent="".join(c for c in request.headers.get("user-agent", "") if c.isprintable())[:200],
+    )
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that the log lines of this request bear."""
+    return str(scope.get(REQUEST_ID, ""))
+
+
+def translator_of(request: Request) -> Translator:
+    """The language of this request."""
+    tenant: Tenant | None = request.scope.get(TENANT)
+    language = choose_language(
+        cookie=request.cookies.get(cookies.LANGUAGE),
+        tenant=tenant.language if tenant is not None else "",
+        accept=request.headers.get("accept-language"),
+    )
+    return TRANSLATORS[language]

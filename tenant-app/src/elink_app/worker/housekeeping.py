@@ -1,0 +1,66 @@
+"""What is cleared away in one tenant's database from time to time. Every step may be repeated or missed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from elink_app.accounts.repository import AccountRepository, ThrottleRepository
+from elink_app.accounts.sessions import SessionPolicy, Sessions
+from elink_app.accounts.throttle import FORGET_AFTER
+from elink_app.addresses.repository import AddressRepository
+from elink_app.clock import Clock
+from elink_app.database.engines import TenantDatabases
+from elink_app.registry.tenant import Tenant
+from elink_app.telemetry.metrics import Metrics
+
+# Long after any link has expired: until then the mark says why a link no longer works.
+_SETUP_MARKS = timedelta(days=90)
+_BATCH = 500
+
+log = structlog.get_logger("housekeeping")
+
+
+class Housekeeper:
+    """Each kind in a transaction of its own, deletions in small batches: nobody waits for long behind it."""
+
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        metrics: Metrics,
+        clock: Clock,
+        policy: SessionPolicy,
+        undo_window: timedelta,
+    ) -> None:
+        self._databases = databases
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = policy
+        self._undo_window = undo_window
+
+    async def clean(self, tenant: Tenant) -> dict[str, int]:
+        """Clear one tenant's database; returns how many rows of each kind went."""
+        now = self._clock()
+        async with self._databases.transaction(tenant) as db:
+            gone = {"sessions": await Sessions(db, self._clock, self._policy).purge()}
+        async with self._databases.transaction(tenant) as db:
+            gone["throttle"] = await ThrottleRepository(db).purge(now - FORGET_AFTER)
+            gone["setup_tokens"] = await AccountRepository(db).purge_setup_tokens(
+                now - _SETUP_MARKS, tenant.setup_token_sha256
+            )
+        gone["addresses"] = await self._purge_addresses(tenant)
+        for kind, count in gone.items():
+            self._metrics.purged.labels(kind).inc(count)
+        if any(gone.values()):
+            log.info("cleared", tenant=tenant.name, **gone)
+        return gone
+
+    async def _purge_addresses(self, tenant: Tenant) -> int:
+        total = 0
+        while True:
+            async with self._databases.transaction(tenant) as db:
+                count = await AddressRepository(db).purge(self._clock() - self._undo_window, _BATCH)
+            total += count
+            if count < _BATCH:
+                return total
