@@ -85,7 +85,10 @@ def _document(path: Path) -> Mapping[str, Any]:
         text = path.read_text()
     except OSError as error:
         raise KubeconfigError(f"{path}: {error.strerror}") from error
-    document = json.loads(text) if text.lstrip().startswith("{") else _yaml(path, text)
+    try:
+        document = json.loads(text) if text.lstrip().startswith("{") else _yaml(path, text)
+    except ValueError as error:
+        raise KubeconfigError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise KubeconfigError(f"{path}: not a kubeconfig")
     return document
@@ -93,9 +96,16 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def _yaml(path: Path, text: str) -> Any:
     try:
-        return importlib.import_module("yaml").safe_load(text)
+        yaml = importlib.import_module("yaml")
     except ImportError:
-        pass
+        return _yaml_by_kubectl(path)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+
+
+def _yaml_by_kubectl(path: Path) -> Any:
     if not (kubectl := shutil.which("kubectl")):
         raise KubeconfigError(f"{path}: neither PyYAML nor kubectl is here to read YAML; write the kubeconfig as JSON")
     view = [kubectl, "--kubeconfig", str(path), "config", "view", "--raw", "--flatten", "-o", "json"]
@@ -124,7 +134,7 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> s
 
 def _pem(section: Mapping[str, Any], field: str, folder: Path) -> bytes:
     if data := section.get(f"{field}-data"):
-        return base64.b64decode(data)
+        return base64.b64decode(data, validate=True)
     return (folder / section[field]).read_bytes() if section.get(field) else b""
 
 
