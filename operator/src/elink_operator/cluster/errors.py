@@ -69,7 +69,8 @@ def from_response(code: int, body: Any, retry_after: float | None, what: str) ->
         message = str(body.get("message") or "")
         reason = str(body.get("reason") or "")
     error = _BY_CODE.get(code, Unavailable if code >= 500 else Invalid)
-    # A failed `test` of a JSON patch comes back as 422, but it means that somebody was faster.
-    if code == 422 and "testing value" in message:
+    # A JSON patch whose `test` fails (or whose path is gone) comes back as 422 with this sentence and no causes:
+    # somebody was faster.
+    if code == 422 and "due to an error in our request" in message:
         error = Conflict
     return error(f"{what}: {message or f'HTTP {code}'}", code=code, reason=reason, retry_after=retry_after)

@@ -65,6 +65,7 @@ HPA: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPo
 HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 
 POD: Final = Kind("", "v1", "pods", "Pod")
+PV: Final = Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 EVENT: Final = Kind("", "v1", "events", "Event")
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
@@ -91,7 +92,7 @@ OWNED: Final = (
 )
 """Made by the operator; watched by its informers, limited to objects labelled as managed by it."""
 
-_BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*OURS, *OWNED, POD, EVENT, LEASE)}
+_BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*OURS, *OWNED, POD, PV, EVENT, LEASE)}
 
 
 def kind_of(obj: Obj) -> Kind:
