@@ -1,0 +1,63 @@
+"""What must pass, passes; and the API server fills in the defaults that the models have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from elink_operator.api import ElinkServer, ElinkTenant
+
+from tests.operator.admission.conftest import Webhook
+from tests.support.apiserver import ROOT, ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+FILES = sorted(Path(__file__).with_name("good").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+MODELS = {"ElinkTenant": ElinkTenant, "ElinkServer": ElinkServer}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_accepted_and_read_back(path: Path, refusing: ApiServer, webhook: Webhook) -> None:
+    for document in documents(path):
+        out = refusing.kubectl.run("apply", "--server-side", "-f", "-", "-o", "json", stdin=json.dumps(document))
+        stored = json.loads(out)
+        model = MODELS[document["kind"]].parse(stored)
+        assert model.spec.dump() == stored["spec"]
+        for key, value in document["spec"].items():
+            if not isinstance(value, (dict, list)):
+                assert stored["spec"][key] == value
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_fit_the_schema(path: Path, refusing: ApiServer, webhook: Webhook) -> None:
+    for document in documents(path):
+        if document["kind"] in MODELS:
+            refusing.kubectl.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "spec"),
+    [
+        (ElinkTenant, "ElinkTenant", {"plan": "Shared", "displayName": "A", "masterAccount": {"email": "a@b.example"}}),
+        (ElinkServer, "ElinkServer", {"tenancy": "Shared"}),
+        (
+            ElinkTenant,
+            "ElinkTenant",
+            {"plan": "Dedicated", "displayName": "A", "masterAccount": {"email": "a@b.example"}, "size": {}},
+        ),
+    ],
+)
+def test_defaults_of_the_schema_are_those_of_the_models(
+    model: Any, kind: str, spec: dict[str, Any], refusing: ApiServer, webhook: Webhook
+) -> None:
+    document = {"apiVersion": "elink-lc.com/v1", "kind": kind, "metadata": {"name": "defaults"}, "spec": spec}
+    out = refusing.kubectl.run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=json.dumps(document))
+    assert json.loads(out)["spec"] == model.parse(document).spec.dump()
