@@ -97,6 +97,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.neighbours_harmed = Gauge(
+            "elink_erasure_neighbours_harmed",
+            "Losses of other tenants found after an erasure; above 0 all erasures on the server are stopped.",
+            ["server"],
+            registry=registry,
+        )
         self.leader = Gauge("elink_leader", "1 while this process holds the Lease.", registry=registry)
         self.loop_lag = Gauge(
             "elink_event_loop_lag_seconds", "Worst delay of the event loop in the last 30 s.", registry=registry

@@ -6,6 +6,7 @@ from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
 
 SECRETS_MOUNT = "/run/secrets/elink"
+CREDENTIALS_HASH = f"{naming.GROUP}/credentials-hash"
 _DATABASE_VOLUME = "database"
 
 
@@ -60,3 +61,9 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
 def component_labels(inputs: ServerInputs, component: str) -> dict[str, str]:
     """Labels of a workload and of its pods."""
     return labels.server_labels(inputs.name, component)
+
+
+def pod_metadata(inputs: ServerInputs, component: str) -> Obj:
+    """Metadata of a pod template; new passwords make a new template."""
+    annotations = {CREDENTIALS_HASH: inputs.credentials_hash} if inputs.credentials_hash else {}
+    return {"labels": component_labels(inputs, component), "annotations": annotations}

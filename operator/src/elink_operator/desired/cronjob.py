@@ -12,7 +12,7 @@ _LONGEST_SECONDS = 6 * 3600
 _KEEP_SECONDS = 24 * 3600
 
 
-def build_backup(inputs: TenantInputs, region: str) -> Obj:
+def build_backup(inputs: TenantInputs) -> Obj:
     """`backup-<id>`: dumps the tenant's database and files into its own folder of the store.
 
     The pod sees its own backup folder (writable) and its own files (read-only), and reaches PostgreSQL only.
@@ -39,14 +39,14 @@ def build_backup(inputs: TenantInputs, region: str) -> Obj:
                     "backoffLimit": 2,
                     "activeDeadlineSeconds": _LONGEST_SECONDS,
                     "ttlSecondsAfterFinished": _KEEP_SECONDS,
-                    "template": {"metadata": {"labels": job_labels}, "spec": _pod_spec(inputs, region)},
+                    "template": {"metadata": {"labels": job_labels}, "spec": _pod_spec(inputs)},
                 },
             },
         },
     }
 
 
-def _pod_spec(inputs: TenantInputs, region: str) -> Obj:
+def _pod_spec(inputs: TenantInputs) -> Obj:
     settings = inputs.settings
     container: Obj = {
         "name": labels.BACKUP,
@@ -81,7 +81,7 @@ def _pod_spec(inputs: TenantInputs, region: str) -> Obj:
     }
     keys = ("host", "port", "database", "username", "password")
     return {
-        **pod.pod_base(settings, naming.SERVICE_ACCOUNT, region),
+        **pod.pod_base(settings, naming.SERVICE_ACCOUNT, inputs.region),
         "restartPolicy": "Never",
         "containers": [container],
         "volumes": [

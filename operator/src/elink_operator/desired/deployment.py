@@ -46,7 +46,7 @@ def _deployment(inputs: ServerInputs, component: str, pod_spec: Obj, replicas: i
         "progressDeadlineSeconds": 600,
         "selector": {"matchLabels": labels.component_selector(component)},
         "strategy": strategy,
-        "template": {"metadata": {"labels": app.component_labels(inputs, component)}, "spec": pod_spec},
+        "template": {"metadata": app.pod_metadata(inputs, component), "spec": pod_spec},
     }
     if replicas is not None:
         spec["replicas"] = replicas

@@ -1,5 +1,7 @@
 """What the builders need besides the resources themselves; gathered by `reconcile`, never read from the world here."""
 
+import base64
+import hmac
 from dataclasses import dataclass, field
 
 from elink_operator import naming
@@ -17,10 +19,33 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Access:
+    """How to reach a server's PostgreSQL: the operator's log-in and the app's password.
+
+    `tenant_key` is what tenants' passwords are derived from, so that a steady tenant's Secret need not be read to be
+    verified, and a lost one comes back as it was. No pod ever sees it. `fingerprint` changes with any of the values
+    that pods use, and tells nothing about them.
+    """
+
+    endpoint: Endpoint
+    username: str
+    password: str = field(repr=False)
+    app_password: str = field(repr=False)
+    tenant_key: str = field(repr=False)
+    fingerprint: str = ""
+
+    def tenant_password(self, uid: str) -> str:
+        """The password of a tenant's role: HMAC-SHA256 of its uid, URL-safe."""
+        mac = hmac.digest(self.tenant_key.encode(), uid.encode(), "sha256")
+        return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
 class ServerInputs:
     """One server. `version` is the app image tag to run; `postgres_image` is kept by a running server.
 
-    `paused` tells why the worker is stopped (a suspended Dedicated tenant); empty lets it run.
+    `worker_stopped`: the tenant of a Dedicated server is suspended or cancelled. `credentials_hash` restarts the
+    pods when the passwords change.
     """
 
     server: ElinkServer
@@ -29,6 +54,7 @@ class ServerInputs:
     endpoint: Endpoint
     postgres_image: str
     worker_stopped: bool = False
+    credentials_hash: str = ""
 
     @property
     def name(self) -> str:
@@ -48,15 +74,6 @@ class ServerInputs:
 
 
 @dataclass(frozen=True)
-class PostgresCredentials:
-    """Passwords of the two log-in roles of a server's PostgreSQL."""
-
-    username: str
-    password: str = field(repr=False)
-    app_password: str = field(repr=False)
-
-
-@dataclass(frozen=True)
 class MasterLink:
     """The one-time link of the master account; `token` is known only when the Secret is made."""
 
@@ -71,7 +88,8 @@ class TenantInputs:
     tenant: ElinkTenant
     server: str
     settings: Settings
-    endpoint: Endpoint
+    access: Access
+    region: str
 
     @property
     def name(self) -> str:

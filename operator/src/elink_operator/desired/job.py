@@ -4,6 +4,7 @@ from elink_operator import labels, naming
 from elink_operator.desired import app, pod
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.secret import TENANT_UID
 from elink_operator.settings import Settings
 
 _KEEP_SECONDS = 3600
@@ -33,11 +34,11 @@ def build_migrate_job(inputs: ServerInputs, version: str) -> Obj:
     )
 
 
-def build_erase_job(settings: Settings, server: str, region: str, tenant: str) -> Obj:
+def build_erase_job(settings: Settings, server: str, region: str, tenant: str, uid: str) -> Obj:
     """Removes the tenant's directory and backups and looks again; its report is the termination message.
 
     The Job sees the parents of both folders, because a folder cannot be removed from inside; it is given the exact
-    ID and never a pattern.
+    ID and never a pattern. `uid` keeps a Job of an earlier tenant of the same name from counting as evidence.
     """
     container: Obj = {
         "name": labels.ERASE,
@@ -59,7 +60,7 @@ def build_erase_job(settings: Settings, server: str, region: str, tenant: str) -
         "containers": [container],
         "volumes": [pod.claim(naming.FILES_VOLUME), pod.claim(naming.BACKUPS_VOLUME)],
     }
-    return _job(
+    job = _job(
         naming.erase_job(tenant),
         naming.server_namespace(server),
         labels.tenant_labels(server, tenant, labels.ERASE),
@@ -67,6 +68,8 @@ def build_erase_job(settings: Settings, server: str, region: str, tenant: str) -
         backoff_limit=6,
         deadline_seconds=6 * 3600,
     )
+    job["metadata"]["annotations"] = {TENANT_UID: uid}
+    return job
 
 
 def _job(

@@ -7,13 +7,13 @@ from elink_operator.desired.pod import Obj
 _PROFILE = "restricted"
 
 
-def build_namespace(inputs: ServerInputs) -> Obj:
+def build_namespace(server: str) -> Obj:
     """Pod Security `restricted` is enforced: a pod that breaks out of it is refused by the API server."""
     security = {f"pod-security.kubernetes.io/{mode}": _PROFILE for mode in ("enforce", "warn", "audit")}
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": inputs.namespace, "labels": {**labels.server_labels(inputs.name), **security}},
+        "metadata": {"name": naming.server_namespace(server), "labels": {**labels.server_labels(server), **security}},
     }
 
 

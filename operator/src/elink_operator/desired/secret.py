@@ -1,13 +1,18 @@
 """Secrets. Values come in as arguments; what must be remembered about them without reading them is an annotation."""
 
+import base64
 import hashlib
+from collections.abc import Mapping
 
 from elink_operator import labels, naming
-from elink_operator.desired.inputs import MasterLink, PostgresCredentials, ServerInputs, TenantInputs
+from elink_operator.desired.inputs import MasterLink, TenantInputs
 from elink_operator.desired.pod import Obj
 
 TOKEN_SHA256 = f"{naming.GROUP}/token-sha256"
 TOKEN_EXPIRES = f"{naming.GROUP}/token-expires"
+MASTER_URL = f"{naming.GROUP}/url"
+LINK_HASH = f"{naming.GROUP}/link-hash"
+TENANT_UID = f"{naming.GROUP}/tenant-uid"
 SETUP_PATH = "/setup/"
 
 
@@ -16,30 +21,29 @@ def token_sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def build_postgres_secret(inputs: ServerInputs, credentials: PostgresCredentials) -> Obj:
-    """`postgres-credentials`: made once. An External server's own log-in stays in the management namespace."""
-    data = {
-        "host": inputs.endpoint.host,
-        "port": str(inputs.endpoint.port),
-        "app-password": credentials.app_password,
-    }
-    if inputs.embedded:
-        data |= {"username": credentials.username, "password": credentials.password}
+def value_hash(value: str) -> str:
+    """How the cache remembers a value of a Secret (`dataHashes`): a change is seen without reading it."""
+    return hashlib.sha256(base64.b64encode(value.encode())).hexdigest()
+
+
+def build_postgres_secret(server: str, namespace: str, values: Mapping[str, str]) -> Obj:
+    """`postgres-credentials`. An External server's operator log-in is not in it: no tenant pod needs that."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": naming.POSTGRES_SECRET,
-            "namespace": inputs.namespace,
-            "labels": labels.server_labels(inputs.name),
+            "namespace": namespace,
+            "labels": labels.server_labels(server),
         },
         "type": "Opaque",
-        "stringData": data,
+        "stringData": dict(values),
     }
 
 
-def build_tenant_secret(inputs: TenantInputs, password: str) -> Obj:
+def build_tenant_secret(inputs: TenantInputs) -> Obj:
     """`tenant-<id>`: the tenant's own log-in to its own database; used by the backup Job only."""
+    endpoint = inputs.access.endpoint
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -47,21 +51,21 @@ def build_tenant_secret(inputs: TenantInputs, password: str) -> Obj:
             "name": naming.tenant_secret(inputs.name),
             "namespace": inputs.namespace,
             "labels": labels.tenant_labels(inputs.server, inputs.name),
-            "annotations": {TOKEN_SHA256: token_sha256(password)},
         },
         "type": "Opaque",
         "stringData": {
-            "host": inputs.endpoint.host,
-            "port": str(inputs.endpoint.port),
+            "host": endpoint.host,
+            "port": str(endpoint.port),
             "database": naming.tenant_database(inputs.name),
             "username": naming.tenant_role(inputs.name),
-            "password": password,
+            "password": inputs.access.tenant_password(inputs.tenant.metadata.uid),
         },
     }
 
 
 def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:
     """`elink-<TENANT>-master` in the management namespace: where the platform team reads the first log-in."""
+    link_url = f"{inputs.url}{SETUP_PATH}{link.token}"
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -69,11 +73,17 @@ def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:
             "name": naming.master_secret(inputs.name),
             "namespace": inputs.settings.namespace,
             "labels": labels.tenant_labels(inputs.server, inputs.name),
-            "annotations": {TOKEN_SHA256: token_sha256(link.token), TOKEN_EXPIRES: link.expires_at},
+            "annotations": {
+                TOKEN_SHA256: token_sha256(link.token),
+                TOKEN_EXPIRES: link.expires_at,
+                MASTER_URL: inputs.url,
+                LINK_HASH: value_hash(link_url),
+                TENANT_UID: inputs.tenant.metadata.uid,
+            },
         },
         "type": "Opaque",
         "stringData": {
             "email": inputs.tenant.spec.master_account.email,
-            "setup-url": f"{inputs.url}{SETUP_PATH}{link.token}",
+            "setup-url": link_url,
         },
     }

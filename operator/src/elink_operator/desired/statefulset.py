@@ -55,7 +55,7 @@ def build_postgres(inputs: ServerInputs) -> Obj:
             "podManagementPolicy": "OrderedReady",
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": labels.component_selector(labels.POSTGRES)},
-            "template": {"metadata": {"labels": app.component_labels(inputs, labels.POSTGRES)}, "spec": spec},
+            "template": {"metadata": app.pod_metadata(inputs, labels.POSTGRES), "spec": spec},
         },
     }
 

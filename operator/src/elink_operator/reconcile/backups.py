@@ -1,0 +1,55 @@
+"""What is known about a tenant's backups: from finished Jobs, read once each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from elink_operator import conditions, labels, naming, observe
+from elink_operator.api import ElinkTenant
+from elink_operator.cluster.kinds import POD, Obj
+from elink_operator.conditions import Condition
+from elink_operator.reconcile.context import Context
+
+
+@dataclass(frozen=True)
+class BackupFacts:
+    """`status.backup` (None: leave it) and the condition BackupHealthy."""
+
+    status: Obj | None
+    condition: Condition
+
+
+async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned: Sequence[Obj]) -> BackupFacts:
+    """Read the report of a Job that is newer than what the status says; else only judge the age."""
+    jobs = observe.backup_jobs(owned)
+    newest = tenant.status.backup.newest
+    summary = await _report(ctx, tenant, namespace, observe.newest_success(jobs), newest)
+    if summary is not None:
+        newest = conditions.parse_timestamp(summary.newest)
+    cronjob = next(
+        (o for o in owned if o["kind"] == "CronJob" and o["metadata"]["name"] == naming.backup_cronjob(tenant.name)),
+        None,
+    )
+    now = ctx.clock()
+    condition = observe.backup_condition(
+        jobs, cronjob, newest=newest, created=tenant.metadata.creation_timestamp or now, now=now
+    )
+    if summary is None:
+        return BackupFacts(None, condition)
+    status: Obj = {"generations": summary.generations, "newest": summary.newest, "bytes": summary.bytes}
+    return BackupFacts(status, condition)
+
+
+async def _report(
+    ctx: Context, tenant: ElinkTenant, namespace: str, job: Obj | None, newest: datetime | None
+) -> observe.BackupSummary | None:
+    """The report of a Job that started after the newest generation that is known; None when there is no news."""
+    if job is None:
+        return None
+    started = job.get("status", {}).get("startTime")
+    if newest is not None and started and conditions.parse_timestamp(started) <= newest:
+        return None
+    selector = f"batch.kubernetes.io/job-name={job['metadata']['name']},{labels.COMPONENT}={labels.BACKUP}"
+    pods, _ = await ctx.client.list(POD, namespace=namespace, label_selector=selector)
+    message = observe.termination_message(pods)
+    return None if message is None else observe.parse_backup_summary(message)

@@ -1,0 +1,50 @@
+"""解約: a cancelled tenant is erased when its grace time is over, never later; until then it can be undone."""
+
+from datetime import datetime, timedelta
+
+from elink_operator import conditions
+from elink_operator.api import ElinkTenant
+from elink_operator.api.tenant import State
+from elink_operator.cluster.kinds import TENANT, Obj
+from elink_operator.reconcile.context import Context
+
+_LONGEST_LOOK = 3600.0
+
+
+def fields(ctx: Context, tenant: ElinkTenant) -> Obj:
+    """`cancelledAt` and `eraseAfter` of the status; both None when the tenant is not cancelled."""
+    if tenant.spec.state is not State.CANCELLED:
+        return {"cancelledAt": None, "eraseAfter": None}
+    return {
+        "cancelledAt": conditions.timestamp(_cancelled_at(ctx, tenant)),
+        "eraseAfter": conditions.timestamp(erase_after(ctx, tenant)),
+    }
+
+
+def erase_after(ctx: Context, tenant: ElinkTenant) -> datetime:
+    """When the erasure begins. A date that was promised is never put off, whatever the setting says later."""
+    due = _cancelled_at(ctx, tenant) + timedelta(days=ctx.settings.erasure_grace_days)
+    promised = tenant.status.erase_after
+    return due if promised is None else min(due, promised)
+
+
+def seconds_left(ctx: Context, tenant: ElinkTenant) -> float | None:
+    """When to look at a cancelled tenant again; None for others."""
+    if tenant.spec.state is not State.CANCELLED:
+        return None
+    left = (erase_after(ctx, tenant) - ctx.clock()).total_seconds()
+    return min(max(left, 1.0), _LONGEST_LOOK)
+
+
+async def delete_when_due(ctx: Context, tenant: ElinkTenant) -> bool:
+    """Delete the resource when the grace time of a cancelled tenant is over; the finalizer then erases."""
+    if tenant.spec.state is not State.CANCELLED or tenant.status.erase_after is None:
+        return False
+    if ctx.clock() < tenant.status.erase_after:
+        return False
+    await ctx.client.delete(TENANT, tenant.name, uid=tenant.metadata.uid)
+    return True
+
+
+def _cancelled_at(ctx: Context, tenant: ElinkTenant) -> datetime:
+    return tenant.status.cancelled_at or ctx.clock().replace(microsecond=0)

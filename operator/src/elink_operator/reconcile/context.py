@@ -1,0 +1,77 @@
+"""What a reconcile works with. Everything from outside comes in here; nothing is global."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from elink_operator.api.world import World
+from elink_operator.cluster.apply import Applier
+from elink_operator.cluster.client import Client
+from elink_operator.cluster.store import Store
+from elink_operator.conditions import Condition
+from elink_operator.database import Census, Databases
+from elink_operator.desired.inputs import Access
+from elink_operator.metrics import Metrics
+from elink_operator.settings import Settings
+
+KeyKind = Literal["tenant", "server"]
+
+
+class Prober(Protocol):
+    """Asks a pod outside all servers to connect somewhere."""
+
+    async def reachable(self, host: str, port: int) -> bool | None:
+        """True: it connected. False: it could not although it works. None: nobody knows."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a reconcile ended without error. `requeue_after` (seconds) asks for another look; None waits for news."""
+
+    requeue_after: float | None = None
+
+
+@dataclass
+class Memory:
+    """What one process remembers between reconciles; all of it can be rebuilt from the world."""
+
+    access: dict[str, tuple[str, Access]] = field(default_factory=dict)
+    """server -> (version of the Secrets it was read from, access)."""
+    external: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict)
+    """server -> when the Secret of its External database was read, and its values."""
+    reserved: dict[str, str] = field(default_factory=dict)
+    """tenant -> server: placements that the tenant's status does not show yet."""
+    isolation: dict[str, tuple[datetime, Condition]] = field(default_factory=dict)
+    """server -> when the probe was last asked, and what it said."""
+    resized: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(namespace, workload) -> resourceVersion at which all its pods had the wanted resources."""
+    creating: Counter[str] = field(default_factory=Counter)
+    """server -> tenant databases being made right now; a migration waits for them."""
+    census: dict[str, Census] = field(default_factory=dict)
+    """tenant in erasure -> its neighbours, counted before anything was removed."""
+    looked: dict[str, datetime] = field(default_factory=dict)
+    """server -> when its databases were last compared with what should be there."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Dependencies of the reconcilers.
+
+    `clock` gives the aware present; `random_token(n)` gives a URL-safe text of n random bytes; `wake` asks for a
+    reconcile of another object soon.
+    """
+
+    settings: Settings
+    client: Client
+    store: Store
+    applier: Applier
+    databases: Databases
+    prober: Prober
+    metrics: Metrics
+    world: World
+    clock: Callable[[], datetime]
+    random_token: Callable[[int], str]
+    wake: Callable[[KeyKind, str], None]
+    memory: Memory = field(default_factory=Memory)

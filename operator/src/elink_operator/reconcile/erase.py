@@ -1,0 +1,113 @@
+"""The erasure of a tenant: step by step, each repeatable and re-checked, and the finalizer last.
+
+An unknown answer never counts as done. Killed at any point, the next run begins at the first step again; what is gone
+already is confirmed and not removed twice.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from elink_operator import conditions
+from elink_operator.api import ElinkTenant
+from elink_operator.api.tenant import Phase
+from elink_operator.cluster.errors import ClusterError, NotLeader
+from elink_operator.cluster.kinds import TENANT, Obj
+from elink_operator.database import DatabaseError
+from elink_operator.reconcile import erase_steps as steps
+from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.erase_steps import Case, Hold
+from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
+
+_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to remove. `run` returns what was removed, as a sentence; it raises Hold while something is left."""
+
+    name: str
+    run: Callable[[Case], Awaitable[str]]
+    once: bool = False
+    """A step whose evidence is kept in the status and cannot be gathered a second time."""
+
+
+COUNT = Step("NeighboursCounted", steps.count_neighbours, once=True)
+ROUTE = Step("Route", steps.remove_route)
+SCHEDULE = Step("BackupSchedule", steps.remove_schedule)
+DATABASE = Step("Database", steps.drop_database)
+FILES = Step("FilesAndBackups", steps.remove_files, once=True)
+SECRETS = Step("Secrets", steps.remove_secrets)
+COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
+SERVER = Step("Server", steps.remove_server)
+
+
+def steps_for(case: Case) -> list[Step]:
+    """What there is to remove for this tenant, in order."""
+    if case.home is None or case.nothing_was_made:
+        return [ROUTE, SCHEDULE, SECRETS] if case.home else [SECRETS]
+    if not case.dedicated:
+        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, SECRETS, COMPARE]
+    if case.external:
+        return [ROUTE, SCHEDULE, DATABASE, SECRETS, SERVER]
+    # Namespace and volumes go as a whole, and with them database and files.
+    return [ROUTE, SCHEDULE, SECRETS, SERVER]
+
+
+async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
+    """Take the erasure as far as it goes now. Called only for deletions that are allowed."""
+    case = Case.of(ctx, tenant)
+    if not tenant.metadata.finalizers:
+        return Outcome()
+    plan = steps_for(case)
+    record = {step.name: step for step in (tenant.status.erasure.steps if tenant.status.erasure else ())}
+    done: dict[str, Obj] = {}
+    for step in plan:
+        known = record.get(step.name)
+        if known is not None and known.done and step.once:
+            done[step.name] = known.dump()
+            continue
+        try:
+            message = await step.run(case)
+        except Hold as hold:
+            await _report(case, plan, done, held=step.name, reason=hold.reason, message=str(hold))
+            return Outcome(hold.retry_after)
+        except NotLeader:
+            raise
+        except (ClusterError, DatabaseError, OSError) as error:
+            text = f"{error}; what is unknown is not taken for erased, it is tried again"
+            await _report(case, plan, done, held=step.name, reason="AnswerUnknown", message=text)
+            return Outcome(_RETRY_SECONDS)
+        first = known is None or not known.done
+        done[step.name] = _entry(ctx, step.name, message) if first else known.dump()  # type: ignore[union-attr]
+        if first:
+            await _report(case, plan, done, reason="Erasing", message="the tenant's data is being erased")
+    ctx.memory.census.pop(tenant.name, None)
+    ctx.memory.reserved.pop(tenant.name, None)
+    await remove_finalizer(ctx, TENANT, tenant.name)
+    return Outcome()
+
+
+def _entry(ctx: Context, name: str, message: str) -> Obj:
+    return {"name": name, "done": True, "at": conditions.timestamp(ctx.clock()), "message": message[:1000]}
+
+
+async def _report(
+    case: Case, plan: list[Step], done: dict[str, Obj], *, reason: str, message: str, held: str = ""
+) -> None:
+    """`status.erasure` with every step, the condition Ready, and (by `write_status`) an Event per new reason."""
+    ctx, tenant = case.ctx, case.tenant
+    entries = []
+    for step in plan:
+        entry = done.get(step.name) or {"name": step.name, "done": False}
+        if step.name == held:
+            entry = {**entry, "message": message[:1000]}
+        entries.append(entry)
+    started = tenant.status.erasure.started_at if tenant.status.erasure else None
+    erasure: Obj = {"steps": entries, "startedAt": conditions.timestamp(started or ctx.clock())}
+    if case.neighbours is not None:
+        erasure["neighbours"] = case.neighbours
+    ready = conditions.false(conditions.READY, reason, message)
+    merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready])
+    await write_status(
+        ctx, TENANT, tenant.name, {"phase": Phase.ERASING.value, "conditions": merged, "erasure": erasure}
+    )

@@ -1,0 +1,310 @@
+"""What an erasure consists of. Every function removes, looks again at the source, and raises Hold while anything is left."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from elink_operator import conditions, labels, naming, observe
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.server import DatabaseMode
+from elink_operator.api.tenant import Plan
+from elink_operator.cluster.errors import Conflict, NotFound
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, SECRET, SERVER, Kind, Obj
+from elink_operator.database import Census, ServerDb, TenantDb
+from elink_operator.desired.inputs import Access, TenantInputs
+from elink_operator.desired.job import build_erase_job
+from elink_operator.desired.secret import TENANT_UID
+from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.context import Context
+from elink_operator.reconcile.placing import Home, home_of, is_owned_by
+from elink_operator.reconcile.rows import server_row, tenant_row
+from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
+
+NEIGHBOURS_HARMED = "NeighboursHarmed"
+_JOB_AGAIN_AFTER = timedelta(minutes=2)
+
+
+class Hold(Exception):
+    """Something is left or unknown: the finalizer stays. The message says what, and what a human can do."""
+
+    def __init__(self, message: str, *, reason: str = "Erasing", retry_after: float = 3) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+@dataclass
+class Case:
+    """One tenant's erasure as this run sees it."""
+
+    ctx: Context
+    tenant: ElinkTenant
+    home: Home | None
+    server: ElinkServer | None
+    neighbours: dict[str, int] | None = field(default=None)
+
+    @classmethod
+    def of(cls, ctx: Context, tenant: ElinkTenant) -> "Case":
+        """Gather what is known."""
+        home = home_of(tenant)
+        server = ctx.world.servers.get(home.server) if home else None
+        counted = tenant.status.erasure.neighbours if tenant.status.erasure else None
+        return cls(ctx, tenant, home, server, dict(counted) if counted is not None else None)
+
+    @property
+    def dedicated(self) -> bool:
+        return self.tenant.spec.plan is Plan.DEDICATED
+
+    @property
+    def external(self) -> bool:
+        """Whether the database lives outside the server's namespace."""
+        database = (
+            self.server.spec.database if self.server else self.tenant.spec.size and self.tenant.spec.size.database
+        )
+        return bool(database) and database.mode is DatabaseMode.EXTERNAL  # type: ignore[union-attr]
+
+    @property
+    def nothing_was_made(self) -> bool:
+        """The server never came so far that a tenant could have been made on it."""
+        return (
+            self.server is not None
+            and not self.dedicated
+            and not self.server.status.migration
+            and not self.tenant.status.observed_generation
+            and not self.ctx.store.by_tenant(self.tenant.name)
+        )
+
+    @property
+    def namespace(self) -> str:
+        return naming.server_namespace(self.home.server if self.home else self.tenant.name)
+
+    def present_server(self) -> ElinkServer:
+        """The server, or Hold: without it nobody can look whether the data is gone."""
+        if self.server is None:
+            name = self.home.server if self.home else "?"
+            raise Hold(
+                f"ElinkServer {name} no longer exists, so nobody can look whether the tenant's database and files are "
+                "gone. Create the server again with the same database, or make sure by hand and remove the finalizer "
+                f"{naming.FINALIZER}",
+                reason="ServerMissing",
+                retry_after=60,
+            )
+        return self.server
+
+
+async def count_neighbours(case: Case) -> str:
+    """Count the rows of all other tenants of the server; nothing is removed before."""
+    _stop_if_harm_was_found(case)
+    server_db, tenant_db = await _rows(case)
+    census = await case.ctx.databases.census(server_db, tenant_db.database)
+    case.ctx.memory.census[case.tenant.name] = census
+    case.neighbours = census.rows
+    return f"{len(census.databases)} other databases counted"
+
+
+async def remove_route(case: Case) -> str:
+    """The host answers 404 from now on."""
+    name = naming.tenant_route(case.tenant.name)
+    await _remove(case, HTTP_ROUTE, name)
+    return f"HTTPRoute {name} removed"
+
+
+async def remove_schedule(case: Case) -> str:
+    """The CronJob and whatever it started, running pods included."""
+    name = naming.backup_cronjob(case.tenant.name)
+    await _remove(case, CRON_JOB, name)
+    selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT}={labels.BACKUP}"
+    jobs, _ = await case.ctx.client.list(JOB, namespace=case.namespace, label_selector=selector)
+    for job in jobs:
+        await case.ctx.client.delete(JOB, job["metadata"]["name"], namespace=case.namespace, uid=job["metadata"]["uid"])
+    if jobs:
+        raise Hold("backup Jobs are being removed", retry_after=1)
+    pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
+    if pods:
+        raise Hold("pods of backup Jobs are ending", retry_after=2)
+    return f"CronJob {name}, its Jobs and pods removed"
+
+
+async def drop_database(case: Case) -> str:
+    """Registry row, sessions, database, role; PostgreSQL is asked again afterwards."""
+    _stop_if_harm_was_found(case)
+    server_db, tenant_db = await _rows(case)
+    evidence = await case.ctx.databases.drop_tenant(server_db, tenant_db)
+    if not evidence.clean:
+        raise Hold(f"PostgreSQL still has {', '.join(evidence.left)}", retry_after=5)
+    return "; ".join(text for _, text in evidence.steps)
+
+
+async def remove_files(case: Case) -> str:
+    """Directory and backups, by a Job that sees the volumes; its report is the evidence."""
+    _stop_if_harm_was_found(case)
+    ctx, tenant, server = case.ctx, case.tenant, case.present_server()
+    name = naming.erase_job(tenant.name)
+    try:
+        job = await ctx.client.get(JOB, name, case.namespace)
+    except NotFound:
+        wanted = build_erase_job(
+            ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid
+        )
+        await ctx.applier.apply_if_changed(JOB, wanted)
+        raise Hold("a Job removes directory and backups", retry_after=5) from None
+    state = observe.job_state(job)
+    if job["metadata"].get("annotations", {}).get(TENANT_UID) != tenant.metadata.uid or _failed_long_ago(case, job):
+        await _delete_job(case, job)
+        raise Hold("an old erase Job is being replaced", retry_after=2)
+    if state == "failed":
+        raise Hold(
+            f"the erase Job failed ({observe.job_failure(job)}); it is replaced in two minutes, "
+            f"see 'kubectl logs -n {case.namespace} job/{name}'",
+            reason="EraseJobFailed",
+            retry_after=30,
+        )
+    if state != "succeeded":
+        raise Hold("a Job removes directory and backups", retry_after=5)
+    return await _erase_report(case, name)
+
+
+async def remove_secrets(case: Case) -> str:
+    """The database log-in, the first log-in, and anything else that still carries the tenant's label."""
+    ctx, tenant = case.ctx, case.tenant
+    if case.home is not None:
+        await _remove(case, SECRET, naming.tenant_secret(tenant.name))
+    await _remove(case, SECRET, naming.master_secret(tenant.name), namespace=ctx.settings.namespace)
+    left, _ = await ctx.client.list(SECRET, label_selector=f"{labels.TENANT}={tenant.name}")
+    mine = [s for s in left if s["metadata"].get("labels", {}).get(labels.MANAGED_BY) == labels.MANAGED_BY_VALUE]
+    for secret in mine:
+        metadata = secret["metadata"]
+        await ctx.client.delete(SECRET, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
+    if mine:
+        raise Hold("Secrets are being removed", retry_after=1)
+    return "Secrets removed"
+
+
+async def compare_neighbours(case: Case) -> str:
+    """All other tenants are still there as they were counted; any loss stops every erasure on this server."""
+    ctx, tenant = case.ctx, case.tenant
+    server_db, tenant_db = await _rows(case)
+    after = await ctx.databases.census(server_db, tenant_db.database)
+    harm = _harm(case, after)
+    if harm and tenant.metadata.annotations.get(labels.NEIGHBOURS_CHECKED) != tenant.name:
+        ctx.metrics.neighbours_harmed.labels(server_db.name).set(len(harm))
+        raise Hold(
+            f"after this erasure other tenants lack something: {'; '.join(harm[:5])}. Every erasure on server "
+            f"{server_db.name} is stopped. Restore what is missing, then 'kubectl annotate et {tenant.name} "
+            f"{labels.NEIGHBOURS_CHECKED}={tenant.name}'",
+            reason=NEIGHBOURS_HARMED,
+            retry_after=60,
+        )
+    ctx.metrics.neighbours_harmed.labels(server_db.name).set(0)
+    return f"{len(after.databases)} other databases are unharmed"
+
+
+async def remove_server(case: Case) -> str:
+    """The dedicated server as a whole: resource, namespace, volumes."""
+    ctx, tenant = case.ctx, case.tenant
+    try:
+        live: Obj | None = await ctx.client.get(SERVER, tenant.name)
+    except NotFound:
+        live = None
+    if live is not None:
+        server = ElinkServer.parse(live)
+        if not is_owned_by(server, tenant):
+            raise Hold(
+                f"ElinkServer {server.name} is not this tenant's: a human must say whose it is",
+                reason="ServerNotOurs",
+                retry_after=60,
+            )
+        if not server.deleting:
+            await ctx.client.delete(SERVER, server.name, uid=server.metadata.uid)
+        ready = next((c for c in server.status.conditions if c.type == conditions.READY), None)
+        raise Hold(f"the server is being removed: {ready.message if ready and server.deleting else 'asked to go'}")
+    left = await namespace_left(ctx, case.namespace) or await volumes_left(ctx, case.namespace)
+    if left:
+        raise Hold(left)
+    await forget_server(ctx, tenant.name)
+    return f"ElinkServer {tenant.name}, namespace {case.namespace} and its volumes are gone"
+
+
+def _stop_if_harm_was_found(case: Case) -> None:
+    """One erasure that harmed a neighbour stops all others on the server until a human has looked."""
+    home = case.home.server if case.home else ""
+    for other in case.ctx.world.residents(home, besides=case.tenant.name):
+        ready = next((c for c in other.status.conditions if c.type == conditions.READY), None)
+        if other.deleting and ready is not None and ready.reason == NEIGHBOURS_HARMED:
+            raise Hold(
+                f"the erasure of {other.name} on this server harmed a neighbour; nothing is removed here until that "
+                "is resolved",
+                reason="StoppedByNeighbour",
+                retry_after=60,
+            )
+
+
+def _harm(case: Case, after: Census) -> tuple[str, ...]:
+    """What live neighbours lost. Tenants that are being erased themselves, or are gone, lose theirs rightly."""
+    home = case.home.server if case.home else ""
+    alive = {
+        naming.tenant_database(t.name)
+        for t in case.ctx.world.residents(home, besides=case.tenant.name)
+        if not t.deleting
+    }
+    before = case.ctx.memory.census.get(case.tenant.name)
+    if before is not None:
+        return Census({n: c for n, c in before.databases.items() if n in alive}).harmed(after)
+    # The operator was restarted in between: names and row counts are what the status kept.
+    rows = after.rows
+    counted = {name: count for name, count in (case.neighbours or {}).items() if name in alive}
+    gone = [f"database {name} is gone" for name in counted if name not in rows]
+    emptied = [f"database {n} lost all of its {c} rows" for n, c in counted.items() if c and rows.get(n) == 0]
+    return (*gone, *emptied)
+
+
+async def _rows(case: Case) -> tuple[ServerDb, TenantDb]:
+    server = case.present_server()
+    access: Access | None = await find_access(case.ctx, server)
+    if access is None:
+        raise Hold(
+            f"the credentials of server {server.name} are missing, so its database cannot be asked; restore the Secret",
+            reason="CredentialsMissing",
+            retry_after=30,
+        )
+    inputs = TenantInputs(
+        case.tenant, server.name, case.ctx.settings, access, region=case.ctx.world.region(server.spec)
+    )
+    return server_row(server, access), tenant_row(inputs, token_sha256="", token_expires=None)
+
+
+async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = None) -> None:
+    """Delete one object by its exact name and look at the API server whether it is gone."""
+    where = namespace or case.namespace
+    try:
+        live = await case.ctx.client.get(kind, name, where)
+    except NotFound:
+        return
+    if not live["metadata"].get("deletionTimestamp"):
+        await case.ctx.client.delete(kind, name, namespace=where, uid=live["metadata"]["uid"])
+    try:
+        await case.ctx.client.get(kind, name, where)
+    except NotFound:
+        return
+    raise Hold(f"{kind} {name} is being deleted", retry_after=2)
+
+
+def _failed_long_ago(case: Case, job: Obj) -> bool:
+    failed = conditions.find(job.get("status", {}).get("conditions", ()), "Failed")
+    if failed is None or failed.get("status") != "True" or not failed.get("lastTransitionTime"):
+        return False
+    return case.ctx.clock() - conditions.parse_timestamp(str(failed["lastTransitionTime"])) > _JOB_AGAIN_AFTER
+
+
+async def _delete_job(case: Case, job: Obj) -> None:
+    metadata = job["metadata"]
+    try:
+        await case.ctx.client.delete(JOB, metadata["name"], namespace=case.namespace, uid=metadata["uid"])
+    except Conflict:
+        return
+
+
+async def _erase_report(case: Case, job: str) -> str:
+    selector = f"batch.kubernetes.io/job-name={job}"
+    pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
+    report = observe.termination_message(pods)
+    return report or "directory and backups removed; the Job looked again and found nothing"

@@ -1,0 +1,116 @@
+"""Deciding once where a tenant lives, and remembering it before anything is made there."""
+
+from dataclasses import dataclass
+
+from elink_operator import naming, placement
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.server import Tenancy
+from elink_operator.api.tenant import Plan
+from elink_operator.cluster.kinds import SERVER, TENANT
+from elink_operator.desired.server import build_dedicated_server
+from elink_operator.reconcile.context import Context
+from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.status import ensure_finalizer
+
+PLACED_ON = f"{naming.GROUP}/placed-on"
+PLACED_WHY = f"{naming.GROUP}/placed-because"
+_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a tenant lives and the sentence that says why."""
+
+    server: str
+    reason: str
+
+
+async def settle(ctx: Context, tenant: ElinkTenant) -> Home:
+    """The tenant's server: where it is already, its own, or a chosen one.
+
+    The choice is written with the finalizer, in one request and before anything exists on that server, so that a
+    killed operator never places a tenant twice. Raises Waiting when no server fits.
+    """
+    known = home_of(tenant)
+    if known is not None:
+        await ensure_finalizer(ctx, TENANT, tenant.name)
+        ctx.memory.reserved.pop(tenant.name, None)
+        return known
+    if tenant.spec.plan is Plan.DEDICATED:
+        home = Home(tenant.name, "a dedicated server of its own")
+    else:
+        choice = placement.choose(wish_of(ctx, tenant), candidates(ctx))
+        if isinstance(choice, placement.Unplaced):
+            await ensure_finalizer(ctx, TENANT, tenant.name)
+            raise Waiting(choice.reason, choice.message, retry_after=_RETRY_SECONDS)
+        home = Home(choice.server, choice.reason)
+    # No await between the choice and this line: two workers never give the last place away twice.
+    ctx.memory.reserved[tenant.name] = home.server
+    await ensure_finalizer(ctx, TENANT, tenant.name, {PLACED_ON: home.server, PLACED_WHY: home.reason})
+    return home
+
+
+def home_of(tenant: ElinkTenant) -> Home | None:
+    """The decision that was already made, or None."""
+    if tenant.status.server:
+        return Home(tenant.status.server, tenant.status.server_reason)
+    noted = tenant.metadata.annotations.get(PLACED_ON)
+    if noted and naming.is_valid_name(noted):
+        return Home(noted, tenant.metadata.annotations.get(PLACED_WHY, ""))
+    return None
+
+
+def wish_of(ctx: Context, tenant: ElinkTenant) -> placement.Wish:
+    """What the tenant asks of a server."""
+    return placement.Wish(region=ctx.world.region(tenant.spec), pin=tenant.spec.server or "")
+
+
+def candidates(ctx: Context) -> list[placement.Candidate]:
+    """Every server, with the tenants that live there or are on their way."""
+    homes = dict(ctx.memory.reserved)
+    for tenant in ctx.world.tenants.values():
+        home = home_of(tenant)
+        if home is not None:
+            homes[tenant.name] = home.server
+    counts: dict[str, int] = {}
+    for server in homes.values():
+        counts[server] = counts.get(server, 0) + 1
+    return [
+        placement.Candidate(
+            name=server.name,
+            shared=server.spec.tenancy is Tenancy.SHARED,
+            region=ctx.world.region(server.spec),
+            cordoned=server.spec.cordoned,
+            deleting=server.deleting,
+            ready=is_ready(server),
+            tenants=counts.get(server.name, 0),
+            max_tenants=server.spec.capacity,
+        )
+        for server in ctx.world.servers.values()
+    ]
+
+
+def is_ready(server: ElinkServer) -> bool:
+    """The server's condition Ready."""
+    return any(c.type == "Ready" and c.status.value == "True" for c in server.status.conditions)
+
+
+async def own_server(ctx: Context, tenant: ElinkTenant) -> None:
+    """Make or update the server of a Dedicated tenant; refuses a name that belongs to somebody else."""
+    present = ctx.world.servers.get(tenant.name)
+    if present is not None and not is_owned_by(present, tenant):
+        raise Waiting(
+            "ServerNameTaken",
+            f"an ElinkServer named {tenant.name} exists and is not this tenant's: remove it, or delete this tenant "
+            "and create it under another name",
+            retry_after=60,
+        )
+    await ctx.applier.apply_if_changed(SERVER, build_dedicated_server(tenant, ctx.settings.default_region))
+
+
+def is_owned_by(server: ElinkServer, tenant: ElinkTenant) -> bool:
+    """Whether the server's controller is this very tenant, not an earlier one of the same name."""
+    return any(
+        owner.controller and owner.kind == "ElinkTenant" and owner.uid == tenant.metadata.uid
+        for owner in server.metadata.owner_references
+    )

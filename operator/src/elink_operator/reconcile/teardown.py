@@ -1,0 +1,75 @@
+"""Deleting an ElinkServer: only without tenants, and only gone when namespace and volumes are."""
+
+from elink_operator import conditions, naming
+from elink_operator.api import ElinkServer
+from elink_operator.cluster.errors import NotFound
+from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
+from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
+
+_LOOK_SECONDS = 5.0
+
+
+async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
+    """One step towards removal; the finalizer goes when nothing is left."""
+    remaining = await remove_server(ctx, server)
+    if remaining:
+        ready = conditions.false(conditions.READY, "Deleting", remaining)
+        merged = conditions_of(ctx, SERVER, server.name, server.metadata.generation, [ready])
+        await write_status(ctx, SERVER, server.name, {"conditions": merged})
+        return Outcome(_LOOK_SECONDS)
+    await forget_server(ctx, server.name)
+    await remove_finalizer(ctx, SERVER, server.name)
+    return Outcome()
+
+
+async def remove_server(ctx: Context, server: ElinkServer) -> str:
+    """Remove namespace and volumes; returns what is still there, empty when nothing is."""
+    residents = [t.name for t in ctx.world.residents(server.name) if _needs_the_server(t.name, server)]
+    if residents:
+        return (
+            f"tenants still live here ({', '.join(residents[:5])}): cancel and delete them first; "
+            "the server is removed after the last one"
+        )
+    namespace = naming.server_namespace(server.name)
+    left = await namespace_left(ctx, namespace)
+    if left:
+        return left
+    return await volumes_left(ctx, namespace)
+
+
+def _needs_the_server(tenant: str, server: ElinkServer) -> bool:
+    """A Dedicated tenant that is being erased asks for this very removal."""
+    return not server.metadata.controlled_by("ElinkTenant", tenant)
+
+
+async def namespace_left(ctx: Context, namespace: str) -> str:
+    """Ask for the namespace's deletion; a sentence while it exists. Looks at the API server, not at the cache."""
+    try:
+        live = await ctx.client.get(NAMESPACE, namespace)
+    except NotFound:
+        return ""
+    if not live["metadata"].get("deletionTimestamp"):
+        await ctx.client.delete(NAMESPACE, namespace, uid=live["metadata"]["uid"])
+    return f"namespace {namespace} and what is in it are being deleted; see 'kubectl get namespace {namespace} -o yaml'"
+
+
+async def volumes_left(ctx: Context, namespace: str) -> str:
+    """A sentence while a PersistentVolume of the namespace exists: its data would outlive the tenant."""
+    volumes, _ = await ctx.client.list(PV)
+    mine = [v for v in volumes if (v["spec"].get("claimRef") or {}).get("namespace") == namespace]
+    if not mine:
+        return ""
+    kept = sorted(v["metadata"]["name"] for v in mine if v["spec"].get("persistentVolumeReclaimPolicy") == "Retain")
+    if kept:
+        return f"volumes {', '.join(kept)} keep their data (reclaim policy Retain): erase and delete them by hand"
+    return f"volumes of namespace {namespace} are being deleted by their provisioner"
+
+
+async def forget_server(ctx: Context, server: str) -> None:
+    """Drop what this process remembers of a server that is gone."""
+    ctx.memory.access.pop(server, None)
+    ctx.memory.external.pop(server, None)
+    ctx.memory.isolation.pop(server, None)
+    ctx.memory.looked.pop(server, None)
+    await ctx.databases.forget(server)

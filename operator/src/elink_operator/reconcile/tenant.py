@@ -1,0 +1,253 @@
+"""One ElinkTenant: a place on a server, a database, a route, a backup schedule, a first log-in."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from elink_operator import conditions, naming, observe
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.admission import validate_delete_tenant, validate_tenant
+from elink_operator.api.tenant import Phase, Plan, State
+from elink_operator.cluster.errors import Forbidden, Invalid
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, SECRET, TENANT, Obj
+from elink_operator.conditions import Condition
+from elink_operator.database import DatabaseError
+from elink_operator.desired.cronjob import build_backup
+from elink_operator.desired.httproute import build_route
+from elink_operator.desired.inputs import TenantInputs
+from elink_operator.desired.secret import build_tenant_secret
+from elink_operator.reconcile import cancellation, master
+from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.backups import backup_facts
+from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.erase import erase_tenant
+from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.placing import Home, own_server, settle
+from elink_operator.reconcile.rows import server_row, tenant_row
+from elink_operator.reconcile.status import conditions_of, write_status
+
+_GATEWAY_PATIENCE = timedelta(seconds=3)
+"""A Gateway usually answers within a second: until then no status is written that would be rewritten at once."""
+
+
+@dataclass
+class _Findings:
+    """What one run learns; becomes the status."""
+
+    server: Condition
+    database: Condition
+    route: Condition
+    backup: Condition
+    isolated: Condition
+    backup_status: Obj | None = None
+    settled: bool = False
+    retry_after: float | None = None
+
+    @property
+    def parts(self) -> list[Condition]:
+        return [self.server, self.database, self.route]
+
+
+async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
+    """Bring one tenant to its spec; raises ClusterError only for what should be retried soon."""
+    tenant = ctx.world.tenants.get(name)
+    if tenant is None:
+        ctx.memory.reserved.pop(name, None)
+        return Outcome()
+    if tenant.deleting:
+        refusals = validate_delete_tenant(tenant)
+        if not refusals:
+            return await erase_tenant(tenant, ctx)
+        # Admission was not asked (a webhook outage): the data stays, and so does the service.
+        await _write_failure(ctx, tenant, "ErasureNotConfirmed", " ".join(refusals))
+        return Outcome()
+    if await cancellation.delete_when_due(ctx, tenant):
+        return Outcome()
+    refusals = validate_tenant(tenant, tenant, ctx.world)
+    if refusals:
+        await _write_failure(ctx, tenant, "NotAllowed", " ".join(refusals))
+        return Outcome()
+    try:
+        return await _converge(ctx, tenant)
+    except Waiting as wait:
+        await _write_failure(ctx, tenant, wait.reason, wait.message, waiting_for_server=True)
+        return Outcome(wait.retry_after)
+    except (Invalid, Forbidden) as error:
+        await _write_failure(ctx, tenant, "ApplyRefused", f"{error}; correct the cause, it is tried again by itself")
+        raise
+
+
+async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
+    home = await settle(ctx, tenant)
+    if tenant.spec.plan is Plan.DEDICATED:
+        await own_server(ctx, tenant)
+    server = ctx.world.servers.get(home.server)
+    found = _initial(server, home)
+    owned = ctx.store.by_tenant(tenant.name)
+    if server is not None and _database_usable(server):
+        await _provision(ctx, tenant, server, home, found)
+    await _observe(ctx, tenant, home, owned, found)
+    if _only_the_gateway_is_awaited(ctx, tenant, home, found):
+        return Outcome(1.0)
+    await _write_findings(ctx, tenant, server, home, found)
+    return Outcome(_next_look(ctx, tenant, found))
+
+
+def _initial(server: ElinkServer | None, home: Home) -> _Findings:
+    waiting = conditions.false(conditions.DATABASE_READY, "WaitingForServer", f"the database waits for {home.server}")
+    return _Findings(
+        server=_server_condition(server, home),
+        database=waiting,
+        route=conditions.false(conditions.ROUTE_READY, "WaitingForServer", f"the route waits for {home.server}"),
+        backup=conditions.unknown(conditions.BACKUP_HEALTHY, "NoBackupYet", "there is nothing to back up yet"),
+        isolated=_isolated(server),
+    )
+
+
+def _server_condition(server: ElinkServer | None, home: Home) -> Condition:
+    type_ = conditions.SERVER_READY
+    if server is None:
+        return conditions.false(
+            type_, "ServerMissing", f"ElinkServer {home.server} does not exist (yet); it is waited for"
+        )
+    ready = next((c for c in server.status.conditions if c.type == conditions.READY), None)
+    if ready is None:
+        return conditions.false(type_, "ServerStarting", f"server {server.name} is being made")
+    if ready.status.value != "True":
+        return conditions.false(type_, ready.reason, f"server {server.name}: {ready.message}")
+    return conditions.true(type_, "ServerReady", f"server {server.name} runs as declared")
+
+
+def _isolated(server: ElinkServer | None) -> Condition:
+    known = next((c for c in server.status.conditions if c.type == conditions.ISOLATED), None) if server else None
+    if known is None:
+        return conditions.unknown(conditions.ISOLATED, "NothingToProbe", "the server is not up yet")
+    return Condition(conditions.ISOLATED, known.status.value, known.reason, known.message)
+
+
+def _database_usable(server: ElinkServer) -> bool:
+    return bool(server.status.migration) and any(
+        c.type == conditions.DATABASE_READY and c.status.value == "True" for c in server.status.conditions
+    )
+
+
+async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, home: Home, found: _Findings) -> None:
+    """Database and objects; independent parts at the same time."""
+    access = await find_access(ctx, server)
+    if access is None:
+        found.database = conditions.false(
+            conditions.DATABASE_READY, "CredentialsMissing", f"the credentials of server {server.name} are not complete"
+        )
+        found.retry_after = 5
+        return
+    inputs = TenantInputs(tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec))
+    invitation = await master.prepare(ctx, inputs)
+    row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)
+    writes = [
+        ctx.applier.apply_if_changed(SECRET, build_tenant_secret(inputs)),
+        ctx.applier.apply_if_changed(HTTP_ROUTE, build_route(inputs)),
+        ctx.applier.apply_if_changed(CRON_JOB, build_backup(inputs)),
+    ]
+    if invitation.secret is not None:
+        writes.append(ctx.applier.apply_if_changed(SECRET, invitation.secret))
+    ctx.memory.creating[server.name] += 1
+    try:
+        database, *written = await asyncio.gather(
+            ctx.databases.ensure_tenant(server_row(server, access), row), *writes, return_exceptions=True
+        )
+    finally:
+        ctx.memory.creating[server.name] -= 1
+    for result in written:
+        if isinstance(result, BaseException):
+            raise result
+    if isinstance(database, DatabaseError):
+        found.database = conditions.false(conditions.DATABASE_READY, database.reason, str(database))
+        found.retry_after = 5
+    elif database is not None:
+        raise database
+    else:
+        found.database = conditions.true(conditions.DATABASE_READY, "Complete", "database, role and registry are there")
+        found.settled = True
+
+
+async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Obj], found: _Findings) -> None:
+    namespace = naming.server_namespace(home.server)
+    route = ctx.store.get(HTTP_ROUTE, namespace, naming.tenant_route(tenant.name))
+    if route is not None:
+        found.route = observe.route_condition(route, ctx.settings.gateway_namespace, ctx.settings.gateway_name)
+        facts = await backup_facts(ctx, tenant, namespace, owned)
+        found.backup, found.backup_status = facts.condition, facts.status
+
+
+def _only_the_gateway_is_awaited(ctx: Context, tenant: ElinkTenant, home: Home, found: _Findings) -> bool:
+    if found.route.reason != "WaitingForGateway" or not found.settled or found.server.status != "True":
+        return False
+    route = ctx.store.get(HTTP_ROUTE, naming.server_namespace(home.server), naming.tenant_route(tenant.name))
+    born = conditions.parse_timestamp(route["metadata"]["creationTimestamp"]) if route else ctx.clock()
+    return not tenant.status.observed_generation and ctx.clock() - born < _GATEWAY_PATIENCE
+
+
+async def _write_findings(
+    ctx: Context, tenant: ElinkTenant, server: ElinkServer | None, home: Home, found: _Findings
+) -> None:
+    ready = conditions.summarize(found.parts, fine="the tenant is served as declared")
+    generation = tenant.metadata.generation
+    host = naming.tenant_host(tenant.name, tenant.spec.host, ctx.settings.base_domain)
+    effective = found.settled and found.route.status == "True" and _size_took_effect(tenant, server)
+    status: Obj = {
+        "conditions": conditions_of(
+            ctx, TENANT, tenant.name, generation, [ready, *found.parts, found.backup, found.isolated]
+        ),
+        "phase": _phase(tenant, ready).value,
+        "server": home.server,
+        "serverReason": home.reason,
+        "url": naming.tenant_url(host, ctx.settings.external_port),
+        "database": naming.tenant_database(tenant.name),
+        "version": server.status.version if server else "",
+        **cancellation.fields(ctx, tenant),
+    }
+    if found.backup_status is not None:
+        status["backup"] = found.backup_status
+    if effective:
+        status["observedGeneration"] = generation
+    await write_status(ctx, TENANT, tenant.name, status)
+
+
+def _size_took_effect(tenant: ElinkTenant, server: ElinkServer | None) -> bool:
+    if tenant.spec.plan is Plan.SHARED:
+        return True
+    return server is not None and server.status.observed_generation == server.metadata.generation
+
+
+def _phase(tenant: ElinkTenant, ready: Condition) -> Phase:
+    if tenant.spec.state is State.CANCELLED:
+        return Phase.CANCELLED
+    if tenant.spec.state is State.SUSPENDED:
+        return Phase.SUSPENDED
+    if ready.status == "True":
+        return Phase.ACTIVE
+    return Phase.DEGRADED if tenant.status.observed_generation else Phase.PROVISIONING
+
+
+def _next_look(ctx: Context, tenant: ElinkTenant, found: _Findings) -> float | None:
+    waits = [found.retry_after, cancellation.seconds_left(ctx, tenant)]
+    if found.route.status != "True" or found.server.status != "True":
+        waits.append(15.0)
+    return min((w for w in waits if w is not None), default=None)
+
+
+async def _write_failure(
+    ctx: Context, tenant: ElinkTenant, reason: str, message: str, *, waiting_for_server: bool = False
+) -> None:
+    """Ready False with the reason; what else was known stays as it was."""
+    kept = {
+        c.type: Condition(c.type, c.status.value, c.reason, c.message)
+        for c in tenant.status.conditions
+        if c.type != conditions.READY
+    }
+    if waiting_for_server:
+        kept[conditions.SERVER_READY] = conditions.false(conditions.SERVER_READY, reason, message)
+    ready = conditions.false(conditions.READY, reason, message)
+    merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready, *kept.values()])
+    phase = Phase.DEGRADED if tenant.status.observed_generation else Phase.PENDING
+    await write_status(ctx, TENANT, tenant.name, {"conditions": merged, "phase": phase.value})

@@ -1,0 +1,127 @@
+"""Deployments and the StatefulSet: rolling update, resize in place, restart of PostgreSQL when it must be."""
+
+from collections.abc import Mapping
+
+from elink_operator import labels, naming
+from elink_operator.cluster.errors import Conflict, Invalid, NotFound
+from elink_operator.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET, Obj
+from elink_operator.conditions import find
+from elink_operator.desired import rollout
+from elink_operator.reconcile.context import Context
+
+
+class ResizeRefused(Exception):
+    """The API server will not resize these pods in place: they must be replaced."""
+
+
+async def apply_deployment(ctx: Context, desired: Obj) -> tuple[Obj, str]:
+    """Apply a Deployment, in place when only resources differ.
+
+    Returns the live object and what the resize still waits for (empty when nothing).
+    """
+    metadata = desired["metadata"]
+    live = ctx.store.get(DEPLOYMENT, metadata["namespace"], metadata["name"])
+    plan = rollout.plan_deployment(desired, live)
+    if plan.resize is None:
+        return await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload), ""
+    # The template first: a pod that is made from now on is compared with it.
+    applied = await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload)
+    try:
+        return applied, await _resize_pods(ctx, applied, plan.resize)
+    except ResizeRefused:
+        rolling = rollout.plan_deployment(desired, live, in_place=False)
+        return await ctx.applier.apply_if_changed(DEPLOYMENT, rolling.workload), ""
+
+
+async def apply_postgres(ctx: Context, desired: Obj) -> tuple[Obj, str]:
+    """Apply the StatefulSet; resize its pod in place, or replace the pod when more than resources changed."""
+    plan = rollout.plan_statefulset(desired)
+    live = await ctx.applier.apply_if_changed(STATEFUL_SET, plan.workload)
+    status = live.get("status", {})
+    if not status.get("replicas") or status.get("currentRevision") == status.get("updateRevision"):
+        return live, ""
+    namespace = live["metadata"]["namespace"]
+    key, version = (namespace, naming.POSTGRES), live["metadata"]["resourceVersion"]
+    if ctx.memory.resized.get(key) == version:
+        return live, ""
+    for pod in await _pods(ctx, namespace, labels.POSTGRES):
+        if rollout.pod_is_outdated(pod, plan.workload):
+            await _replace(ctx, pod)
+            return live, "PostgreSQL restarts with its new template"
+    try:
+        return live, await _resize_pods(ctx, live, plan.resize or {})
+    except ResizeRefused:
+        for pod in await _pods(ctx, namespace, labels.POSTGRES):
+            await _replace(ctx, pod)
+        return live, "PostgreSQL restarts, because its pod cannot be resized in place"
+
+
+async def _resize_pods(ctx: Context, workload: Obj, wanted: Mapping[str, Obj]) -> str:
+    """Give every pod of the workload the wanted resources; returns what is waited for, empty when all have them."""
+    metadata = workload["metadata"]
+    key, version = (metadata["namespace"], metadata["name"]), metadata["resourceVersion"]
+    if ctx.memory.resized.get(key) == version:
+        return ""
+    waiting = ""
+    for pod in await _pods(ctx, metadata["namespace"], metadata["name"]):
+        waiting = await _resize_pod(ctx, pod, wanted) or waiting
+    if not waiting:
+        ctx.memory.resized[key] = version
+    return waiting
+
+
+async def _resize_pod(ctx: Context, pod: Obj, wanted: Mapping[str, Obj]) -> str:
+    containers = rollout.needs_resize(pod, wanted)
+    metadata = pod["metadata"]
+    if containers:
+        try:
+            pod = await ctx.client.patch(
+                POD,
+                metadata["name"],
+                {"spec": {"containers": containers}},
+                namespace=metadata["namespace"],
+                subresource="resize",
+                strategic=True,
+            )
+        except Invalid as error:
+            raise ResizeRefused(str(error)) from error
+        except NotFound:
+            return "a pod was replaced meanwhile"
+    return _resize_state(pod, wanted, just_asked=bool(containers))
+
+
+def _resize_state(pod: Obj, wanted: Mapping[str, Obj], *, just_asked: bool) -> str:
+    listed = pod.get("status", {}).get("conditions", ())
+    pending = find(listed, "PodResizePending")
+    if pending is not None and pending.get("status") == "True":
+        if pending.get("reason") == "Infeasible":
+            return f"the node cannot give a pod so much: {pending.get('message', '')}"
+        return "the node has no room yet for the larger pod; the kubelet tries again"
+    if just_asked:
+        return "pods are being resized"
+    for container in pod.get("status", {}).get("containerStatuses", ()):
+        actual = container.get("resources")
+        if (
+            container["name"] in wanted
+            and actual
+            and rollout.needs_resize(
+                {"spec": {"containers": [{"name": container["name"], "resources": actual}]}}, wanted
+            )
+        ):
+            return "pods are being resized"
+    return ""
+
+
+async def _pods(ctx: Context, namespace: str, component: str) -> list[Obj]:
+    pods, _ = await ctx.client.list(POD, namespace=namespace, label_selector=f"{labels.COMPONENT}={component}")
+    return [
+        p for p in pods if not p["metadata"].get("deletionTimestamp") and p.get("status", {}).get("phase") != "Failed"
+    ]
+
+
+async def _replace(ctx: Context, pod: Obj) -> None:
+    metadata = pod["metadata"]
+    try:
+        await ctx.client.delete(POD, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
+    except Conflict:
+        return
