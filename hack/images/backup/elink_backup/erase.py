@@ -1,0 +1,60 @@
+"""`elink-erase`: removes one tenant's directory and backups, exactly these, looks again and says what it found.
+
+Exit codes: 0 nothing is left, 1 something is left or could not be removed, 2 wrong environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from elink_backup.report import report
+
+_ID = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+def erase_folder(parent: Path, name: str) -> int:
+    """Remove `parent/name` and all in it; returns how many files there were. Raises `OSError` when it cannot.
+
+    A symbolic link of that name is removed as a link: what it points to is somebody else's.
+    """
+    target = parent / name
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+        return 1
+    if not target.exists():
+        return 0
+    files = sum(len(names) for _, _, names in os.walk(target))
+    shutil.rmtree(target)
+    return files
+
+
+def main() -> int:
+    """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup)."""
+    name = os.environ.get("ELINK_TENANT_ID", "")
+    if not _ID.fullmatch(name):
+        report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
+        return 2
+    places = {
+        "directory": Path(os.environ.get("ELINK_FILES", "/files")),
+        "backups": Path(os.environ.get("ELINK_STORE", "/backup")),
+    }
+    removed: dict[str, int] = {}
+    try:
+        for what, parent in places.items():
+            if not parent.is_dir():
+                raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
+            removed[what] = erase_folder(parent, name)
+    except OSError as error:
+        report(result="error", tenant=name, removed=removed, message=str(error))
+        return 1
+    left = [what for what, parent in places.items() if os.path.lexists(parent / name)]
+    report(result="error" if left else "ok", tenant=name, removed=removed, left=left)
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

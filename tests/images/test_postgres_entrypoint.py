@@ -1,0 +1,131 @@
+"""The entry script of the PostgreSQL image, run on the host's PostgreSQL as an unprivileged user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.kubectl import eventually
+from tests.support.postgres import find_program, free_port
+
+pytestmark = pytest.mark.postgres
+SCRIPT = Path(__file__).resolve().parents[2] / "hack/images/postgres/entrypoint.sh"
+PASSWORD = "p'ass\\word\"$HOME `id`"
+
+
+@dataclass
+class Server:
+    """The script with its folders; `log` is everything that it and PostgreSQL printed."""
+
+    root: Path
+    port: int
+
+    def start(self) -> subprocess.Popen[bytes]:
+        environ = {
+            **os.environ,
+            "PATH": f"{Path(find_program('initdb')).parent}:/usr/bin:/bin",
+            "ELINK_PG_ROOT": str(self.root / "data"),
+            "ELINK_SECRETS": str(self.root / "secrets"),
+            "ELINK_PG_SOCKET": str(self.root / "run"),
+            "ELINK_PG_PORT": str(self.port),
+            "ELINK_PG_LISTEN": "127.0.0.1",
+        }
+        with (self.root / "log").open("ab") as log:
+            return subprocess.Popen(
+                ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "sh", str(self.root / "script")],
+                env=environ, stdout=log, stderr=log, cwd=self.root,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def answers(self, user: str = "elink_operator", password: str = PASSWORD) -> bool:
+        async def ask() -> bool:
+            connection = await asyncpg.connect(
+                host="127.0.0.1", port=self.port, user=user, password=password, database="postgres", timeout=2
+            )
+            row = await connection.fetchrow(
+                "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+            )
+            await connection.close()
+            assert row is not None
+            return tuple(row) == (False, True, True)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    if os.geteuid() != 0:
+        pytest.fail("this test changes to another user and must run as root")
+    root = Path(tempfile.mkdtemp(prefix="elink-entry-"))
+    account = pwd.getpwnam("postgres")
+    for name in ("data", "secrets", "run"):
+        (root / name).mkdir()
+    (root / "secrets/username").write_text("elink_operator")
+    (root / "secrets/password").write_text(PASSWORD)
+    shutil.copy(SCRIPT, root / "script")
+    for path in (root, *root.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    yield Server(root, free_port())
+    shutil.rmtree(root)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
+def test_first_start_restart_and_new_password(server: Server) -> None:
+    process = server.start()
+    try:
+        assert eventually(server.answers, timeout=60, what="PostgreSQL answers the operator")
+    finally:
+        stop(process)
+    (server.root / "secrets/password").write_text("a new one")
+    process = server.start()
+    try:
+        assert eventually(lambda: server.answers(password="a new one"), timeout=60)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            server.answers()
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            server.answers(user="postgres")
+    finally:
+        stop(process)
+    assert PASSWORD not in server.log
+    assert "a new one" not in server.log
+
+
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.0])
+def test_killed_while_it_makes_its_data_it_starts_later(server: Server, after: float) -> None:
+    process = server.start()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(after)
+    subprocess.run(["pkill", "-KILL", "-f", str(server.root)], check=False)
+    process.wait(10)
+    eventually(
+        lambda: subprocess.run(["pgrep", "-f", str(server.root)], check=False, capture_output=True).returncode != 0,
+        timeout=10,
+    )
+    process = server.start()
+    try:
+        assert eventually(server.answers, timeout=60, what="PostgreSQL answers after a killed first start")
+    finally:
+        stop(process)
+
+
+def test_script_is_clean() -> None:
+    done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
