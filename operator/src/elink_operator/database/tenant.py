@@ -130,6 +130,8 @@ async def _finish(sessions: Sessions, connection: Connection, name: str, tenant:
     if name == tenant.database and fact.owner == tenant.role:
         return
     async with sessions.into(name) as inside:
+        # The schema first: a function goes only to a role that may create in its schema.
+        await inside.execute(f"ALTER SCHEMA public OWNER TO {role}")
         await inside.execute(f"REASSIGN OWNED BY {ident(TEMPLATE_ROLE)} TO {role}")
     await connection.execute(f"ALTER DATABASE {ident(name)} OWNER TO {role}")
     await restrict_database(connection, name)

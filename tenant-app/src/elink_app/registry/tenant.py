@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -49,7 +49,7 @@ class Tenant:
     language: str
     limits: Limits
     master_email: str
-    setup_token_sha256: str
+    setup_token_sha256: str = field(repr=False)
     setup_expires_at: datetime | None
 
 

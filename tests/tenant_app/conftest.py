@@ -1,0 +1,36 @@
+"""Fixtures of the tenant application's tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from elink_app.telemetry.logs import configure_logs
+
+from tests.support.postgres import Postgres
+from tests.tenant_app.support import Server, World, make_settings, running_world
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs() -> None:
+    """As in production: the development renderer prints local variables, and takes seconds to do so."""
+    configure_logs("INFO", server="test", role="web", version="test")
+
+
+@pytest.fixture(scope="session")
+def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """One prepared PostgreSQL for the whole run; tests make tenants of their own."""
+    prepared = Server(postgres, make_settings(postgres, tmp_path_factory.mktemp("elink")))
+    asyncio.run(prepared.prepare())
+    return prepared
+
+
+@pytest_asyncio.fixture
+async def world(server: Server, tmp_path: Path) -> AsyncIterator[World]:
+    """The application in front of the prepared server, with a files directory of this test."""
+    own = Server(server.postgres, make_settings(server.postgres, tmp_path))
+    async with running_world(own) as made:
+        yield made
