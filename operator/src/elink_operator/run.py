@@ -13,7 +13,7 @@ from elink_operator import __version__, logs
 from elink_operator.cluster.connection import connect
 from elink_operator.cluster.prober import Prober
 from elink_operator.controller import Reconcile
-from elink_operator.database import Databases
+from elink_operator.database import Databases, Limits
 from elink_operator.engine import Engine, utc_now
 from elink_operator.process import Process
 from elink_operator.reconcile import reconcile_server, reconcile_tenant
@@ -42,7 +42,7 @@ async def serve(settings: Settings) -> int:
     """Run the operator in this event loop; returns the exit code."""
     log.info("starting", version=__version__)
     engine = Engine.create(settings, connect(settings.kubeconfig))
-    databases = Databases(settings, engine.metrics)
+    databases = Databases(Limits.of(settings))
     host, _, port = settings.probe_control.rpartition(":")
     url = f"http://{settings.probe_service}.{settings.probe_namespace}.svc:{settings.probe_port}"
     prober = Prober(url, (host, int(port)))

@@ -12,6 +12,7 @@ from elink_operator.database.errors import (
     TooManyConnections,
 )
 from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
+from elink_operator.database.sessions import Limits
 
 __all__ = [
     "Census",
@@ -22,6 +23,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Databases",
     "ErasureEvidence",
+    "Limits",
     "ServerDb",
     "Snapshot",
     "TemplateBusy",

@@ -15,6 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 from elink_operator.database.errors import DatabaseUnavailable, translated
 from elink_operator.database.model import ServerDb
 from elink_operator.naming import REGISTRY_DATABASE
+from elink_operator.settings import Settings
 
 Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 """A connection of our own, or one that a pool lends: the same methods."""
@@ -29,6 +30,17 @@ class Limits:
     connect_seconds: float = 5
     breaker_failures: int = 3
     breaker_seconds: float = 15
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """What the operator's settings say."""
+        return cls(
+            settings.database_connections,
+            settings.database_timeout_seconds,
+            settings.database_connect_timeout_seconds,
+            settings.breaker_failures,
+            settings.breaker_seconds,
+        )
 
 
 class Sessions:
