@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from time import monotonic
 from typing import Final, Literal
 
 from elink_operator.metrics import Metrics
@@ -61,13 +62,13 @@ class WorkQueue:
         *,
         bulk_limit: int,
         backoff: Backoff | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._metrics = metrics
         self._bulk_limit = bulk_limit
         self._backoff = backoff or Backoff()
-        self._clock = clock or asyncio.get_running_loop().time
+        self._clock = clock
         self._jitter = jitter
         self._lanes: dict[Lane, deque[Key]] = {lane: deque() for lane in Lane}
         self._waiting: dict[Key, tuple[Lane, float]] = {}

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
-
 from elink_operator import labels
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
 from elink_operator.cluster.kinds import NAMESPACE, Obj
 from elink_operator.metrics import Metrics
+
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
 

@@ -3,16 +3,16 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from elink_operator import labels
 from elink_operator.cluster.apply import Applier, applied_hash, is_subset, quantity
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
-from elink_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, HPA, OWNED, SECRET, Obj
+from elink_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, HPA, OWNED, SECRET, Kind, Obj
 from elink_operator.cluster.store import Store
 from elink_operator.metrics import Metrics
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.operator.cluster.conftest import config_map
 from tests.support.faultproxy import FaultProxy
 
@@ -96,7 +96,10 @@ def store() -> Store:
 
 @pytest.fixture
 def applier(client: Client, store: Store, metrics: Metrics) -> Applier:
-    client.on_written = lambda kind, obj: store.wrote(kind, obj) and None
+    def cache(kind: Kind, obj: Obj) -> None:
+        store.wrote(kind, obj)
+
+    client.on_written = cache
     return Applier(client, store, metrics)
 
 
@@ -165,9 +168,7 @@ async def test_what_is_no_longer_wished_goes_away(applier: Applier, namespace: s
 
 
 @pytest.mark.apiserver
-async def test_a_deleted_object_is_made_again(
-    applier: Applier, client: Client, store: Store, namespace: str
-) -> None:
+async def test_a_deleted_object_is_made_again(applier: Applier, client: Client, store: Store, namespace: str) -> None:
     live = await applier.apply_if_changed(CONFIG_MAP, config_map(namespace, "a"))
     await client.delete(CONFIG_MAP, "a", namespace=namespace)
     store.forget(CONFIG_MAP, (namespace, "a"), int(live["metadata"]["resourceVersion"]) + 1)

@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import pytest
-
 from elink_operator import naming
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
@@ -20,6 +19,7 @@ from elink_operator.cluster.errors import (
 from elink_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, Kind, Obj
 from elink_operator.cluster.transport import Limits
 from elink_operator.metrics import Metrics
+
 from tests.operator.cluster.conftest import config_map
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
@@ -73,8 +73,8 @@ async def test_a_stale_status_patch_is_a_conflict(client: Client, namespace: str
     old = made["metadata"]["resourceVersion"]
     await client.apply(CONFIG_MAP, config_map(namespace, "a", {"key": "new"}))
     proxy.seen.clear()
+    body: Obj = {"metadata": {"resourceVersion": old}, "data": {"key": "stale"}}
     with pytest.raises(Conflict):
-        body: Obj = {"metadata": {"resourceVersion": old}, "data": {"key": "stale"}}
         await client.patch(CONFIG_MAP, "a", body, namespace=namespace)
     assert proxy.count("PATCH") == 1, "a conflict must never be repeated blindly"
 
@@ -193,9 +193,7 @@ async def test_watch_delivers_objects_larger_than_a_read_buffer(client: Client, 
 async def test_a_silent_watch_is_noticed(client: Client, namespace: str) -> None:
     _, version = await client.list(CONFIG_MAP, namespace=namespace)
     with pytest.raises(Unavailable) as caught:
-        async for _ in client.watch(
-            CONFIG_MAP, version=version, label_selector="nobody=here", timeout=30, silence=0.5
-        ):
+        async for _ in client.watch(CONFIG_MAP, version=version, label_selector="nobody=here", timeout=30, silence=0.5):
             pass
     assert caught.value.reason == "Silent"
 
@@ -212,9 +210,7 @@ async def test_events_are_posted_once(client: Client, namespace: str, metrics: M
     assert metrics.registry.get_sample_value("elink_events_total", {"result": "duplicate"}) == 2
 
 
-async def test_an_event_that_cannot_be_posted_fails_nobody(
-    client: Client, namespace: str, proxy: FaultProxy
-) -> None:
+async def test_an_event_that_cannot_be_posted_fails_nobody(client: Client, namespace: str, proxy: FaultProxy) -> None:
     regarding = await client.apply(CONFIG_MAP, config_map(namespace, "a"))
     regarding |= {"apiVersion": "v1", "kind": "ConfigMap"}
     proxy.fail(500, path="/events", times=1)

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-
 from elink_operator import labels
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
@@ -16,6 +15,7 @@ from elink_operator.cluster.kinds import CONFIG_MAP, HTTP_ROUTE, NAMESPACE, Kind
 from elink_operator.cluster.store import Store
 from elink_operator.cluster.transport import Limits
 from elink_operator.metrics import Metrics
+
 from tests.operator.cluster.conftest import config_map
 from tests.support.apiserver import ApiServer, running
 from tests.support.faultproxy import FaultProxy
@@ -141,11 +141,11 @@ async def test_an_error_410_leads_to_a_list(
         await until(lambda: ("later", False) in seen.changes)
 
 
-@pytest.mark.parametrize("status", [500, 503, 429, 403, 401])
+@pytest.mark.parametrize("status", [500, 429, 403])
 async def test_errors_of_list_and_watch_are_waited_out(
     informer: Informer, client: Client, seen: Recorder, namespace: str, proxy: FaultProxy, status: int
 ) -> None:
-    proxy.fail(status, method="GET", path="configmaps", times=6)
+    proxy.fail(status, method="GET", path="configmaps", times=5)
     task = asyncio.create_task(informer.run())
     await client.apply(CONFIG_MAP, mine(namespace, "there"))
     await until(lambda: ("there", False) in seen.changes, 60)
@@ -178,15 +178,23 @@ async def test_a_kind_that_the_cluster_does_not_serve_hurts_nobody(
 
 
 async def test_an_own_write_is_not_reported(
-    informer: Informer, client: Client, store: Store, seen: Recorder, namespace: str
+    informer: Informer, client: Client, store: Store, seen: Recorder, namespace: str, proxy: FaultProxy
 ) -> None:
-    client.on_written = lambda kind, obj: store.wrote(kind, obj) and None
+    def cache(kind: Kind, obj: Obj) -> None:
+        store.wrote(kind, obj)
+
+    client.on_written = cache
     async with watching(informer):
+        await until(lambda: proxy.open_watches == 1)
+        # The echo may overtake the answer to the write (then it costs one look more): here it comes later.
+        blind = proxy.fail(503, path="watch=1")
+        proxy.cut_watches()
         await client.apply(CONFIG_MAP, mine(namespace, "own"))
         assert store.get(CONFIG_MAP, namespace, "own") is not None
         await client.patch(CONFIG_MAP, "own", {"data": {"key": "own, too"}}, namespace=namespace)
         client.on_written = lambda kind, obj: None
         await client.patch(CONFIG_MAP, "own", {"data": {"key": "foreign"}}, namespace=namespace)
+        blind.times = 0
         await until(lambda: ("own", False) in seen.changes)
         await asyncio.sleep(0.3)
         assert seen.changes == [("own", False)]
@@ -202,9 +210,7 @@ async def test_a_real_410_after_the_server_lost_its_history(tmp_path: Path, metr
                 for name in ("a", "b", "c", "d", "e"):
                     await client.apply(CONFIG_MAP, mine("n", name))
                 store, seen = Store(), Recorder()
-                informer = Informer(
-                    client, CONFIG_MAP, store, seen, metrics, label_selector=f"{labels.SERVER}=n"
-                )
+                informer = Informer(client, CONFIG_MAP, store, seen, metrics, label_selector=f"{labels.SERVER}=n")
                 async with watching(informer):
                     await until(lambda: proxy.open_watches == 1)
                     seen.changes.clear()

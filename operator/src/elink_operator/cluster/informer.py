@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -63,12 +64,12 @@ class Informer:
         self._times = times or WatchTimes()
         self._version: str | None = None
         self._failures = 0
-        self._alive_at = _now()
+        self._alive_at = monotonic()
 
     @property
     def age(self) -> float:
         """Seconds since the last event, bookmark or attempt to connect."""
-        return _now() - self._alive_at
+        return monotonic() - self._alive_at
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -76,9 +77,9 @@ class Informer:
             try:
                 if self._version is None:
                     self._version = await self._list()
-                started = _now()
+                started = monotonic()
                 await self._watch(self._version)
-                if _now() - started < 1:
+                if monotonic() - started < 1:
                     await self._pause()
             except asyncio.CancelledError:
                 raise
@@ -170,8 +171,4 @@ class Informer:
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
     def _beat(self) -> None:
-        self._alive_at = _now()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        self._alive_at = monotonic()

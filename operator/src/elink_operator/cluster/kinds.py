@@ -77,7 +77,6 @@ OWNED: Final = (
     SERVICE,
     SERVICE_ACCOUNT,
     SECRET,
-    CONFIG_MAP,
     PVC,
     RESOURCE_QUOTA,
     LIMIT_RANGE,

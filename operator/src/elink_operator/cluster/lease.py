@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -51,7 +52,7 @@ class Elector:
         *,
         times: LeaseTimes | None = None,
         name: str = naming.LEASE,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.identity = identity
         self.acquired = asyncio.Event()
@@ -60,7 +61,7 @@ class Elector:
         self._namespace = namespace
         self._name = name
         self._times = times or LeaseTimes()
-        self._clock = clock or asyncio.get_running_loop().time
+        self._clock = clock
         self._valid_until = float("-inf")
         self._lease: Obj | None = None
         self._seen: tuple[Any, ...] | None = None

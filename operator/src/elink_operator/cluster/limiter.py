@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 _FLOOR: Final = 5.0
@@ -14,11 +15,11 @@ class WriteLimiter:
     `rate` is writes per second, `burst` how many may come at once after a rest.
     """
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = monotonic) -> None:
         self._full = rate
         self._rate = rate
         self._burst = float(burst)
-        self._clock = clock or _loop_time
+        self._clock = clock
         self._tokens = float(burst)
         self._filled_at: float | None = None
         self._closed_until = 0.0
@@ -56,7 +57,3 @@ class WriteLimiter:
         self._tokens = min(self._burst, self._tokens + passed * self._rate)
         if now >= self._closed_until:
             self._rate = min(self._full, self._rate + passed * self._full * _RECOVERY)
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
