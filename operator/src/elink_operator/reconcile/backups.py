@@ -1,8 +1,9 @@
 """What is known about a tenant's backups: from finished Jobs, read once each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkTenant
@@ -41,7 +42,7 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
 
 
 async def _report(
-    ctx: Context, tenant: ElinkTenant, namespace: str, job: Obj | None, newest: datetime | None
+    ctx: Context, tenant: ElinkTenant, namespace: str, job: Mapping[str, Any] | None, newest: datetime | None
 ) -> observe.BackupSummary | None:
     """The report of a Job that started after the newest generation that is known; None when there is no news."""
     if job is None:

@@ -1,11 +1,11 @@
-"""What an erasure consists of. Every function removes, looks again at the source, and raises Hold while anything is left."""
+"""What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkServer, ElinkTenant
-from elink_operator.api.server import DatabaseMode
+from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import Plan
 from elink_operator.cluster.errors import Conflict, NotFound
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, SECRET, SERVER, Kind, Obj
@@ -57,10 +57,8 @@ class Case:
     @property
     def external(self) -> bool:
         """Whether the database lives outside the server's namespace."""
-        database = (
-            self.server.spec.database if self.server else self.tenant.spec.size and self.tenant.spec.size.database
-        )
-        return bool(database) and database.mode is DatabaseMode.EXTERNAL  # type: ignore[union-attr]
+        size: Size | None = self.server.spec if self.server else self.tenant.spec.size
+        return size is not None and size.database.mode is DatabaseMode.EXTERNAL
 
     @property
     def nothing_was_made(self) -> bool:

@@ -163,7 +163,7 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     if isinstance(database, DatabaseError):
         found.database = conditions.false(conditions.DATABASE_READY, database.reason, str(database))
         found.retry_after = 5
-    elif database is not None:
+    elif isinstance(database, BaseException):
         raise database
     else:
         found.database = conditions.true(conditions.DATABASE_READY, "Complete", "database, role and registry are there")
