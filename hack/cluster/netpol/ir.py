@@ -11,7 +11,8 @@ matches and is dropped otherwise. A pod without a profile in a direction is not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from .model import Address, BlockPeer, Network
 
@@ -22,7 +23,13 @@ class PodSet:
 
     name: str
     title: str
-    addresses: tuple[Address, ...]
+    # The name alone is a good hash; thousands of addresses would make a slow one.
+    addresses: tuple[Address, ...] = field(hash=False)
+
+    @cached_property
+    def families(self) -> frozenset[int]:
+        """The IP versions that occur."""
+        return frozenset(address.version for address in self.addresses)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,12 @@ class NamedPortSet:
     name: str
     title: str
     protocol: str
-    places: tuple[tuple[Address, int], ...]
+    places: tuple[tuple[Address, int], ...] = field(hash=False)
+
+    @cached_property
+    def families(self) -> frozenset[int]:
+        """The IP versions that occur."""
+        return frozenset(address.version for address, _ in self.places)
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,7 @@ def _rule(direction: str, rule: RuleIR) -> Iterator[str]:
 def _rule_families(rule: RuleIR) -> list[tuple[int | None, str]]:
     if rule.peer is None:
         return [(None, "")]
-    versions = (
-        {rule.peer.cidr.version} if isinstance(rule.peer, BlockPeer) else {a.version for a in rule.peer.addresses}
-    )
+    versions = {rule.peer.cidr.version} if isinstance(rule.peer, BlockPeer) else rule.peer.families
     return [(version, field) for version, field, _ in FAMILIES if version in versions]
 
 
@@ -142,9 +140,8 @@ def _range_match(ranges: list[PortRange]) -> str:
 
 
 def _named_matches(named: NamedPortSet, version: int | None, peer: str, verdict: str) -> Iterator[str]:
-    present = {address.version for address, _ in named.places}
     for family, field, _ in FAMILIES:
-        if family in present and version in (None, family):
+        if family in named.families and version in (None, family):
             yield f"{peer}{field} daddr . {named.protocol.lower()} dport @{named.name}_{family} {verdict}"
 
 
