@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from pathlib import Path
 from urllib.parse import quote
 
+from hack.cluster.binaries import program
 from tests.cluster.conftest import shared_tenant
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
@@ -288,7 +288,7 @@ def test_applying_the_same_charts_again_changes_no_tenant_pod(live: Live) -> Non
 
 
 def test_helm_test_passes(live: Live) -> None:
-    helm = Path(json.loads((live.state / "facts.json").read_text())["helm"])
+    helm = program("helm")
     done = subprocess.run(
         [str(helm), "--kubeconfig", str(live.state / "kubeconfig"), "test", "elink", "-n", SYSTEM, "--timeout", "120s"],
         capture_output=True,

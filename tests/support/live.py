@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hack.cluster.binaries import program
+from hack.cluster.config import Cluster
 from tests.support.kubectl import Kubectl
 
 CONNECT = """
@@ -35,13 +36,12 @@ class Live:
     @classmethod
     def find(cls, root: Path, name: str) -> Live:
         """Read the state folder of cluster `name`; `AssertionError` with what to do when it is not up."""
-        state = root / (".cluster" if name == "dev" else f".cluster-{name}")
-        kubeconfig = state / "kubeconfig"
-        assert kubeconfig.exists(), (
+        cluster = Cluster(name, root)
+        assert cluster.kubeconfig.exists(), (
             f"no cluster '{name}' is up: run 'make up CLUSTER_NAME={name}' or 'make test-cluster'"
         )
-        facts = json.loads((state / "facts.json").read_text())
-        return cls(state, Kubectl(Path(facts["kubectl"]), kubeconfig), facts["https_port"], facts["mail_port"])
+        kubectl = Kubectl(program("kubectl"), cluster.kubeconfig)
+        return cls(cluster.state, kubectl, cluster.https_port, cluster.mail_port)
 
     @property
     def ca(self) -> Path:
