@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-# Run as a folder, Python puts the folder itself on the path: modules named like those of the standard library would win.
+# Run as a folder, Python puts the folder itself on the path, where modules could hide those of the standard library.
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from hack.cluster.cli import main
+from hack.cluster.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -59,7 +59,9 @@ def _go(out: Path, steps: Steps, *arguments: str, cwd: Path | None = None) -> No
             "the Go compiler is not installed",
             advice="Install Go 1.25 or newer (https://go.dev/dl/), or start Docker: then kind needs no Go.",
         )
-    steps.run("nice", "go", *arguments, env={"GOBIN": str(out), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}, cwd=cwd)
+    steps.run(
+        "nice", "go", *arguments, env={"GOBIN": str(out), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}, cwd=cwd
+    )
 
 
 def _module(*packages: str, flags: str = "-s -w", built: str = "") -> Callable[[Source, Path, Steps], None]:
@@ -223,7 +225,8 @@ def _link(source: Source) -> None:
     folder = bin_dir()
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.programs:
-        link, target = folder / name, source.path(name)
+        # Relative, as the cache is seen at another place inside the node.
+        link, target = folder / name, Path("..") / source.folder.relative_to(cache_dir()) / name
         if link.is_symlink() and link.readlink() == target:
             continue
         temporary = folder / f".{name}.{os.getpid()}"

@@ -14,7 +14,9 @@ def hierarchies(root: Path = _ROOT) -> list[Path]:
     """The mounted trees: the root itself for cgroup v2, each controller's folder for v1 (links left out)."""
     if (root / "cgroup.controllers").exists():
         return [root]
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and (path / "tasks").exists())
+    return sorted(
+        path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and (path / "tasks").exists()
+    )
 
 
 def create(name: str, root: Path = _ROOT) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hack.cluster import binaries
 from hack.cluster.config import Cluster
 from hack.cluster.pki import Pki
 from hack.cluster.services import PROGRAMS, STATE, Services
 from hack.cluster.steps import Steps, read, succeeds, wait_for, write_atomic
-from hack.cluster import binaries
 
 _ETCD = "http://127.0.0.1:2379"
 _PKI = STATE / "pki"

@@ -47,7 +47,7 @@ def prepare(state: Path, cache: Path, code: Path, hostname: str) -> None:
     for folder in ("upper", "work"):
         (Path("/run/elink") / folder).mkdir()
     mount("-t", "overlay", "-o", "lowerdir=/var,upperdir=/run/elink/upper,workdir=/run/elink/work", "elink", "/var")
-    for name, target in (
+    for name, place in (
         ("containerd", "/var/lib/containerd"),
         ("kubelet", "/var/lib/kubelet"),
         ("pods", "/var/log/pods"),
@@ -55,8 +55,8 @@ def prepare(state: Path, cache: Path, code: Path, hostname: str) -> None:
     ):
         source = STATE / "data" / name
         source.mkdir(parents=True, exist_ok=True)
-        Path(target).mkdir(parents=True, exist_ok=True)
-        mount("--bind", str(source), target)
+        Path(place).mkdir(parents=True, exist_ok=True)
+        mount("--bind", str(source), place)
     mount("--make-rshared", "/")
     subprocess.run(["hostname", hostname], check=True)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
@@ -80,7 +80,7 @@ class Service:
         if log.exists() and log.stat().st_size > _LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 spec["argv"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

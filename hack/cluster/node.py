@@ -98,7 +98,12 @@ def kubelet_config(cluster: Cluster) -> dict[str, Any]:
         "makeIPTablesUtilChains": False,
         "oomScoreAdj": 0,
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+        },
         "registerNode": True,
         "registryPullQPS": 0,
         "serializeImagePulls": False,
@@ -116,7 +121,6 @@ def kube_proxy_config(cluster: Cluster) -> dict[str, Any]:
         "mode": "nftables",
         "clusterCIDR": cluster.pod_cidr,
         "hostnameOverride": cluster.device,
-        "bindAddress": "0.0.0.0",
         "metricsBindAddress": "127.0.0.1:10249",
         "healthzBindAddress": "127.0.0.1:10256",
         "nodePortAddresses": ["primary"],
@@ -162,13 +166,19 @@ def start(cluster: Cluster, steps: Steps) -> None:
                 "--pod-cidr", cluster.pod_cidr, "--ready-file", str(STATE / "netpol.ready"),
             ],
         )  # fmt: skip
-        wait_for((cluster.state / "netpol.ready").exists, timeout=30, what="the agent has loaded its rules", log=services.log("netpol"))
+        wait_for(
+            (cluster.state / "netpol.ready").exists,
+            timeout=30,
+            what="the agent has loaded its rules",
+            log=services.log("netpol"),
+        )
     with steps.step("Starting kube-proxy and the kubelet", "node-start"):
         services.define("kube-proxy", [str(PROGRAMS / "kube-proxy"), f"--config={_CONFIG / 'kube-proxy.json'}"])
         services.define(
             "kubelet",
             [
-                str(PROGRAMS / "kubelet"), f"--config={_CONFIG / 'kubelet.json'}", f"--kubeconfig={_PKI / 'kubelet.kubeconfig'}",
+                str(PROGRAMS / "kubelet"), f"--config={_CONFIG / 'kubelet.json'}",
+                f"--kubeconfig={_PKI / 'kubelet.kubeconfig'}",
                 f"--hostname-override={cluster.device}", f"--node-ip={cluster.node_ip}",
                 "--root-dir=/var/lib/kubelet",
                 "--node-labels=topology.kubernetes.io/region=jp,topology.kubernetes.io/zone=jp-1",

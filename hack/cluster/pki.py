@@ -80,7 +80,10 @@ class Pki:
                 "kind": "Config",
                 "current-context": name,
                 "clusters": [
-                    {"name": name, "cluster": {"server": server, "certificate-authority-data": self.encoded("kubernetes-ca.crt")}}
+                    {
+                        "name": name,
+                        "cluster": {"server": server, "certificate-authority-data": self.encoded("kubernetes-ca.crt")},
+                    }
                 ],
                 "users": [
                     {
@@ -110,7 +113,9 @@ class Pki:
 
     def _key(self, stem: str) -> Path:
         temporary = self.path(f".{stem}.key")
-        self.steps.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary)
+        self.steps.run(
+            "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary
+        )
         temporary.chmod(0o600)
         return temporary
 
@@ -163,7 +168,9 @@ def leaves(cluster: Cluster) -> list[Leaf]:
     """The certificates of a native cluster's components."""
     node = cluster.device
     own = ("DNS:localhost", "IP:127.0.0.1", f"IP:{cluster.node_ip}")
-    service = tuple(f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local"))
+    service = tuple(
+        f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")
+    )
     return [
         Leaf("apiserver", "kube-apiserver", names=(*own, f"IP:{cluster.api_service_ip}", *service), usage="serverAuth"),
         Leaf("apiserver-kubelet", "kube-apiserver-kubelet", "elink:kubelet-api"),

@@ -91,7 +91,8 @@ class Sandbox:
         log.write_text("")
         command = [
             "nsenter", f"--net={NETNS / cluster.device}",
-            "unshare", "--mount", "--propagation", "slave", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
+            "unshare", "--mount", "--propagation", "slave", "--ipc", "--uts",
+            "--pid", "--fork", "--kill-child", "--mount-proc",
             sys.executable, "-I", str(_CODE / "init.py"),
             str(cluster.state), str(cache_dir()), str(_CODE), cluster.device,
         ]  # fmt: skip

@@ -88,7 +88,7 @@ class Steps:
                 cwd=cwd,
                 check=False,
                 text=True,
-                **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),  # type: ignore[call-overload]
+                **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
             )
         if done.returncode != 0:
             raise StepError(
@@ -145,7 +145,7 @@ def wait_for(probe: Callable[[], bool], *, timeout: float, what: str, log: Path 
 
 @contextmanager
 def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; `busy` is called once when another process has it. The kernel frees it on death."""
+    """Hold an exclusive lock on `path`; `busy` is called when another process has it. Death frees it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         try:
