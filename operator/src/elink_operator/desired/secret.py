@@ -13,7 +13,7 @@ TOKEN_EXPIRES = f"{naming.GROUP}/token-expires"
 MASTER_URL = f"{naming.GROUP}/url"
 LINK_HASH = f"{naming.GROUP}/link-hash"
 TENANT_UID = f"{naming.GROUP}/tenant-uid"
-SETUP_PATH = "/setup/"
+SETUP_PATH = "/setup?token="
 
 
 def token_sha256(token: str) -> str:
