@@ -16,7 +16,12 @@ SECRET_TEXT = "秘密-planted-7f3a91"
 
 def plant(live: Live, database: str, name: str) -> None:
     """Put a recognisable row into a tenant's address book."""
-    live.psql("shared-1", database, f"INSERT INTO address (name, kana) VALUES ('{name}', 'ヒミツ')")
+    live.psql(
+        "shared-1",
+        database,
+        "INSERT INTO address (name, kana, sort_key, search_text, search_grams) "
+        f"VALUES ('{name}', 'ヒミツ', '{name}', '{name}', '{{}}')",
+    )
 
 
 def digest(live: Live, database: str) -> str:
