@@ -18,6 +18,11 @@ class Case:
 LEADER_A = 'elink_leader{pod="a"}'
 LEADER_B = 'elink_leader{pod="b"}'
 REQUESTS = "elink_app_requests_total"
+FREE = "kubelet_volume_stats_available_bytes"
+CAPACITY = "kubelet_volume_stats_capacity_bytes"
+VOLUME = 'namespace="elink-srv-a",persistentvolumeclaim="backups"'
+ELSEWHERE = 'namespace="other",persistentvolumeclaim="x"'
+EXPIRY = "certmanager_certificate_expiration_timestamp_seconds"
 DAY = 1440
 HALF_HOURS = 48
 
@@ -306,18 +311,18 @@ CASES: dict[str, list[Case]] = {
     "ElinkVolumeNearlyFull": [
         Case(
             {
-                'kubelet_volume_stats_available_bytes{namespace="elink-srv-a",persistentvolumeclaim="backups"}': "5x60",
-                'kubelet_volume_stats_capacity_bytes{namespace="elink-srv-a",persistentvolumeclaim="backups"}': "100x60",
-                'kubelet_volume_stats_available_bytes{namespace="other",persistentvolumeclaim="x"}': "1x60",
-                'kubelet_volume_stats_capacity_bytes{namespace="other",persistentvolumeclaim="x"}': "100x60",
+                f"{FREE}{{{VOLUME}}}": "5x60",
+                f"{CAPACITY}{{{VOLUME}}}": "100x60",
+                f"{FREE}{{{ELSEWHERE}}}": "1x60",
+                f"{CAPACITY}{{{ELSEWHERE}}}": "100x60",
             },
             30,
             [{"namespace": "elink-srv-a", "persistentvolumeclaim": "backups"}],
         ),
         Case(
             {
-                'kubelet_volume_stats_available_bytes{namespace="elink-srv-a",persistentvolumeclaim="backups"}': "50x60",
-                'kubelet_volume_stats_capacity_bytes{namespace="elink-srv-a",persistentvolumeclaim="backups"}': "100x60",
+                f"{FREE}{{{VOLUME}}}": "50x60",
+                f"{CAPACITY}{{{VOLUME}}}": "100x60",
             },
             30,
         ),
@@ -329,9 +334,7 @@ CASES: dict[str, list[Case]] = {
             [{"certificate": "*.elink.example.jp"}],
         ),
         Case(
-            {
-                'certmanager_certificate_expiration_timestamp_seconds{namespace="elink-gateway",name="wild"}': "864000x90"
-            },
+            {f'{EXPIRY}{{namespace="elink-gateway",name="wild"}}': "864000x90"},
             80,
             [{"certificate": "wild"}],
         ),

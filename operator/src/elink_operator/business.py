@@ -32,6 +32,7 @@ class BusinessCollector(Collector):
         yield from self._conditions(tenants)
         yield from self._servers()
         yield from _backups(tenants, now)
+        yield _erasures(tenants, now)
         yield self._deletions(now)
 
     def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
@@ -93,3 +94,16 @@ def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricF
             age.add_metric([tenant.name], (now - backup.newest).total_seconds())
     yield age
     yield generations
+
+
+def _erasures(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "elink_erasure_due_seconds",
+        "Until a cancelled tenant must be erased; negative when it is late.",
+        labels=["tenant"],
+    )
+    for tenant in tenants:
+        due = tenant.status.erase_after
+        if due is not None:
+            family.add_metric([tenant.name], (due - now).total_seconds())
+    return family

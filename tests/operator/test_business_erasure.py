@@ -1,0 +1,29 @@
+"""The gauge behind the alert ElinkErasureOverdue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from elink_operator.api import ElinkTenant
+from elink_operator.api.world import World
+from elink_operator.business import BusinessCollector
+
+
+def tenant(name: str, erase_after: str | None) -> ElinkTenant:
+    status = {"cancelledAt": "2026-01-01T00:00:00Z", "eraseAfter": erase_after} if erase_after else {}
+    return ElinkTenant.parse(
+        {
+            "metadata": {"name": name, "uid": name},
+            "spec": {"plan": "Shared", "displayName": name, "masterAccount": {"email": "a@example.jp"}},
+            "status": status,
+        }
+    )
+
+
+def test_due_counts_down_through_zero_and_is_absent_for_tenants_that_stay() -> None:
+    world = World(base_domain="elink.example.jp", regions=frozenset({"jp"}), default_region="jp")
+    for one in (tenant("late", "2026-01-14T23:00:00Z"), tenant("soon", "2026-01-15T01:00:00Z"), tenant("stays", None)):
+        world.put_tenant(one)
+    families = BusinessCollector(world, lambda: datetime(2026, 1, 15, tzinfo=UTC)).collect()
+    due = next(family for family in families if family.name == "elink_erasure_due_seconds")
+    assert {s.labels["tenant"]: s.value for s in due.samples} == {"late": -3600.0, "soon": 3600.0}
