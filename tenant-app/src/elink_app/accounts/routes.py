@@ -21,8 +21,9 @@ router = APIRouter(include_in_schema=False)
 SessionId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _WRONG = N_("The e-mail or the password is not right. Check both and try again.")
 _LINK_STATUS = {SetupLink.VALID: 200, SetupLink.USED: 410, SetupLink.EXPIRED: 410, SetupLink.UNKNOWN: 404}
-# The address of the page holds the token: it must not reach another page as a referrer.
-_NO_REFERRER = {"Referrer-Policy": "no-referrer"}
+# The address of the page holds the token: a referrer must not carry it, not even into the gateway's own log. (With
+# `no-referrer` the form would be sent with `Origin: null`.)
+_NO_REFERRER = {"Referrer-Policy": "strict-origin"}
 
 
 def _welcome(state: WebState, secret: str, path: str) -> Response:

@@ -34,8 +34,8 @@ class WebApp:
     routes: FastAPI
 
 
-async def _static(request: Request) -> Response:
-    asset = state_of(request).assets.find(request.path_params["name"])
+async def _static(request: Request, name: str) -> Response:
+    asset = state_of(request).assets.find(name)
     if asset is None:
         raise NotFound
     return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": _A_YEAR})
@@ -53,7 +53,7 @@ def create_app(state: WebState) -> WebApp:
         redirect_slashes=False,
     )
     app.state.elink = state
-    app.add_route("/static/{name}", _static, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"], include_in_schema=False)
     for router in (
         dashboard_pages.router,
         accounts_pages.router,

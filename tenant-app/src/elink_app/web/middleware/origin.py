@@ -16,11 +16,11 @@ from elink_app.web.problems import respond
 def is_same_origin(headers: Headers) -> bool:
     """What the browser says; a page cannot forge these headers."""
     site = headers.get("sec-fetch-site")
-    if site is not None and site != "same-origin":
-        return False
+    if site is not None:
+        return site == "same-origin"
     origin = headers.get("origin")
     if origin is None:
-        return site is not None
+        return False
     try:
         parts = urlsplit(origin)
     except ValueError:
