@@ -39,9 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure()
         web.run_app(application(), host=options.host or None, port=options.port, print=None, access_log=None)
         return 0
+    _import_kopf()
     from elink_operator.run import run
 
     return run()
+
+
+def _import_kopf() -> None:
+    """Import kopf without the `kubernetes` package, of which it only wants the classes to recognise (10 MiB)."""
+    sys.modules["kubernetes"] = None  # type: ignore[assignment]
+    import kopf  # noqa: F401
+
+    del sys.modules["kubernetes"]
 
 
 if __name__ == "__main__":

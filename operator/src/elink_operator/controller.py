@@ -13,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 from elink_operator.cluster.errors import ClusterError, Conflict, NotLeader
 from elink_operator.cluster.kinds import OURS, TENANT
 from elink_operator.cluster.store import Store
+from elink_operator.database import DatabaseError
 from elink_operator.metrics import Metrics
 from elink_operator.triggers import key_of, lane_of
 from elink_operator.workqueue import Job, Key, KeyKind, Lane, WorkQueue
@@ -117,7 +118,7 @@ class Controller:
         result = "conflict" if isinstance(error, Conflict) else "error"
         self._metrics.reconciles.labels(job.key[0], result).inc()
         first = self._queue.failures(job.key) == 1
-        expected = isinstance(error, ClusterError | TimeoutError)
+        expected = isinstance(error, ClusterError | DatabaseError | TimeoutError)
         if isinstance(error, Conflict | NotLeader) and first:
             log.info("reconcile will be repeated", error=str(error), retry_seconds=round(seconds, 1))
         else:
