@@ -78,11 +78,11 @@ def _type(part: Json) -> str:
     if "enum" in part:
         return " \\| ".join(part["enum"])
     if part.get("type") == "array":
-        return f"list of {_type(part['items'])}, at most {part['maxItems']}"
+        return f"list of {_type(part['items'])}; at most {part['maxItems']} entries"
     if part.get("type") == "integer" and "minimum" in part:
         return f"integer, {part['minimum']} to {part['maximum']}" if "maximum" in part else "integer"
     if part.get("type") == "string" and "maxLength" in part:
-        return f"text, {part.get('minLength', 0)} to {part['maxLength']}"
+        return f"text, at most {part['maxLength']}"
     if part.get("format") == "date-time":
         return "time"
     return str(part.get("type", ""))

@@ -116,7 +116,7 @@ class Contacts(Part):
     chatwork_room_id: (
         Annotated[
             str,
-            Field(min_length=1, max_length=20),
+            Field(max_length=20),
             Matches(r"[0-9]+", "chatworkRoomId must be the room's number: the digits after '#!rid' in its address"),
         ]
         | None
