@@ -1,4 +1,4 @@
-"""Both example tenants in a real browser over HTTPS: first log-in by the one-time link, work, log-out, no way across."""
+"""Both example tenants in a real browser over HTTPS: first log-in, work, log-out, no way across."""
 
 from __future__ import annotations
 

@@ -34,7 +34,11 @@ class Usage:
 def machine() -> str:
     """One line about this machine."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         "unknown processor",
     )
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
