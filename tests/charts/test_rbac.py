@@ -37,6 +37,8 @@ VARIABLE: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("cluster/informer.py", "watch"): OWNED,
     ("cluster/heal.py", "pages"): OURS,
     ("cluster/heal.py", "get"): OURS,
+    ("reconcile/erase_steps.py", "get"): (HTTP_ROUTE, CRON_JOB, SECRET),
+    ("reconcile/erase_steps.py", "delete"): (HTTP_ROUTE, CRON_JOB, SECRET),
     ("reconcile/status.py", "patch_status"): OURS,
     ("reconcile/status.py", "json_patch"): OURS,
     ("reconcile/server.py", "apply_if_changed"): OWNED,
