@@ -11,7 +11,7 @@ lint: $(VENV_STAMP) ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m mypy operator/src tenant-app/src
-	$(VENV)/bin/lint-imports
+	PYTHONPATH=operator/src:tenant-app/src $(VENV)/bin/lint-imports
 
 test-fast: $(VENV_STAMP) lint ## Unit tests: no cluster, no database, no browser; under two minutes
 	$(PYTEST) -m "not apiserver and not postgres and not cluster and not browser and not netns" -n 2
