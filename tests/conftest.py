@@ -1,6 +1,13 @@
-"""Fixtures for every test."""
+"""Fixtures and options for every test."""
+
+import pytest
 
 from tests.support.apiserver import apiserver
 from tests.support.postgres import own_postgres, postgres
 
 __all__ = ["apiserver", "own_postgres", "postgres"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` writes golden files anew; review the diff like code."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")

@@ -32,7 +32,7 @@ def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: dateti
         role=naming.tenant_role(tenant.name),
         password=inputs.access.tenant_password(tenant.metadata.uid),
         host=inputs.host,
-        directory=naming.tenant_directory(tenant.name),
+        directory=naming.short_id(tenant.name),
         state=spec.state.value,
         state_reason="",
         display_name=spec.display_name,

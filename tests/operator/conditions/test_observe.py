@@ -1,0 +1,143 @@
+"""Live objects as conditions."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from elink_operator import observe
+
+NOW = datetime(2026, 7, 2, 3, 0, tzinfo=UTC)
+BORN = NOW - timedelta(days=30)
+
+
+def deployment(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web", "namespace": "elink-srv-s", "generation": 2},
+        "spec": {"replicas": 2},
+        "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, **status},
+    }
+
+
+@pytest.mark.parametrize(
+    ("live", "status", "reason"),
+    [
+        (None, "False", "NotCreated"),
+        (deployment(), "True", "PodsReady"),
+        (deployment(readyReplicas=0), "False", "NoPodReady"),
+        (deployment(readyReplicas=1), "True", "SomePodsReady"),
+        (deployment(updatedReplicas=1), "True", "Updating"),
+        (deployment(observedGeneration=1), "True", "Updating"),
+        ({**deployment(replicas=0, readyReplicas=0), "spec": {"replicas": 0}}, "True", "ScaledToZero"),
+        ({**deployment(updatedReplicas=0), "spec": {"replicas": 2, "paused": True}}, "True", "PodsReady"),
+    ],
+)
+def test_workloads(live: dict[str, Any] | None, status: str, reason: str) -> None:
+    found = observe.workload_condition("AppReady", live, "the app")
+    assert (found.status, found.reason) == (status, reason)
+
+
+def test_a_quota_that_stops_pods_is_told() -> None:
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: server"}
+    found = observe.workload_condition("AppReady", deployment(readyReplicas=0, conditions=[failure]), "the app")
+    assert "exceeded quota: server" in found.message
+
+
+def route(*conditions: dict[str, Any], generation: int = 2, name: str = "elink") -> dict[str, Any]:
+    parent = {"parentRef": {"name": name, "namespace": "elink-gateway"}, "conditions": list(conditions)}
+    return {"metadata": {"generation": generation}, "status": {"parents": [parent]}}
+
+
+def says(type_: str, status: str = "True", generation: int = 2, **more: str) -> dict[str, Any]:
+    return {"type": type_, "status": status, "observedGeneration": generation, **more}
+
+
+@pytest.mark.parametrize(
+    ("live", "status", "reason"),
+    [
+        (None, "False", "NotCreated"),
+        ({"metadata": {"generation": 1}}, "False", "WaitingForGateway"),
+        (route(says("Accepted"), says("ResolvedRefs")), "True", "Accepted"),
+        (route(says("Accepted")), "False", "WaitingForGateway"),
+        (route(says("Accepted", generation=1), says("ResolvedRefs")), "False", "WaitingForGateway"),
+        (route(says("Accepted", "False", message="no"), says("ResolvedRefs")), "False", "RouteRefused"),
+        (route(says("Accepted"), says("ResolvedRefs", "False", reason="BackendNotFound")), "False", "RouteRefused"),
+        (route(says("Accepted"), says("ResolvedRefs"), name="other"), "False", "WaitingForGateway"),
+    ],
+)
+def test_routes(live: dict[str, Any] | None, status: str, reason: str) -> None:
+    found = observe.route_condition(live, "elink-gateway", "elink")
+    assert (found.status, found.reason) == (status, reason)
+
+
+def job(name: str, ended: str = "", created: str = "2026-07-01T17:00:00Z") -> dict[str, Any]:
+    conditions = [{"type": ended, "status": "True", "message": "BackoffLimitExceeded"}] if ended else []
+    return {
+        "kind": "Job",
+        "metadata": {"name": name, "creationTimestamp": created, "labels": {"elink-lc.com/component": "backup"}},
+        "status": {"conditions": conditions, "completionTime": created},
+    }
+
+
+@pytest.mark.parametrize(("ended", "state"), [("", "running"), ("Complete", "succeeded"), ("Failed", "failed")])
+def test_jobs(ended: str, state: str) -> None:
+    assert observe.job_state(job("j", ended)) == state
+    assert observe.job_state(None) == "missing"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "newest", "born", "status", "reason"),
+    [
+        ([], None, NOW, "Unknown", "NoBackupYet"),
+        ([], None, BORN, "False", "BackupOverdue"),
+        ([], NOW - timedelta(hours=25), BORN, "True", "Recent"),
+        ([], NOW - timedelta(hours=27), BORN, "False", "BackupOverdue"),
+        ([job("a", "Complete")], NOW - timedelta(hours=1), BORN, "True", "Recent"),
+        ([job("a", "Failed")], NOW - timedelta(hours=1), BORN, "False", "BackupFailed"),
+        ([job("a", "Failed"), job("b", "Complete")], NOW, BORN, "True", "Recent"),
+        ([job("a", "Failed"), job("b")], NOW, BORN, "False", "BackupFailed"),
+    ],
+)
+def test_backups(jobs: list[dict[str, Any]], newest: datetime | None, born: datetime, status: str, reason: str) -> None:
+    found = observe.backup_condition(jobs, None, newest=newest, created=born, now=NOW)
+    assert (found.status, found.reason) == (status, reason)
+
+
+def test_summary_of_a_backup_is_read_strictly() -> None:
+    good = '{"result": "ok", "generations": 7, "newest": "2026-07-01T17:00:03Z", "bytes": 1234}'
+    assert observe.parse_backup_summary(good) == observe.BackupSummary(7, "2026-07-01T17:00:03Z", 1234)
+    for bad in (
+        "",
+        "{}",
+        "ok",
+        '{"generations": "x", "newest": "2026-07-01T17:00:03Z", "bytes": 1}',
+        '{"newest": null}',
+    ):
+        assert observe.parse_backup_summary(bad) is None
+
+
+def test_only_the_message_of_a_container_that_succeeded_counts() -> None:
+    def pod(name: str, code: int, message: str, at: str) -> dict[str, Any]:
+        ended = {"exitCode": code, "message": message}
+        return {
+            "metadata": {"name": name, "creationTimestamp": at},
+            "status": {"containerStatuses": [{"state": {"terminated": ended}}]},
+        }
+
+    pods = [pod("a", 0, "good", "2026-07-01T17:00:00Z"), pod("b", 1, "bad", "2026-07-01T18:00:00Z")]
+    assert observe.termination_message(pods) == "good"
+    assert observe.termination_message(pods[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "reason"),
+    [
+        ({"app": False, "database": False}, "True", "ProbeRefused"),
+        ({"app": False, "database": True}, "False", "ReachableFromOutside"),
+        ({"app": None, "database": True}, "False", "ReachableFromOutside"),
+        ({"app": False, "database": None}, "Unknown", "ProbeUnavailable"),
+        ({}, "Unknown", "ProbeUnavailable"),
+    ],
+)
+def test_isolation(answers: dict[str, bool | None], status: str, reason: str) -> None:
+    found = observe.isolation_condition(answers)
+    assert (found.status, found.reason) == (status, reason)

@@ -1,0 +1,215 @@
+"""What will exist in the cluster, as files that a reviewer reads."""
+
+from typing import Any
+
+import pytest
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.cluster.kinds import kind_of
+from elink_operator.desired import (
+    cronjob,
+    deployment,
+    hpa,
+    httproute,
+    job,
+    namespace,
+    networkpolicy,
+    pdb,
+    quota,
+    secret,
+    service,
+    statefulset,
+    volume,
+)
+from elink_operator.desired.inputs import Access, Endpoint, MasterLink, ServerInputs, TenantInputs
+from elink_operator.desired.server import build_dedicated_server
+from elink_operator.settings import Settings
+
+from tests.operator.api.builders import server, tenant
+from tests.operator.desired.conftest import Golden
+
+SETTINGS = Settings(_env_file=None)
+LONGEST = "a" * 62 + "z"
+
+
+def server_inputs(wanted: ElinkServer, **changes: Any) -> ServerInputs:
+    values: dict[str, Any] = {
+        "server": wanted,
+        "settings": SETTINGS,
+        "version": "0.1.0",
+        "endpoint": Endpoint(f"postgres.elink-srv-{wanted.name}.svc"),
+        "postgres_image": SETTINGS.postgres_image,
+        "credentials_hash": "0123456789abcdef",
+    }
+    return ServerInputs(**{**values, **changes})
+
+
+def tenant_inputs(wanted: ElinkTenant, home: str = "shared-1", **changes: Any) -> TenantInputs:
+    access = Access(Endpoint(f"postgres.elink-srv-{home}.svc"), "elink_operator", "p", "a", "tenant-key")
+    values: dict[str, Any] = {
+        "tenant": wanted,
+        "server": home,
+        "settings": SETTINGS,
+        "access": access,
+        "region": "jp",
+    }
+    return TenantInputs(**{**values, **changes})
+
+
+def everything_of(inputs: ServerInputs) -> list[dict[str, Any]]:
+    objects = [
+        namespace.build_namespace(inputs.name),
+        namespace.build_service_account(inputs),
+        quota.build_resource_quota(inputs),
+        quota.build_limit_range(inputs),
+        *networkpolicy.build_network_policies(inputs),
+        volume.build_files_volume(inputs),
+        volume.build_backups_volume(inputs),
+        service.build_web_service(inputs),
+        pdb.build_pdb(inputs),
+        job.build_migrate_job(inputs, inputs.version),
+        deployment.build_web(inputs),
+        deployment.build_worker(inputs),
+    ]
+    if inputs.embedded:
+        objects += [
+            volume.build_postgres_volume(inputs),
+            service.build_postgres_service(inputs),
+            statefulset.build_postgres(inputs),
+        ]
+    if inputs.server.spec.app.autoscaling:
+        objects.append(hpa.build_hpa(inputs, inputs.server.spec.app.autoscaling))
+    return objects
+
+
+def everything_of_tenant(inputs: TenantInputs) -> list[dict[str, Any]]:
+    link = MasterLink("the-token", "2026-07-08T12:00:00Z")
+    return [
+        secret.build_tenant_secret(inputs),
+        httproute.build_route(inputs),
+        cronjob.build_backup(inputs),
+        secret.build_master_secret(inputs, link),
+        job.build_erase_job(SETTINGS, inputs.server, inputs.region, inputs.name, inputs.tenant.metadata.uid),
+    ]
+
+
+def test_shared_server(golden: Golden) -> None:
+    golden.check("server-shared", everything_of(server_inputs(server())))
+
+
+def test_external_database_and_autoscaling(golden: Golden) -> None:
+    wanted = server(
+        "big",
+        app={"autoscaling": {"min": 3, "max": 9, "targetCPU": 60}},
+        database={"mode": "External", "secretRef": {"name": "big-database"}},
+        files={"size": "1Ti", "storageClassName": "fast", "accessMode": "ReadWriteMany"},
+    )
+    golden.check("server-external", everything_of(server_inputs(wanted, endpoint=Endpoint("db.example.jp", 6432))))
+
+
+def test_dedicated_server_of_a_suspended_tenant(golden: Golden) -> None:
+    inputs = server_inputs(server("midori", tenancy="Dedicated"), worker_stopped=True)
+    golden.check("worker-stopped", [deployment.build_worker(inputs)])
+
+
+def test_shared_tenant(golden: Golden) -> None:
+    golden.check("tenant-shared", everything_of_tenant(tenant_inputs(tenant())))
+
+
+def test_tenant_with_everything(golden: Golden) -> None:
+    wanted = tenant(
+        LONGEST,
+        displayName="株式会社みどり 🌿",
+        host="book.midori.co.jp",
+        backup={"schedule": "15 3 * * *", "generations": 30},
+    )
+    golden.check("tenant-everything", everything_of_tenant(tenant_inputs(wanted, home=LONGEST)))
+
+
+def test_dedicated_tenant_makes_its_server(golden: Golden) -> None:
+    wanted = tenant("midori", plan="Dedicated", size={"app": {"replicas": 1}, "database": {"storage": "5Gi"}})
+    golden.check("dedicated-server", [build_dedicated_server(wanted, "jp")])
+
+
+@pytest.mark.parametrize(
+    ("host", "peer"),
+    [
+        ("10.1.2.3", {"ipBlock": {"cidr": "10.1.2.3/32"}}),
+        ("fd00::5", {"ipBlock": {"cidr": "fd00::5/128"}}),
+        ("pg.databases.svc", {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}}}),
+        (
+            "pg.databases.svc.cluster.local",
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}}},
+        ),
+        ("db.example.jp", {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}),
+    ],
+)
+def test_way_to_an_external_database_is_as_narrow_as_a_policy_can_be(host: str, peer: dict[str, Any]) -> None:
+    wanted = server("x", database={"mode": "External", "secretRef": {"name": "s"}})
+    policies = networkpolicy.build_network_policies(server_inputs(wanted, endpoint=Endpoint(host, 6432)))
+    database = next(p for p in policies if p["metadata"]["name"] == "allow-database")
+    assert database["spec"]["egress"] == [{"to": [peer], "ports": [{"protocol": "TCP", "port": 6432}]}]
+    assert "allow-postgres" not in {p["metadata"]["name"] for p in policies}
+
+
+def test_every_object_is_known_labelled_and_in_the_servers_namespace() -> None:
+    objects = everything_of(server_inputs(server())) + everything_of_tenant(tenant_inputs(tenant()))
+    for obj in objects:
+        kind = kind_of(obj)
+        metadata = obj["metadata"]
+        assert metadata["labels"]["app.kubernetes.io/managed-by"] == "elink-operator", obj
+        assert metadata["labels"]["elink-lc.com/server"] == "shared-1", obj
+        if kind.namespaced and not metadata["name"].endswith("-master"):
+            assert metadata["namespace"] == "elink-srv-shared-1", obj
+
+
+def pod_specs(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for obj in objects:
+        spec = obj.get("spec", {})
+        template = spec.get("template") or spec.get("jobTemplate", {}).get("spec", {}).get("template")
+        if template and "containers" in template.get("spec", {}):
+            found.append((f"{obj['kind']}/{obj['metadata']['name']}", template["spec"]))
+    return found
+
+
+def test_every_pod_keeps_the_restricted_profile_and_names_its_resources() -> None:
+    objects = everything_of(server_inputs(server())) + everything_of_tenant(tenant_inputs(tenant()))
+    specs = pod_specs(objects)
+    assert len(specs) == 6
+    for name, spec in specs:
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["nodeSelector"] == {"topology.kubernetes.io/region": "jp"}, name
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["requests"]["memory"], name
+            assert container["resources"]["limits"]["memory"], name
+
+
+def test_no_secret_value_reaches_a_pod_template_or_an_annotation() -> None:
+    objects = everything_of(server_inputs(server())) + everything_of_tenant(tenant_inputs(tenant()))
+    password = tenant_inputs(tenant()).access.tenant_password("uid-acme")
+    for obj in objects:
+        text = str(obj["metadata"]) + str(obj.get("spec"))
+        assert password not in text
+        assert "the-token" not in text
+
+
+def test_passwords_of_tenants_differ_and_come_back_the_same() -> None:
+    access = tenant_inputs(tenant()).access
+    assert access.tenant_password("uid-a") == access.tenant_password("uid-a")
+    assert access.tenant_password("uid-a") != access.tenant_password("uid-b")
+    assert len(access.tenant_password("uid-a")) == 43
+    other = Access(access.endpoint, "elink_operator", "p", "a", "another-key")
+    assert other.tenant_password("uid-a") != access.tenant_password("uid-a")
+    assert "tenant-key" not in repr(access)
+
+
+def test_replicas_are_left_to_the_autoscaler() -> None:
+    scaled = server_inputs(server("big", app={"autoscaling": {"min": 3, "max": 9, "targetCPU": 60}}))
+    assert "replicas" not in deployment.build_web(scaled)["spec"]
+    assert deployment.build_web(server_inputs(server()))["spec"]["replicas"] == 2
