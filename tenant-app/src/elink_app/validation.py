@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from annotated_types import GroupedMetadata
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -80,6 +82,29 @@ def _unify(value: object) -> object:
     return unify_line_breaks(value) if isinstance(value, str) else value
 
 
-_STRIPPED = StringConstraints(strip_whitespace=True)
-Line = Annotated[str, _STRIPPED, AfterValidator(_one_line)]
-Lines = Annotated[str, BeforeValidator(_unify), _STRIPPED, AfterValidator(_many_lines)]
+@dataclass(frozen=True)
+class Line(GroupedMetadata):
+    """For `Annotated[str, Line(100)]`: outer spaces go, length in characters, no control character, no line break."""
+
+    max_length: int
+    min_length: int = 0
+
+    def __iter__(self) -> Iterator[object]:
+        """What it stands for."""
+        yield from StringConstraints(
+            strip_whitespace=True, min_length=self.min_length or None, max_length=self.max_length
+        )
+        yield AfterValidator(_one_line)
+
+
+@dataclass(frozen=True)
+class Lines(GroupedMetadata):
+    """The same for text of several lines; line breaks become LF."""
+
+    max_length: int
+
+    def __iter__(self) -> Iterator[object]:
+        """What it stands for."""
+        yield BeforeValidator(_unify)
+        yield from StringConstraints(strip_whitespace=True, max_length=self.max_length)
+        yield AfterValidator(_many_lines)

@@ -45,8 +45,8 @@ def _tag(value: str) -> str:
     return value
 
 
-Email = Annotated[Line, Field(max_length=320), AfterValidator(_email)]
-TagName = Annotated[Line, Field(min_length=1, max_length=50), AfterValidator(_tag)]
+Email = Annotated[str, Line(320), AfterValidator(_email)]
+TagName = Annotated[str, Line(50, min_length=1), AfterValidator(_tag)]
 
 
 class AddressInput(BaseModel):
@@ -54,14 +54,14 @@ class AddressInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    name: Annotated[Line, Field(min_length=1, max_length=100, description="Full name")]
-    kana: Annotated[Line, Field(max_length=100, description="Reading; kept as full-width katakana")] = ""
-    company: Annotated[Line, Field(max_length=100)] = ""
+    name: Annotated[str, Line(100, min_length=1), Field(description="Full name")]
+    kana: Annotated[str, Line(100), Field(description="Reading; kept as full-width katakana")] = ""
+    company: Annotated[str, Line(100)] = ""
     emails: Annotated[list[Email], Field(max_length=MAX_EMAILS, description="The first one is written to")] = []
-    phone: Annotated[Line, Field(max_length=40)] = ""
-    postal_code: Annotated[Line, Field(max_length=16)] = ""
-    postal_address: Annotated[Lines, Field(max_length=300)] = ""
-    notes: Annotated[Lines, Field(max_length=4000)] = ""
+    phone: Annotated[str, Line(40)] = ""
+    postal_code: Annotated[str, Line(16)] = ""
+    postal_address: Annotated[str, Lines(300)] = ""
+    notes: Annotated[str, Lines(4000)] = ""
     tags: Annotated[list[TagName], Field(max_length=MAX_TAGS)] = []
 
     @field_validator("kana")
