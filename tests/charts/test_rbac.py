@@ -42,8 +42,6 @@ VARIABLE: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("reconcile/status.py", "patch_status"): OURS,
     ("reconcile/status.py", "json_patch"): OURS,
     ("reconcile/server.py", "apply_if_changed"): OWNED,
-    ("reconcile/erase_steps.py", "get"): (CRON_JOB, HTTP_ROUTE, SECRET),
-    ("reconcile/erase_steps.py", "delete"): (CRON_JOB, HTTP_ROUTE, SECRET),
 }
 
 Need = tuple[str, str, str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,10 @@ def test_lint() -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_golden(name: str) -> None:
-    """ELINK_UPDATE_GOLDEN=1 writes the files anew; look at the difference before you commit it."""
+def test_golden(name: str, pytestconfig: pytest.Config) -> None:
     path = HERE / "golden" / f"{name}.yaml"
     rendered = yaml.safe_dump_all(without_certificates(render(name)), allow_unicode=True, width=110)
-    if os.environ.get("ELINK_UPDATE_GOLDEN"):
+    if pytestconfig.getoption("update_golden"):
         path.write_text(rendered)
     assert rendered == path.read_text()
 
