@@ -63,6 +63,7 @@ DISPLAY_NAMES = {
     "髙﨑商店 (有)": True,
     "𠮷野家": True,
     "شركة": True,
+    "Раураl": True,  # Cyrillic look-alikes: any script is allowed, a display name identifies nobody
     "Ünïcode & <b>bold</b> 'quotes' \"x\" {{ .Values }} ${x}": True,
     "👩‍👩‍👧 ❤️ 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 🇯🇵": True,
     "あ" * 200: True,
