@@ -1,7 +1,8 @@
 """How kopf is set up: as an event source and admission server that stores nothing in objects."""
 
+import asyncio
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,8 +99,7 @@ def apply_settings(kopf_settings: kopf.OperatorSettings, own: Settings) -> None:
     kopf_settings.persistence.diffbase_storage = NullDiffBase()
     kopf_settings.persistence.progress_storage = NullProgress()
     kopf_settings.admission.managed = None
-    if own.webhook_enabled:
-        kopf_settings.admission.server = webhook_server(own)
+    kopf_settings.admission.server = webhook_server(own) if own.webhook_enabled else no_webhooks
 
 
 def webhook_server(own: Settings) -> kopf.WebhookServer:
@@ -108,3 +108,9 @@ def webhook_server(own: Settings) -> kopf.WebhookServer:
         return kopf.WebhookServer(port=own.webhook_port)
     folder = Path(own.webhook_cert_dir)
     return kopf.WebhookServer(port=own.webhook_port, certfile=str(folder / "tls.crt"), pkeyfile=str(folder / "tls.key"))
+
+
+async def no_webhooks(_: Any) -> AsyncIterator[Any]:
+    """Takes the place of the admission server, which kopf demands because there are admission handlers."""
+    yield {}
+    await asyncio.Event().wait()
