@@ -43,7 +43,8 @@ def configure(level: str = "INFO") -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(allow=()),
         add_time,
-        structlog.processors.dict_tracebacks,
+        # Never with local variables: passwords are among them.
+        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
         redact,
     ]
     structlog.configure(
