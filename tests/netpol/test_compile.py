@@ -62,12 +62,12 @@ def test_pods_of_other_nodes_are_peers_only() -> None:
 
 
 def test_ranges_are_merged_and_sets_shared() -> None:
-    ports = [{"port": 80, "endPort": 90}, {"port": 85, "endPort": 95}, {"port": 96}, {"port": 443}, {"port": 80}]
+    ports = [{"port": 80, "endPort": 90}, {"port": 85, "endPort": 95}, {"port": 96}, {"port": 98}, {"port": 80}]
     peer = {"podSelector": app("a")}
     spec = {"ingress": [{"from": [peer], "ports": ports}, {"from": [peer], "ports": [{"port": 1, "protocol": "UDP"}]}]}
     ruleset = compiled([pod("a", "10.0.0.1", labels={"app": "a"})], policy("p", spec))
     first, second = ruleset.ingress[0][1].policies[0].rules
-    assert [(r.first, r.last) for r in first.ranges or ()] == [(80, 96), (443, 443)]
+    assert [(r.first, r.last) for r in first.ranges or ()] == [(80, 96), (98, 98)]
     assert first.peer is second.peer
 
 

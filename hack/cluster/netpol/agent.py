@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import filter as packet_filter
+from .announce import Announcements
 from .compile import compile_world
 from .kubeconfig import KubeconfigError, load
 from .model import Network, World
@@ -79,6 +80,7 @@ class Agent:
             self._apply(view)
             self._since = 0.0
         self._generation = view.generation
+        self._store.loaded(view.generation)
         self._write_status(view)
 
     def _apply(self, view: View) -> None:
@@ -136,6 +138,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--node-name", default="", help="isolate this node's pods only (default: all pods)")
     parser.add_argument("--ready-file", type=Path, help="JSON, written after each load and every 5 s")
+    parser.add_argument("--cni-socket", type=Path, help="where the CNI plugin cni.py announces new pods")
     parser.add_argument("--max-failures", type=int, default=10, help="exit with 3 after so many failures of nft")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser.parse_args(arguments)
@@ -155,9 +158,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         access = load(options.kubeconfig)
         agent.lock_up(pod_cidrs)
-    except (KubeconfigError, packet_filter.FilterError) as error:
+        if options.cni_socket is not None:
+            Announcements(options.cni_socket, store).start()
+    except (KubeconfigError, packet_filter.FilterError, OSError) as error:
         log.error("%s", error)
-        return EXIT_CONFIG if isinstance(error, KubeconfigError) else EXIT_FILTER
+        return EXIT_FILTER if isinstance(error, packet_filter.FilterError) else EXIT_CONFIG
     for kind in WATCHED:
         Watcher(access, kind, store).start()
     return agent.run()

@@ -142,8 +142,8 @@ def _owners(world: World) -> dict[Address, Pod]:
     return {address: owners[address] for address in sorted(owners, key=_address_order)}
 
 
-def _claim(world: World, pod: Pod) -> tuple[bool, bool, str, str]:
-    return (not world.node or pod.node == world.node, not pod.deleting, pod.created, pod.uid)
+def _claim(world: World, pod: Pod) -> tuple[bool, bool, bool, str, str]:
+    return (not world.node or pod.node == world.node, pod.announced, not pod.deleting, pod.created, pod.uid)
 
 
 def _merged(ports: Iterable[Port]) -> tuple[PortRange, ...]:

@@ -58,7 +58,10 @@ class Selector:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod; `ports` are its named container ports as (name, protocol, number)."""
+    """A pod; `ports` are its named container ports as (name, protocol, number).
+
+    `announced`: the CNI has just given it `addresses`, the API does not say so yet.
+    """
 
     namespace: str
     name: str
@@ -71,6 +74,7 @@ class Pod:
     host_network: bool = False
     finished: bool = False
     deleting: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True)
