@@ -27,6 +27,17 @@ async def ensure_access(ctx: Context, server: ElinkServer) -> Access:
 
     Raises Waiting when the Secret of an External database is missing or incomplete.
     """
+    async with ctx.memory.reading[server.name]:
+        return await _ensure(ctx, server)
+
+
+async def find_access(ctx: Context, server: ElinkServer) -> Access | None:
+    """The access of a server as it is, without making anything; None while it is incomplete."""
+    async with ctx.memory.reading[server.name]:
+        return await _find(ctx, server)
+
+
+async def _ensure(ctx: Context, server: ElinkServer) -> Access:
     external = await _external_values(ctx, server)
     known = _remembered(ctx, server, external)
     if known is not None:
@@ -38,8 +49,7 @@ async def ensure_access(ctx: Context, server: ElinkServer) -> Access:
     return _remember(ctx, server, external, present)
 
 
-async def find_access(ctx: Context, server: ElinkServer) -> Access | None:
-    """The access of a server as it is, without making anything; None while it is incomplete."""
+async def _find(ctx: Context, server: ElinkServer) -> Access | None:
     try:
         external = await _external_values(ctx, server)
     except Waiting:

@@ -1,6 +1,7 @@
 """What a reconcile works with. Everything from outside comes in here; nothing is global."""
 
-from collections import Counter
+import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +40,8 @@ class Memory:
 
     access: dict[str, tuple[str, Access]] = field(default_factory=dict)
     """server -> (version of the Secrets it was read from, access)."""
+    reading: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """server -> held while its Secrets are read, so that a start with a thousand tenants reads them once."""
     external: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """server -> when the Secret of its External database was read, and its values."""
     reserved: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,72 @@
+"""A real API server with real controllers, a real PostgreSQL, and a stand-in for nodes and Gateway."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.operator.database.conftest import migrate_template
+from tests.operator.reconcile.harness import SYSTEM, World
+from tests.support.apiserver import ApiServer, program, running
+from tests.support.controllers import controllers
+from tests.support.faultproxy import FaultProxy
+from tests.support.postgres import Postgres
+from tests.support.standin import Obj, Standin, backup, erase
+
+PREFIX = "elink-srv-"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "world" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.apiserver)
+            item.add_marker(pytest.mark.postgres)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ApiServer]:
+    """An API server of these tests alone: they delete namespaces and restart it."""
+    folder = Path(tempfile.mkdtemp(prefix="elink-reconcile-"))
+    with running(folder) as server:
+        server.install_crds()
+        server.apply_files(program("standard.yaml"))
+        server.kubectl.run("create", "namespace", SYSTEM)
+        with controllers(server):
+            yield server
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def world(cluster: ApiServer, postgres: Postgres, tmp_path: Path) -> AsyncIterator[World]:
+    """Everything around an operator; what the test leaves behind is removed by force."""
+
+    async def migrate(_: Standin, __: Obj, ___: Mapping[str, str]) -> tuple[int, str]:
+        await migrate_template(postgres)
+        return 0, "{}"
+
+    programs = {"migrate": migrate, "erase": erase, "backup": backup}
+    standin = Standin(cluster.url, cluster.admin_token, cluster.ca, tmp_path, programs)
+    async with FaultProxy(cluster.url, cluster.ca) as proxy, standin:
+        made = World(cluster, proxy, postgres, standin)
+        yield made
+        proxy.heal()
+        standin.accept_routes = standin.ready = standin.provision = True
+        clean(made)
+
+
+def clean(world: World) -> None:
+    """Remove all tenants and servers past every finalizer; namespaces go in their own time."""
+    for plural in ("elinktenants", "elinkservers"):
+        for obj in world.items(f"/apis/elink-lc.com/v1/{plural}"):
+            path = f"/apis/elink-lc.com/v1/{plural}/{obj['metadata']['name']}"
+            world.patch(path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+            world.delete(path)
+    for secret in world.items(f"/api/v1/namespaces/{SYSTEM}/secrets"):
+        world.delete(f"/api/v1/namespaces/{SYSTEM}/secrets/{secret['metadata']['name']}")
+    for namespace in world.items("/api/v1/namespaces"):
+        if namespace["metadata"]["name"].startswith(PREFIX) and not namespace["metadata"].get("deletionTimestamp"):
+            world.delete(f"/api/v1/namespaces/{namespace['metadata']['name']}")
