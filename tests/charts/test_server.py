@@ -8,43 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hack.cluster.binaries import bin_dir
 from tests.charts import helm
-from tests.charts.helm import CHART, NAMESPACE, ROOT, Obj
+from tests.charts.conftest import install
+from tests.charts.helm import NAMESPACE, ROOT, Obj
 from tests.charts.test_render import values
-from tests.support.apiserver import ApiServer, running
+from tests.support.apiserver import ApiServer
 from tests.support.kubectl import Kubectl, KubectlError
 
 pytestmark = pytest.mark.apiserver
 
 OPERATOR = f"--as=system:serviceaccount:{NAMESPACE}:elink-operator"
 FENCE = "may write in server namespaces only"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> ApiServer:  # type: ignore[misc]
-    """A server of its own: the chart's cluster-wide objects would disturb other tests."""
-    with running(tmp_path_factory.mktemp("charts-apiserver")) as started:
-        started.install_crds()
-        started.apply_files(bin_dir() / "standard.yaml")
-        for name in (NAMESPACE, "elink-gateway"):
-            started.kubectl.run("create", "namespace", name)
-            # There is no controller manager that would make it.
-            started.kubectl.run("create", "serviceaccount", "default", "-n", name)
-        yield started
-
-
-def install(server: ApiServer, chart_values: Obj) -> None:
-    helm.run(
-        "upgrade", "--install", "elink", str(CHART), "-n", NAMESPACE, "--set-json", json.dumps(chart_values),
-        "--wait=false", kubeconfig=server.kubeconfig,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def installed(server: ApiServer) -> ApiServer:
-    install(server, {})
-    return server
 
 
 @pytest.mark.parametrize("name", ["default", "small", "full"])
