@@ -75,9 +75,11 @@ def test_decisions_are_listed_and_numbered() -> None:
             assert heading in text, f"{page.name}: {heading}"
 
 
-def test_licences_are_listed_and_allowed() -> None:
+@pytest.mark.parametrize("script", ["licences.py", "settings_page.py"])
+def test_generated_pages_are_fresh(script: str) -> None:
+    """Of licences.py also: nothing that is not allowed."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "hack" / "licences.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "hack" / script), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
