@@ -144,7 +144,7 @@ class Browser:
         self, path: str, data: dict[str, object] | None = None, *, page: str | None = None, **headers: str
     ) -> httpx.Response:
         """Send a form with the token of `page`."""
-        token = await self.token(page or "/login" if self.cookie() is None else page or "/account")
+        token = await self.token(page or ("/login" if self.cookie() is None else "/account"))
         return await self.client.post(
             path, data={"csrf_token": token, **(data or {})}, headers={**ORIGIN_HEADERS, **headers}
         )
@@ -162,7 +162,8 @@ class Browser:
         )
 
     async def log_in(self, tenant: TenantDb, password: str = PASSWORD, **headers: str) -> httpx.Response:
-        return await self.post("/login", {"email": tenant.master_email, "password": password}, page="/login", **headers)
+        page = "/login" if (await self.client.get("/login")).status_code == 200 else "/account"
+        return await self.post("/login", {"email": tenant.master_email, "password": password}, page=page, **headers)
 
     async def api(self, method: str, path: str, *, token: str | None = None, **options: object) -> httpx.Response:
         """A call of the JSON API with everything that an unsafe call needs."""

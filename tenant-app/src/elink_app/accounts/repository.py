@@ -151,8 +151,12 @@ class ThrottleRepository:
         )
         return await self._session.scalar(statement)
 
-    async def count_attempt(self, key: str, now: datetime, forget_before: datetime) -> int:
-        """Count one more attempt before its outcome is known. Returns the failures so far with this one."""
+    async def count_attempt(self, key: str, now: datetime, forget_before: datetime) -> tuple[int, datetime | None]:
+        """Count one more attempt before its outcome is known.
+
+        Returns the failures so far with this one, and the end of a block that another attempt has set. Attempts on
+        one key pass here one after the other: each waits until the transaction of the one before has ended.
+        """
         row = insert(LoginThrottle).values(key=key, failures=1, last_attempt_at=now)
         statement = row.on_conflict_do_update(
             index_elements=["key"],
@@ -161,8 +165,9 @@ class ThrottleRepository:
                 "failures": case((LoginThrottle.last_attempt_at > forget_before, LoginThrottle.failures + 1), else_=1),
                 "last_attempt_at": now,
             },
-        ).returning(LoginThrottle.failures)
-        return await self._session.scalar(statement) or 1
+        ).returning(LoginThrottle.failures, LoginThrottle.blocked_until)
+        row_now = (await self._session.execute(statement)).one()
+        return row_now[0], row_now[1]
 
     async def block(self, key: str, until: datetime) -> None:
         """Hold the key back until `until`."""

@@ -57,16 +57,19 @@ class Throttle:
     async def begin(self) -> None:
         """Count the attempt as a failure in advance, so that attempts at the same time count too.
 
-        Raises TooManyAttempts, without counting, while a wait lasts.
+        Raises TooManyAttempts while a wait lasts; the transaction is then rolled back, so it does not count.
         """
-        until = await self._rows.blocked_until(list(self._keys), self._now)
-        if until is not None:
-            raise TooManyAttempts(math.ceil((until - self._now).total_seconds()))
+        self._refuse_until(await self._rows.blocked_until(list(self._keys), self._now))
         for key, tries in sorted(self._keys.items()):
-            failures = await self._rows.count_attempt(key, self._now, self._now - FORGET_AFTER)
+            failures, until = await self._rows.count_attempt(key, self._now, self._now - FORGET_AFTER)
+            self._refuse_until(until)
             wait = wait_after(failures, tries)
             if wait:
                 await self._rows.block(key, self._now + wait)
+
+    def _refuse_until(self, until: datetime | None) -> None:
+        if until is not None and until > self._now:
+            raise TooManyAttempts(math.ceil((until - self._now).total_seconds()))
 
     async def succeeded(self) -> None:
         """The account starts afresh; the network address only gets this attempt back."""

@@ -23,6 +23,13 @@ from elink_app.web.middleware.origin import SameOrigin
 from elink_app.web.middleware.tenancy import Tenancy
 from elink_app.web.state import WebState, state_of
 
+ROUTERS = (
+    dashboard_pages.router,
+    accounts_pages.router,
+    addresses_pages.router,
+    accounts_api.router,
+    addresses_api.router,
+)
 _A_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -54,13 +61,7 @@ def create_app(state: WebState) -> WebApp:
     )
     app.state.elink = state
     app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"], include_in_schema=False)
-    for router in (
-        dashboard_pages.router,
-        accounts_pages.router,
-        addresses_pages.router,
-        accounts_api.router,
-        addresses_api.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
     openapi.install(app)

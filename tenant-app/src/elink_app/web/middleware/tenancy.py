@@ -23,6 +23,8 @@ _PAGE = (
     '<body><h1>404</h1><p>ページが見つかりません。</p><p lang="en">Page not found.</p></body></html>'
 ).encode()
 _SUSPENDED_RETRY = "3600"
+# What the page of a closed tenant needs: its style, and the choice of language. Neither touches the tenant's data.
+_ALWAYS_OPEN = ("/static/", "/language")
 
 
 class Suspended(AppError):
@@ -58,7 +60,7 @@ def state_error(tenant: Tenant) -> AppError | None:
 
 
 class Tenancy:
-    """Everything inside may rely on `scope[TENANT]`, an Active tenant (any tenant for /static/)."""
+    """Everything inside may rely on `scope[TENANT]`, an Active tenant (any tenant for `_ALWAYS_OPEN`)."""
 
     def __init__(self, app: ASGIApp, directory: TenantDirectory, metrics: Metrics, fastapi: ASGIApp) -> None:
         self._app = app
@@ -84,7 +86,7 @@ class Tenancy:
         scope[TENANT] = tenant
         structlog.contextvars.bind_contextvars(tenant=tenant.name)
         error = state_error(tenant)
-        if error is not None and not scope["path"].startswith("/static/"):
+        if error is not None and not scope["path"].startswith(_ALWAYS_OPEN):
             scope["app"] = self._fastapi
             await self._closed(Request(scope), tenant, error)(scope, receive, send)
             return
