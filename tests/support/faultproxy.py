@@ -119,9 +119,7 @@ class FaultProxy:
         retry_after: int | None = None,
     ) -> Fault:
         """Answer with an error status."""
-        return self.add(
-            Fault("status", method=method, path=path, times=times, status=status, retry_after=retry_after)
-        )
+        return self.add(Fault("status", method=method, path=path, times=times, status=status, retry_after=retry_after))
 
     def drop(self, *, method: str | None = None, path: str = "", times: int | None = None) -> Fault:
         """Cut the connection; the server hears nothing."""
@@ -131,9 +129,7 @@ class FaultProxy:
         """Let the server do it, but lose the answer."""
         return self.add(Fault("lose", method=method, path=path, times=times))
 
-    def delay(
-        self, seconds: float, *, method: str | None = None, path: str = "", times: int | None = None
-    ) -> Fault:
+    def delay(self, seconds: float, *, method: str | None = None, path: str = "", times: int | None = None) -> Fault:
         """Answer late; other faults still apply."""
         return self.add(Fault("delay", method=method, path=path, times=times, seconds=seconds))
 
@@ -185,6 +181,10 @@ class FaultProxy:
     def open_watches(self) -> int:
         """Watches that are open now."""
         return len(self._streams)
+
+    def watches(self, path: str) -> int:
+        """Open watches whose path?query matches."""
+        return len([request for request in self._streams.values() if re.search(path, request.path_qs)])
 
     # -- machinery ---------------------------------------------------------------------------------------
 
