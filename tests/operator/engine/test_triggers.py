@@ -1,0 +1,161 @@
+"""Which keys a change puts into the queue, and into which lane."""
+
+from typing import Any
+
+import pytest
+from elink_operator import labels
+from elink_operator.api.world import World
+from elink_operator.cluster.kinds import DEPLOYMENT, SECRET, SERVER, TENANT, Obj
+from elink_operator.cluster.store import Store
+from elink_operator.engine import feed
+from elink_operator.metrics import Metrics
+from elink_operator.triggers import Triggers, lane_of
+from elink_operator.workqueue import Key, Lane, WorkQueue
+
+READY = [{"type": "Ready", "status": "True", "reason": "Fine", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+
+
+class Forgetful:
+    """Takes the applier's place."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def forget(self, obj: Obj) -> None:
+        self.forgotten.append(obj["metadata"]["name"])
+
+
+class Rig:
+    """Triggers with a real store, world and queue."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.world = World(base_domain="example.com", regions=frozenset({"jp"}), default_region="jp")
+        feed(self.world, self.store)
+        self.queue = WorkQueue(Metrics(), bulk_limit=100)
+        self.applier = Forgetful()
+        self.triggers = Triggers(self.store, self.queue, self.applier, self.world)  # type: ignore[arg-type]
+        self.triggers.active = True
+        self.version = 0
+
+    async def queued(self) -> list[tuple[Key, Lane]]:
+        """What waits, in the order of work; empties the queue."""
+        found = []
+        while not self.queue.idle():
+            job = await self.queue.get()
+            found.append((job.key, job.lane))
+            self.queue.done(job.key)
+        return found
+
+    def tenant(self, name: str = "a", *, generation: int = 1, **status: Any) -> Obj:
+        return self._body(name, generation, status, {"plan": "Shared", "displayName": "x", "masterAccount": _MASTER})
+
+    def server(self, name: str = "s", *, generation: int = 1, **status: Any) -> Obj:
+        return self._body(name, generation, status, {"tenancy": "Shared"})
+
+    def _body(self, name: str, generation: int, status: Obj, spec: Obj) -> Obj:
+        self.version += 1
+        metadata = {"name": name, "uid": f"u-{name}", "generation": generation, "resourceVersion": str(self.version)}
+        return {"metadata": metadata, "spec": spec, "status": status}
+
+
+_MASTER = {"email": "a@example.com"}
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return Rig()
+
+
+def tenant_key(name: str = "a") -> Key:
+    return ("tenant", name)
+
+
+async def test_a_new_tenant_is_new_and_its_change_is_urgent(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    assert await rig.queued() == [(tenant_key(), Lane.NEW)]
+    rig.triggers.received(TENANT, rig.tenant(generation=2), deleted=False)
+    assert await rig.queued() == [(tenant_key(), Lane.URGENT)]
+
+
+async def test_a_deletion_is_urgent_and_leaves_the_cache(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    await rig.queued()
+    rig.triggers.received(TENANT, rig.tenant(), deleted=True)
+    assert await rig.queued() == [(tenant_key(), Lane.URGENT)]
+    assert rig.world.tenants == {}
+
+
+async def test_own_status_writes_wake_nobody(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    await rig.queued()
+    written = rig.tenant(phase="Active")
+    rig.triggers.written(TENANT, written)
+    rig.triggers.received(TENANT, written, deleted=False)
+    assert await rig.queued() == []
+
+
+async def test_a_change_that_an_own_write_overtook_is_reconciled(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    await rig.queued()
+    rig.triggers.written(TENANT, rig.tenant(generation=2, phase="Active"))
+    assert await rig.queued() == [(tenant_key(), Lane.URGENT)]
+
+
+async def test_a_server_that_the_operator_made_is_reconciled(rig: Rig) -> None:
+    made = rig.server("dedicated")
+    rig.triggers.written(SERVER, made)
+    rig.triggers.received(SERVER, made, deleted=False)
+    assert await rig.queued() == [(("server", "dedicated"), Lane.NEW)]
+
+
+async def test_who_does_not_lead_caches_and_queues_nothing(rig: Rig) -> None:
+    rig.triggers.active = False
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    rig.triggers.owned(SECRET, _owned({labels.TENANT: "a"}), True)
+    assert list(rig.world.tenants) == ["a"]
+    assert rig.queue.idle()
+
+
+def _owned(marks: dict[str, str]) -> Obj:
+    return {"metadata": {"name": "o", "namespace": "n", "uid": "u", "resourceVersion": "1", "labels": marks}}
+
+
+async def test_owned_objects_lead_to_their_owner(rig: Rig) -> None:
+    rig.triggers.owned(SECRET, _owned({labels.TENANT: "a", labels.SERVER: "s"}), False)
+    rig.triggers.owned(DEPLOYMENT, _owned({labels.SERVER: "s"}), True)
+    rig.triggers.owned(SECRET, _owned({}), False)
+    assert await rig.queued() == [(("server", "s"), Lane.URGENT), (tenant_key(), Lane.NEW)]
+    assert rig.applier.forgotten == ["o"]
+
+
+async def test_a_server_that_becomes_ready_wakes_its_tenants_and_the_homeless(rig: Rig) -> None:
+    for obj in (rig.tenant("here", server="s"), rig.tenant("homeless"), rig.tenant("elsewhere", server="other")):
+        rig.triggers.received(TENANT, obj, deleted=False)
+    rig.triggers.received(SERVER, rig.server(), deleted=False)
+    await rig.queued()
+    rig.triggers.written(SERVER, rig.server(conditions=READY))
+    assert sorted(await rig.queued()) == [(tenant_key("here"), Lane.NEW), (tenant_key("homeless"), Lane.NEW)]
+    rig.triggers.written(SERVER, rig.server(conditions=READY, tenants=5))
+    assert await rig.queued() == [], "a count is nothing that tenants wait for"
+
+
+async def test_a_dedicated_tenant_is_woken_by_the_server_of_its_name(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant("same", server="same"), deleted=False)
+    await rig.queued()
+    rig.triggers.written(SERVER, rig.server("same", conditions=READY))
+    assert (tenant_key("same"), Lane.NEW) in await rig.queued()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status", "lane"),
+    [
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {}, Lane.URGENT),
+        ({}, {}, Lane.NEW),
+        ({"generation": 2}, {"observedGeneration": 1}, Lane.URGENT),
+        ({"generation": 1}, {"observedGeneration": 1}, Lane.NEW),
+        ({"generation": 1}, {"observedGeneration": 1, "conditions": READY}, Lane.RESYNC),
+    ],
+)
+def test_lanes_after_a_start(metadata: Obj, status: Obj, lane: Lane) -> None:
+    assert lane_of({"metadata": {"name": "a", "generation": 1, **metadata}, "status": status}) is lane
