@@ -17,7 +17,7 @@ def clean_email(value: str) -> str | None:
     if at and domain.lower() in _OLD_CARRIERS and _OLD_LOCAL.match(local):
         return f"{local}@{domain.lower()}"
     try:
-        found = validate_email(value.strip(), check_deliverability=False, allow_smtputf8=False)
+        found = validate_email(value.strip(), check_deliverability=False, allow_smtputf8=False, strict=True)
     except EmailNotValidError:
         return None
     return f"{found.local_part}@{found.ascii_domain}" if found.ascii_domain else None

@@ -147,6 +147,8 @@ class TenantDatabases:
             idle = next((pool for pool in self._pools.values() if pool.in_use == 0), None)
             if idle is not None:
                 await self._retire(idle)
+                # The driver tells of closed connections in the loop's next turn.
+                await asyncio.sleep(0)
                 continue
             self._freed.clear()
             try:

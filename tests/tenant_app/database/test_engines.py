@@ -1,0 +1,179 @@
+"""Pools: bounded over all tenants, checked on the server, closed when a tenant goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from elink_app.database.connect import WrongConnection, open_connection
+from elink_app.database.engines import TenantDatabases
+from elink_app.database.errors import NoConnectionLeft, is_outage
+from elink_app.registry.tenant import Tenant, parse_tenant
+from elink_app.telemetry.metrics import Metrics
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tests.tenant_app.support import Server, eventually, make_settings, new_tenant
+
+pytestmark = pytest.mark.postgres
+
+
+async def known(server: Server) -> Tenant:
+    made = new_tenant()
+    await server.ensure(made)
+    async with server.inside("elink_registry") as registry:
+        return parse_tenant(dict(await registry.fetchrow("SELECT * FROM tenant WHERE name = $1", made.name)))
+
+
+@pytest_asyncio.fixture
+async def databases(server: Server, tmp_path: Path) -> AsyncIterator[TenantDatabases]:
+    """Four connections at most, two for each tenant."""
+    made = TenantDatabases(
+        make_settings(
+            server.postgres, tmp_path, db_max_connections=4, db_pool_size=2, db_pool_timeout=0.5, db_lock_timeout=0.3,
+            db_statement_timeout=0.5, db_idle_engine_seconds=0.01,
+        ),
+        Metrics(),
+    )  # fmt: skip
+    yield made
+    await made.close()
+    await eventually(lambda: made.open_connections == 0)
+
+
+async def use(databases: TenantDatabases, tenant: Tenant, seconds: float = 0) -> str:
+    async with databases.transaction(tenant) as db:
+        found = str((await db.execute(text("SELECT current_database() || '/' || current_user"))).scalar_one())
+        await asyncio.sleep(seconds)
+    return found
+
+
+async def backends(server: Server, *tenants: Tenant) -> int:
+    async with server.inside("postgres") as inside:
+        return int(
+            await inside.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = ANY($1) AND usename = 'elink_app'",
+                [tenant.database for tenant in tenants],
+            )
+        )
+
+
+async def test_many_tenants_within_one_limit(server: Server, databases: TenantDatabases) -> None:
+    tenants = [await known(server) for _ in range(7)]
+    for _ in range(3):
+        found = await asyncio.gather(*(use(databases, tenant, 0.02) for tenant in tenants))
+        assert found == [f"{tenant.database}/{tenant.role}" for tenant in tenants]
+        assert databases.open_connections <= 4
+    assert await backends(server, *tenants) <= 4
+
+
+async def test_when_all_are_in_use_the_next_waits_and_is_told(server: Server, databases: TenantDatabases) -> None:
+    busy = [await known(server) for _ in range(4)]
+    late = await known(server)
+    holding = [asyncio.create_task(use(databases, tenant, 1.2)) for tenant in busy]
+    await eventually(lambda: databases.open_connections == 4)
+    with pytest.raises(NoConnectionLeft) as refused:
+        await use(databases, late)
+    assert is_outage(refused.value)
+    await asyncio.gather(*holding)
+    assert await use(databases, late)
+
+
+async def test_one_tenant_cannot_take_all(server: Server, databases: TenantDatabases) -> None:
+    greedy, other = await known(server), await known(server)
+    tasks = [asyncio.create_task(use(databases, greedy, 0.3)) for _ in range(6)]
+    await asyncio.sleep(0.1)
+    assert await use(databases, other)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, str) or is_outage(result) for result in results)
+
+
+async def test_a_tenant_that_goes_or_changes_is_closed(server: Server, databases: TenantDatabases) -> None:
+    tenant = await known(server)
+    await use(databases, tenant)
+    assert await backends(server, tenant) == 1
+    databases.tenant_changed(tenant, replace(tenant, display_name="x"))
+    await asyncio.sleep(0.05)
+    assert databases.open_connections == 1
+    working = asyncio.create_task(use(databases, tenant, 0.3))
+    await asyncio.sleep(0.1)
+    databases.tenant_changed(tenant, None)
+    assert await working
+    await eventually(lambda: databases.open_connections == 0)
+    reborn = replace(tenant, uid="another")
+    await use(databases, reborn)
+    assert databases.open_connections == 1
+
+
+async def test_idle_pools_are_closed(server: Server, databases: TenantDatabases) -> None:
+    tenant = await known(server)
+    await use(databases, tenant)
+    await asyncio.sleep(0.05)
+    await databases.close_idle()
+    await eventually(lambda: databases.open_connections == 0)
+    assert await backends(server, tenant) == 0
+
+
+async def test_rollback_on_any_exception(server: Server, databases: TenantDatabases) -> None:
+    tenant = await known(server)
+
+    async def fail() -> None:
+        async with databases.transaction(tenant) as db:
+            await db.execute(text("UPDATE usage SET value = 99"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with databases.transaction(tenant) as db:
+        assert (await db.execute(text("SELECT value FROM usage"))).scalar_one() == 0
+
+
+async def test_limits_of_time(server: Server, databases: TenantDatabases) -> None:
+    tenant = await known(server)
+    with pytest.raises(DBAPIError) as slow:
+        async with databases.transaction(tenant) as db:
+            await db.execute(text("SELECT pg_sleep(3)"))
+    assert is_outage(slow.value)
+    async with server.inside(tenant.database) as blocker, blocker.transaction():
+        await blocker.execute("UPDATE usage SET value = 1")
+        with pytest.raises(DBAPIError) as blocked:
+            async with databases.transaction(tenant) as db:
+                await db.execute(text("UPDATE usage SET value = 2"))
+        assert is_outage(blocked.value)
+
+
+async def test_the_wrong_database_or_role_is_noticed(server: Server) -> None:
+    tenant, other = await known(server), await known(server)
+    settings = server.settings
+    connection = await open_connection(settings, tenant.database, role=tenant.role)
+    await connection.close()
+    with pytest.raises(asyncpg.PostgresError):
+        await open_connection(settings, tenant.database, role="postgres")
+    with pytest.raises(asyncpg.PostgresError):
+        await open_connection(settings, "postgres")
+    # Acting as a neighbour is possible for the log-in role, so nothing of the tenant's is found there.
+    connection = await open_connection(settings, tenant.database, role=other.role)
+    with pytest.raises((asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError)):
+        await connection.fetch("SELECT * FROM account")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.fetch("SELECT * FROM public.account")
+    await connection.close()
+    mighty = settings.model_copy(update={"db_user": "postgres", "db_password_file": None})
+    superuser_password = server.settings.files_dir.parent / "superuser-password"
+    superuser_password.write_text(server.postgres.admin_password)
+    mighty = mighty.model_copy(update={"db_password_file": superuser_password})
+    with pytest.raises(WrongConnection):
+        await open_connection(mighty, tenant.database)
+
+
+async def test_unexpected_errors_are_no_outages(server: Server, databases: TenantDatabases) -> None:
+    tenant = await known(server)
+    for statement in ("SELECT nonsense", "SELECT 1/0", "INSERT INTO usage VALUES ('addresses', 1)"):
+        with pytest.raises(DBAPIError) as error:
+            async with databases.transaction(tenant) as db:
+                await db.execute(text(statement))
+        assert not is_outage(error.value)

@@ -1,0 +1,92 @@
+"""The API's own description: complete, with examples that the rules accept, and true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from elink_app.addresses.schemas import AddressInput, AddressOutput
+
+from tests.tenant_app.support import World
+
+pytestmark = pytest.mark.postgres
+
+
+async def document(world: World) -> dict[str, Any]:
+    answer = await world.browser((await world.tenant()).host).get("/openapi.json")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_every_operation_is_described(world: World) -> None:
+    found = await document(world)
+    assert set(found["paths"]) == {
+        "/api/v1/session", "/api/v1/addresses", "/api/v1/addresses/{address_id}",
+        "/api/v1/addresses/{address_id}/restore",
+    }  # fmt: skip
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            where = (method, path)
+            assert operation["summary"], where
+            assert operation["description"], where
+            assert operation["security"][0].keys() == ({"session"} if method == "get" else {"session", "csrf"}), where
+            statuses = set(operation["responses"])
+            assert {"401", "503"} <= statuses, where
+            if "{address_id}" in path:
+                assert "404" in statuses, where
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    content = response["content"]["application/problem+json"]
+                    assert content["schema"]["$ref"].endswith("/Problem"), where
+                    assert content["examples"], where
+    assert "HTTPValidationError" not in found["components"]["schemas"]
+
+
+async def test_every_reference_leads_somewhere_and_examples_are_true(world: World) -> None:
+    found = await document(world)
+    schemas = found["components"]["schemas"]
+
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [ref for value in node.values() for ref in references(value)]
+        return [ref for value in node for ref in references(value)] if isinstance(node, list) else []
+
+    for reference in references(found):
+        assert reference.rpartition("/")[2] in schemas
+    AddressInput.model_validate(schemas["AddressInput"]["examples"][0])
+    AddressOutput.model_validate(schemas["AddressOutput"]["examples"][0])
+    me = await world.master(await world.tenant())
+    made = await me.api("POST", "/api/v1/addresses", json=schemas["AddressInput"]["examples"][0])
+    assert made.status_code == 201
+    assert set(made.json()) == set(schemas["AddressOutput"]["properties"])
+
+
+async def test_answers_are_what_is_documented(world: World) -> None:
+    found = await document(world)
+    tenant = await world.tenant()
+    me, stranger = await world.master(tenant), world.browser(tenant.host)
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            real = path.replace("{address_id}", "12345")
+            for browser in (me, stranger):
+                body = {"json": {"name": 5}} if method in ("post", "put") else {}
+                answer = await browser.api(method.upper(), real, **body)
+                assert str(answer.status_code) in operation["responses"], (method, path, answer.status_code)
+                if answer.status_code >= 400:
+                    assert set(answer.json()) >= {"type", "title", "status", "detail", "request_id"}
+                    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_language_of_problems(world: World) -> None:
+    browser = world.browser((await world.tenant()).host)
+    japanese = (await browser.get("/api/v1/addresses")).json()
+    english = await browser.client.get("/api/v1/addresses", headers={"Cookie": "__Host-elink-language=en"})
+    assert japanese["title"] == "ログインしてください"
+    assert english.json()["title"] == "Please log in"
+    assert japanese["type"] == english.json()["type"]
+    for method, path, status in (("PATCH", "/api/v1/addresses", 405), ("GET", "/api/v1/nothing", 404)):
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        answer = await browser.client.request(method, path, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
