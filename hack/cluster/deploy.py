@@ -1,12 +1,136 @@
-"""The product on a cluster: images, charts, examples, and the table at the end."""
+"""The product on a cluster: images, charts, examples, and a table of what to do next."""
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hack.cluster import images
 from hack.cluster.backend import Backend
-from hack.cluster.config import Cluster
-from hack.cluster.steps import Steps
+from hack.cluster.config import BASE_DOMAIN, ROOT, Cluster
+from hack.cluster.steps import StepError, Steps, write_atomic
+
+SYSTEM = "elink-system"
+_VALUES = {"operator": "operator", "tenant-app": "tenantApp", "postgres": "postgres", "backup": "backup"}
+_READY_SECONDS = 300
+
+
+def chart_values(references: Mapping[str, str], external_port: int) -> dict[str, Any]:
+    """Values of charts/elink for this cluster: its images (`<repository>:<tag>` by name) and its host names."""
+    values: dict[str, Any] = {"baseDomain": BASE_DOMAIN, "externalPort": external_port, "image": {}}
+    for name, key in _VALUES.items():
+        repository, _, tag = references[name].rpartition(":")
+        values["image"][key] = {"repository": repository, "tag": tag}
+    return values
 
 
 def deploy(cluster: Cluster, backend: Backend, steps: Steps) -> None:
-    """To be continued."""
-    raise NotImplementedError
+    """Install or upgrade everything, apply the examples, wait until they are Ready, print the table. Repeatable."""
+    references = backend.images(images.PRODUCT)
+    write_atomic(cluster.state / "images.env", images.environment(references))
+    values = cluster.state / "values.json"
+    write_atomic(values, json.dumps(chart_values(references, cluster.https_port), indent=1))
+    _namespace(backend, steps)
+    _helm(cluster, backend, steps, "elink-crds", values=[])
+    _helm(cluster, backend, steps, "elink", values=[values, *_own_values()])
+    _examples(backend, steps)
+    print(table(cluster, _logins(backend)))
+
+
+def _own_values() -> list[Path]:
+    """The user's own values file, which wins over ours."""
+    own = os.environ.get("ELINK_VALUES", "")
+    if own and not Path(own).is_file():
+        raise StepError(f"ELINK_VALUES={own} is not a file")
+    return [Path(own)] if own else []
+
+
+def _namespace(backend: Backend, steps: Steps) -> None:
+    with steps.step(f"Making the namespace {SYSTEM}", "namespace"):
+        backend.kubectl.apply_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Namespace",
+                    "metadata": {
+                        "name": SYSTEM,
+                        "labels": {
+                            "pod-security.kubernetes.io/enforce": "restricted",
+                            "elink-lc.com/role": "management",
+                        },
+                    },
+                }
+            )
+        )
+
+
+def _helm(cluster: Cluster, backend: Backend, steps: Steps, chart: str, values: list[Path]) -> None:
+    with steps.step(f"Installing chart {chart}", f"helm-{chart}"):
+        steps.run(
+            backend.helm, "--kubeconfig", cluster.kubeconfig, "upgrade", "--install", chart, ROOT / "charts" / chart,
+            "--namespace", SYSTEM, "--wait", "--timeout", "4m",
+            *(part for path in values for part in ("--values", path)),
+            advice=f"Look at: kubectl get pods,events -n {SYSTEM}",
+        )  # fmt: skip
+
+
+def _examples(backend: Backend, steps: Steps) -> None:
+    kubectl = backend.kubectl
+    with steps.step("Applying examples/", "examples"):
+        for path in sorted((ROOT / "examples").glob("*.yaml")):
+            kubectl.apply_file(path)
+    with steps.step("Waiting until both example tenants are Ready", "examples-wait"):
+        try:
+            kubectl.run("wait", "--for=condition=Ready", "et/aozora", "et/midori", f"--timeout={_READY_SECONDS}s")
+        except StepError as error:
+            steps.say(kubectl.read("get", "es,et", "-o", "wide", check=False).rstrip())
+            raise StepError(
+                str(error), log=error.log, advice="Why each one waits: kubectl describe et; kubectl get es,et -o yaml"
+            ) from error
+
+
+def _logins(backend: Backend) -> list[dict[str, str]]:
+    """Per tenant: name, url, email, setup (the one-time link)."""
+    found = []
+    for tenant in json.loads(backend.kubectl.read("get", "et", "-o", "json"))["items"]:
+        name = tenant["metadata"]["name"]
+        secret = backend.kubectl.read(
+            "get", "secret", f"elink-{name}-master", "-n", SYSTEM, "-o", "json", "--ignore-not-found", check=False
+        )
+        data = json.loads(secret)["data"] if secret.strip() else {}
+        found.append(
+            {
+                "name": name,
+                "plan": tenant["spec"]["plan"],
+                "url": tenant.get("status", {}).get("url", ""),
+                "email": base64.b64decode(data.get("email", "")).decode(),
+            }
+        )
+    return found
+
+
+def table(cluster: Cluster, tenants: list[dict[str, str]]) -> str:
+    """What a person needs next. The one-time links are secrets: the command that shows one is printed, not the link."""
+    lines = ["", f"elink is up on cluster '{cluster.name}'.", ""]
+    rows = [("TENANT", "PLAN", "ADDRESS", "MASTER ACCOUNT")]
+    rows += [(t["name"], t["plan"], t["url"], t["email"]) for t in tenants]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    first = tenants[0]["name"] if tenants else "NAME"
+    state = cluster.state.name
+    lines += [
+        "",
+        f"  Use kubectl:       . {state}/env",
+        f"  First log-in:      kubectl get secret elink-{first}-master -n {SYSTEM} \\\n"
+        "                       -o jsonpath='{.data.setup-url}' | base64 -d",
+        f"  Trust the gateway: {state}/ca.crt is the authority; import it into your browser",
+        f"  Mails sent:        http://127.0.0.1:{cluster.mail_port}/api/v1/messages",
+        "  Look around:       kubectl get elink    kubectl describe et aozora",
+        "  Remove it all:     make down" + ("" if cluster.name == "dev" else f" CLUSTER_NAME={cluster.name}"),
+        "",
+    ]
+    return "\n".join(lines)

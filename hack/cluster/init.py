@@ -28,8 +28,8 @@ _LOG_LIMIT = 64 * 1024 * 1024
 
 
 def mount(*arguments: str) -> None:
-    """Run mount(8); the caller's standard error says why it failed."""
-    subprocess.run(["mount", *arguments], check=True)
+    """Run mount(8), without its notes below /run, which is being replaced; its own words say why it failed."""
+    subprocess.run(["mount", "--no-mtab", *arguments], check=True)
 
 
 def prepare(state: Path, cache: Path, code: Path, hostname: str) -> None:

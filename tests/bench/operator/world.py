@@ -119,7 +119,11 @@ async def world() -> AsyncIterator[World]:
             (folder / "app-password").write_text(database.app_password)
             helper = asyncio.create_task(standin.serve(api, environ))
             try:
-                await _prepare(found)
+                preparing = asyncio.create_task(_prepare(found))
+                await asyncio.wait({helper, preparing}, return_when=asyncio.FIRST_COMPLETED)
+                if helper.done():
+                    helper.result()
+                await preparing
                 yield found
             finally:
                 helper.cancel()
@@ -154,7 +158,7 @@ async def _prepare(world: World) -> None:
             },
         },
     )
-    for _ in range(240):
+    for _ in range(60):
         server = await world.api.call("GET", f"/apis/elink-lc.com/v1/elinkservers/{SERVER}")
         conditions = {c["type"]: c for c in server.get("status", {}).get("conditions", [])}
         if conditions.get("DatabaseReady", {}).get("status") == "True" and is_ready(server):
