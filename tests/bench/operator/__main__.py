@@ -49,9 +49,8 @@ async def main(count: int, rounds: int) -> None:
         async with world() as fresh:
             results.append(await one_round(fresh, count))
         print(f"round {number + 1} of {rounds}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    print(
-        f"## Operator, N = {count}, median of {rounds}\n\n{machine()}\n\n| figure | median | all rounds |\n|---|---|---|"
-    )
+    print(f"## Operator, N = {count}, median of {rounds}\n\n{machine()}\n")
+    print("| figure | median | all rounds |\n|---|---|---|")
     for key in results[0]:
         values = [r[key] for r in results]
         print(f"| {key} | {statistics.median(values):.3f} | {', '.join(f'{v:.3f}' for v in values)} |")
