@@ -20,6 +20,7 @@ from elink_app.emails import email_key
 from elink_app.text import grams, search_form
 
 COUNT_CAP = 10_000
+_PAIR = 2
 
 
 class Order(StrEnum):
@@ -90,7 +91,9 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         pairs = grams(term)
         if pairs:
             conditions.append(Address.search_grams.contains(pairs))
-        conditions.append(Address.search_text.like(like_pattern(term)))
+        # A term of two characters is one pair: the index has answered exactly, and the planner knows better how often.
+        if len(term) != _PAIR:
+            conditions.append(Address.search_text.like(like_pattern(term)))
     if wanted.tag:
         bearing = (
             select(AddressTag.address_id)
@@ -149,16 +152,23 @@ class AddressRepository:
             statement = statement.with_for_update()
         return (await self._session.scalars(statement)).one_or_none()
 
-    async def get_deleted(self, address_id: int, since: datetime) -> Address | None:
-        """An address that was deleted after `since`, locked."""
+    async def get_deleted(self, address_id: int, since: datetime, *, lock: bool = False) -> Address | None:
+        """An address that was deleted after `since`; `lock` holds it until the end of the transaction."""
         statement = _with_parts(select(Address)).where(Address.id == address_id, Address.deleted_at >= since)
-        return (await self._session.scalars(statement.with_for_update())).one_or_none()
+        if lock:
+            statement = statement.with_for_update()
+        return (await self._session.scalars(statement)).one_or_none()
 
     async def deleted(self, since: datetime, limit: int) -> Sequence[Address]:
-        """What was deleted after `since`, the newest first."""
-        statement = _with_parts(select(Address)).where(Address.deleted_at >= since)
+        """What was deleted after `since`, the newest first, without e-mails and tags."""
+        statement = select(Address).where(Address.deleted_at >= since)
         statement = statement.order_by(Address.deleted_at.desc(), Address.id.desc()).limit(limit)
         return (await self._session.scalars(statement)).all()
+
+    async def count_deleted(self, since: datetime) -> int:
+        """How many were deleted after `since`."""
+        statement = select(func.count()).select_from(Address).where(Address.deleted_at >= since)
+        return await self._session.scalar(statement) or 0
 
     async def add(self, address: Address, tags: Sequence[str]) -> None:
         """Insert a new address."""
@@ -184,18 +194,10 @@ class AddressRepository:
         await self._session.execute(insert(Tag).values(values).on_conflict_do_nothing(index_elements=["key"]))
         return list((await self._session.scalars(select(Tag).where(Tag.key.in_(keys)).order_by(Tag.name))).all())
 
-    async def all_tags(self, limit: int) -> list[tuple[str, int]]:
-        """Tags in use with the number of live addresses, by name."""
-        statement = (
-            select(Tag.name, func.count())
-            .join(AddressTag, AddressTag.tag_id == Tag.id)
-            .join(Address, Address.id == AddressTag.address_id)
-            .where(Address.deleted_at.is_(None))
-            .group_by(Tag.id, Tag.name)
-            .order_by(Tag.name)
-            .limit(limit)
-        )
-        return [(name, count) for name, count in (await self._session.execute(statement)).all()]
+    async def all_tags(self, limit: int) -> Sequence[str]:
+        """The names of tags in use, sorted. (How many addresses bear each would be a scan of all of them.)"""
+        in_use = select(AddressTag.address_id).where(AddressTag.tag_id == Tag.id).exists()
+        return (await self._session.scalars(select(Tag.name).where(in_use).order_by(Tag.name).limit(limit))).all()
 
     async def usage(self) -> int:
         """The exact number of live addresses."""

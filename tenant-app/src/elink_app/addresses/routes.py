@@ -83,7 +83,7 @@ async def address_list(
         query = urlencode({name: value for name, value in wanted.items() if value})
         return f"/addresses?{query}" if query else "/addresses"
 
-    removed = next((row for row in await book.recently_deleted() if row.id == deleted), None) if deleted else None
+    removed = await book.recently_deleted_one(deleted) if deleted else None
     return pages.render(
         request,
         "addresses.html",

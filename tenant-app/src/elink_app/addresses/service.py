@@ -96,8 +96,8 @@ class AddressBook:
         """How many addresses there are."""
         return await self._rows.usage()
 
-    async def tags(self) -> list[tuple[str, int]]:
-        """Tags in use and how many addresses bear each."""
+    async def tags(self) -> Sequence[str]:
+        """The names of tags in use, 200 at most."""
         return await self._rows.all_tags(limit=200)
 
     async def page(self, query: Query) -> AddressPage:
@@ -157,7 +157,7 @@ class AddressBook:
     async def restore(self, address_id: int) -> AddressOutput:
         """Bring a deleted address back; raises NotFound when it is too late, LimitReached when the plan is full."""
         await self._require_room()
-        address = await self._rows.get_deleted(self._checked(address_id), self._clock() - self._undo_window)
+        address = await self._rows.get_deleted(self._checked(address_id), self._undo_since(), lock=True)
         if address is None:
             raise NotFound
         await self._rows.mark_deleted(address, None)
@@ -165,12 +165,23 @@ class AddressBook:
 
     async def recently_deleted(self) -> Sequence[DeletedAddress]:
         """What can be brought back, the newest first, 200 at most."""
-        rows = await self._rows.deleted(self._clock() - self._undo_window, limit=200)
-        return [
-            DeletedAddress(row.id, row.name, row.company, row.deleted_at, row.deleted_at + self._undo_window)
-            for row in rows
-            if row.deleted_at is not None
-        ]
+        rows = await self._rows.deleted(self._undo_since(), limit=200)
+        return [self._deleted(row, row.deleted_at) for row in rows if row.deleted_at is not None]
+
+    async def recently_deleted_one(self, address_id: int) -> DeletedAddress | None:
+        """One of them, or None when it cannot be brought back."""
+        row = await self._rows.get_deleted(self._checked(address_id), self._undo_since())
+        return self._deleted(row, row.deleted_at) if row is not None and row.deleted_at is not None else None
+
+    async def count_recently_deleted(self) -> int:
+        """How many can be brought back."""
+        return await self._rows.count_deleted(self._undo_since())
+
+    def _deleted(self, row: Address, when: datetime) -> DeletedAddress:
+        return DeletedAddress(row.id, row.name, row.company, when, when + self._undo_window)
+
+    def _undo_since(self) -> datetime:
+        return self._clock() - self._undo_window
 
     async def _require_room(self) -> None:
         used = await self._rows.lock_usage()

@@ -25,6 +25,6 @@ async def dashboard(request: Request, principal: PrincipalDep, book: BookDep, no
         used=await book.used() if may_view else None,
         limit=book.limit,
         recent=await book.recent(_RECENT) if may_view else [],
-        deleted=len(await book.recently_deleted()) if may_view else 0,
+        deleted=await book.count_recently_deleted() if may_view else 0,
         notice_name=notice,
     )
