@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import elink_operator
 
 _SCRIPT = """
 import structlog
@@ -20,7 +24,8 @@ except ValueError:
 
 
 def test_a_traceback_shows_no_variables_and_times_are_jst() -> None:
-    done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True)
+    environ = {**os.environ, "PYTHONPATH": str(Path(elink_operator.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True, env=environ)
     line = json.loads(done.stderr)
     assert line["exception"][0]["exc_value"] == "refused"
     assert line["time"].endswith("+09:00")

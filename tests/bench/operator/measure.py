@@ -126,23 +126,23 @@ async def restart(world: World, count: int) -> dict[str, float]:
     seconds = time.monotonic() - started
     return {
         "seconds": seconds,
-        "reads": world.requests("GET") + world.requests("LIST"),
-        "writes": sum(world.requests(verb) for verb in ("POST", "PUT", "PATCH", "DELETE", "APPLY", "CREATE")),
+        "reads": world.requests("get", "list"),
+        "writes": world.requests("apply", "create", "delete", "patch", "update"),
         "rss_mib": world.usage().rss,
     }
 
 
 def _settled(world: World, count: int) -> bool:
-    done = world.metric("elink_reconcile_total", kind="tenant", result="ok")
+    done = world.metric("elink_reconcile_total", kind="tenant", result="success")
     return done >= count and world.metric("workqueue_depth") + world.metric("workqueue_active_workers") == 0
 
 
 async def rest(world: World, seconds: float) -> dict[str, float]:
     """What the operator asks while nothing happens."""
     before, cpu = world.requests(), world.usage().cpu
-    watches = world.requests("WATCH")
+    watches = world.requests("watch")
     await asyncio.sleep(seconds)
-    asked = world.requests() - before - (world.requests("WATCH") - watches)
+    asked = world.requests() - before - (world.requests("watch") - watches)
     return {
         "requests_per_minute": asked * 60 / seconds,
         "cpu_share": (world.usage().cpu - cpu) / seconds,
