@@ -53,6 +53,7 @@ async def world(cluster: ApiServer, postgres: Postgres, tmp_path: Path) -> Async
     async with FaultProxy(cluster.url, cluster.ca) as proxy, standin:
         made = World(cluster, proxy, postgres, standin)
         yield made
+        made.print_state()
         proxy.heal()
         standin.accept_routes = standin.ready = standin.provision = True
         clean(made)

@@ -262,6 +262,13 @@ class World:
         """A server."""
         return self.get(f"/apis/elink-lc.com/v1/elinkservers/{name}")
 
+    def print_state(self) -> None:
+        """Statuses and the stand-in's troubles; pytest shows them when the test failed."""
+        for plural in ("elinkservers", "elinktenants"):
+            for obj in self.items(f"/apis/elink-lc.com/v1/{plural}"):
+                print(plural, obj["metadata"]["name"], json.dumps(obj.get("status"), ensure_ascii=False, indent=1))
+        print("stand-in:", self.standin.ran, self.standin.errors[-10:])
+
     async def sql(self, database: str, statement: str, *arguments: Any) -> list[Any]:
         """Rows as the superuser."""
         connection = await self.postgres.connect(database)

@@ -5,7 +5,7 @@ already is confirmed and not removed twice.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elink_operator import conditions
 from elink_operator.api import ElinkTenant
@@ -35,6 +35,8 @@ COUNT = Step("NeighboursCounted", steps.count_neighbours, once=True)
 ROUTE = Step("Route", steps.remove_route)
 SCHEDULE = Step("BackupSchedule", steps.remove_schedule)
 DATABASE = Step("Database", steps.drop_database)
+OWN_DATABASE = replace(DATABASE, once=True)
+"""Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
@@ -48,7 +50,7 @@ def steps_for(case: Case) -> list[Step]:
     if not case.dedicated:
         return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, SECRETS, COMPARE]
     if case.external:
-        return [ROUTE, SCHEDULE, DATABASE, SECRETS, SERVER]
+        return [ROUTE, SCHEDULE, OWN_DATABASE, SECRETS, SERVER]
     # Namespace and volumes go as a whole, and with them database and files.
     return [ROUTE, SCHEDULE, SECRETS, SERVER]
 
@@ -96,11 +98,13 @@ async def _report(
 ) -> None:
     """`status.erasure` with every step, the condition Ready, and (by `write_status`) an Event per new reason."""
     ctx, tenant = case.ctx, case.tenant
+    before = {step.name: step.dump() for step in (tenant.status.erasure.steps if tenant.status.erasure else ())}
     entries = []
     for step in plan:
-        entry = done.get(step.name) or {"name": step.name, "done": False}
+        # A step that this run has not come to keeps what earlier runs found.
+        entry = done.get(step.name) or before.get(step.name) or {"name": step.name, "done": False}
         if step.name == held:
-            entry = {**entry, "message": message[:1000]}
+            entry = {"name": step.name, "done": False, "message": message[:1000]}
         entries.append(entry)
     started = tenant.status.erasure.started_at if tenant.status.erasure else None
     erasure: Obj = {"steps": entries, "startedAt": conditions.timestamp(started or ctx.clock())}

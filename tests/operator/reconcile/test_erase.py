@@ -1,0 +1,272 @@
+"""An erasure leaves nothing of the tenant and everything of its neighbours; whatever is unknown holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from elink_operator import naming
+from elink_operator.database import Databases
+
+from tests.operator.reconcile.harness import SYSTEM, World, condition, is_ready, until
+
+KINDS = [
+    "/api/v1/secrets",
+    "/apis/gateway.networking.k8s.io/v1/httproutes",
+    "/apis/batch/v1/cronjobs",
+    "/apis/batch/v1/jobs",
+]
+
+
+async def fill(world: World, tenant: str, rows: int) -> None:
+    connection = await world.postgres.connect(naming.tenant_database(tenant))
+    await connection.executemany("INSERT INTO address (name) VALUES ($1)", [(f"秘密 {n}",) for n in range(rows)])
+    await connection.close()
+
+
+async def rows_of(world: World, tenant: str) -> int:
+    return int((await world.sql(naming.tenant_database(tenant), "SELECT count(*) FROM address"))[0][0])
+
+
+async def traces(world: World, tenant: str, uid: str) -> list[str]:
+    """Everything that is left of a tenant, anywhere."""
+    name = naming.tenant_database(tenant)
+    found = [
+        f"database {r[0]}"
+        for r in await world.sql("postgres", "SELECT datname FROM pg_database WHERE datname = $1", name)
+    ]
+    found += [
+        f"role {r[0]}" for r in await world.sql("postgres", "SELECT rolname FROM pg_roles WHERE rolname = $1", name)
+    ]
+    found += [
+        f"row {r[0]}" for r in await world.sql("elink_registry", "SELECT name FROM tenant WHERE name = $1", tenant)
+    ]
+    found += [
+        f"marked database {r[0]}"
+        for r in await world.sql(
+            "postgres",
+            "SELECT datname FROM pg_database WHERE shobj_description(oid, 'pg_database') = $1",
+            f"elink tenant {uid}",
+        )
+    ]
+    for path in KINDS:
+        for obj in world.items(f"{path}?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"):
+            if not obj["metadata"]["name"].startswith("erase-"):
+                found.append(f"{path} {obj['metadata']['name']}")
+    for volume in world.standin.volumes.glob(f"*/*/{tenant}"):
+        found.append(str(volume))
+    for volume in world.standin.volumes.glob(f"*/files/tenants/{tenant}"):
+        found.append(str(volume))
+    return found
+
+
+def plant_files(world: World, server: str, tenant: str) -> None:
+    namespace = naming.server_namespace(server)
+    for folder in (
+        world.standin.folder(namespace, "files") / "tenants" / tenant,
+        world.standin.folder(namespace, "backups") / tenant / "20260101T000000Z",
+    ):
+        folder.mkdir(parents=True)
+        (folder / "秘密.txt").write_text("秘密")
+
+
+async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(world: World) -> None:
+    server = world.unique("shared")
+    victim = world.unique("t")
+    neighbours = [f"{victim}-x", victim[:-1]]
+    world.server(server)
+    for name in (victim, *neighbours):
+        world.tenant(name)
+    async with world.operator():
+        for name in (victim, *neighbours):
+            await until(lambda name=name: is_ready(world.et(name)))
+            await fill(world, name, 5)
+            plant_files(world, server, name)
+        uid = (world.et(victim) or {})["metadata"]["uid"]
+        assert len(await traces(world, victim, uid)) >= 9, "the search must find what is there"
+        busy = await world.postgres.connect(naming.tenant_database(victim), "elink_app", world.postgres.app_password)
+        world.change("ElinkTenant", victim, {"spec": {"state": "Cancelled"}})
+        world.delete(f"/apis/elink-lc.com/v1/elinktenants/{victim}")
+        seen: list[Any] = []
+        await until(lambda: keep(seen, world.et(victim)) is None, timeout=60, what="erased")
+        assert await traces(world, victim, uid) == []
+        assert busy.is_closed()
+        steps = {s["name"]: s for s in last_erasure(seen)["steps"]}
+        assert steps["FilesAndBackups"]["done"]
+        expected = "NeighboursCounted Route BackupSchedule Database FilesAndBackups Secrets NeighboursUnharmed"
+        assert list(steps) == expected.split()
+        for name in neighbours:
+            assert await rows_of(world, name) == 5
+            assert len(await traces(world, name, (world.et(name) or {})["metadata"]["uid"])) >= 9
+            assert is_ready(world.et(name))
+
+
+def keep(seen: list[Any], found: Any) -> Any:
+    seen.append(found)
+    return found
+
+
+def last_erasure(seen: list[Any]) -> Any:
+    return next(o["status"]["erasure"] for o in reversed(seen) if o and "erasure" in o.get("status", {}))
+
+
+async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = world.unique("shared")
+    victim, neighbour, later = world.unique("v"), world.unique("n"), world.unique("w")
+    world.server(server)
+    for name in (victim, neighbour, later):
+        world.tenant(name)
+    real = Databases.drop_tenant
+
+    async def destructive(self: Databases, target: Any, doomed: Any) -> Any:
+        """The fault: while the victim is dropped, the neighbour's rows vanish too."""
+        if doomed.name == victim:
+            await world.sql(naming.tenant_database(neighbour), "DELETE FROM address")
+        return await real(self, target, doomed)
+
+    monkeypatch.setattr(Databases, "drop_tenant", destructive)
+    async with world.operator() as op:
+        for name in (victim, neighbour, later):
+            await until(lambda name=name: is_ready(world.et(name)))
+            await fill(world, name, 3)
+        erase_now(world, victim)
+        found = await until(
+            lambda: condition(world.et(victim), "Ready").get("reason") == "NeighboursHarmed" and world.et(victim),
+            timeout=60,
+        )
+        message = condition(found, "Ready")["message"]
+        assert f"database {naming.tenant_database(neighbour)} lost all of its 3 rows" in message.replace(
+            "table address of ", ""
+        )
+        assert op.ctx.metrics.neighbours_harmed.labels(server)._value.get() == 1
+        erase_now(world, later)
+        await until(lambda: condition(world.et(later), "Ready").get("reason") == "StoppedByNeighbour")
+        assert await rows_of(world, later) == 3
+        world.change("ElinkTenant", victim, {"metadata": {"annotations": {"elink-lc.com/neighbours-checked": victim}}})
+        await until(lambda: world.et(victim) is None, what="released by a human")
+        op.ctx.wake("tenant", later)
+        await until(lambda: world.et(later) is None, timeout=60, what="the next erasure goes on")
+
+
+def erase_now(world: World, tenant: str) -> None:
+    world.change("ElinkTenant", tenant, {"metadata": {"annotations": {"elink-lc.com/confirm-erasure": tenant}}})
+    world.delete(f"/apis/elink-lc.com/v1/elinktenants/{tenant}")
+
+
+async def test_what_cannot_be_asked_is_not_taken_for_erased(world: World, own_postgres: Any) -> None:
+    world.postgres = own_postgres
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    await prepare_template(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        own_postgres.stop("immediate")
+        erase_now(world, tenant)
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "AnswerUnknown")
+        held = world.et(tenant)
+        assert held is not None
+        assert naming.FINALIZER in held["metadata"]["finalizers"]
+        own_postgres.start()
+        op.ctx.wake("tenant", tenant)
+        await until(lambda: world.et(tenant) is None, timeout=60, what="erased after PostgreSQL came back")
+
+
+async def prepare_template(world: World) -> None:
+    """The stand-in migrates the shared PostgreSQL; here it must be the test's own."""
+    from tests.operator.database.conftest import migrate_template
+
+    async def migrate(*_: Any) -> tuple[int, str]:
+        await migrate_template(world.postgres)
+        return 0, "{}"
+
+    world.standin._programs["migrate"] = migrate
+
+
+async def test_a_server_that_vanished_holds_the_tenant_with_advice(world: World) -> None:
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    async with world.operator():
+        await until(lambda: is_ready(world.et(tenant)))
+        path = f"/apis/elink-lc.com/v1/elinkservers/{server}"
+        world.patch(path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+        world.delete(path)
+        erase_now(world, tenant)
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "ServerMissing", timeout=60)
+        assert "Create the server again" in condition(world.et(tenant), "Ready")["message"]
+        world.server(server)
+        await until(lambda: world.et(tenant) is None, timeout=90, what="erased after the server came back")
+
+
+async def test_never_placed_tenants_go_at_once(world: World) -> None:
+    tenant = world.unique("t")
+    world.tenant(tenant)
+    async with world.operator():
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "NoSharedServer")
+        erase_now(world, tenant)
+        await until(lambda: world.et(tenant) is None)
+
+
+async def test_an_erase_job_of_an_earlier_tenant_is_no_evidence(world: World) -> None:
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    async with world.operator():
+        for _ in range(2):
+            world.tenant(tenant)
+            await until(lambda: is_ready(world.et(tenant)))
+            uid = (world.et(tenant) or {})["metadata"]["uid"]
+            plant_files(world, server, tenant)
+            erase_now(world, tenant)
+            await until(lambda: world.et(tenant) is None, timeout=60)
+            assert await traces(world, tenant, uid) == []
+        assert world.standin.ran.count("erase") == 2
+
+
+async def test_dedicated_goes_with_server_namespace_and_volumes(world: World) -> None:
+    name = world.unique("midori")
+    namespace = naming.server_namespace(name)
+    world.secret(f"{name}-database")
+    database = {"mode": "External", "secretRef": {"name": f"{name}-database"}}
+    world.tenant(name, plan="Dedicated", size={"app": {"replicas": 1}, "database": database})
+    async with world.operator():
+        await until(lambda: is_ready(world.et(name)))
+        assert condition(world.et(name), "ServerReady")["status"] == "True"
+        uid = (world.et(name) or {})["metadata"]["uid"]
+        await until(lambda: volumes(world, namespace), what="volumes of the server")
+        assert (world.es(name) or {})["metadata"]["ownerReferences"][0]["uid"] == uid
+        world.standin.provision = False
+        erase_now(world, name)
+        # The namespace can go, the volumes cannot yet: the tenant must wait for them.
+        await until(lambda: world.get(f"/api/v1/namespaces/{namespace}") is None, timeout=60)
+        await until(lambda: "volumes of namespace" in condition(world.es(name), "Ready").get("message", ""), timeout=30)
+        assert world.et(name) is not None
+        world.standin.provision = True
+        await until(lambda: world.et(name) is None, timeout=60, what="tenant gone")
+        assert world.es(name) is None
+        assert volumes(world, namespace) == []
+        assert await traces(world, name, uid) == []
+        assert world.get(f"/api/v1/namespaces/{SYSTEM}/secrets/elink-{name}-master") is None
+
+
+def volumes(world: World, namespace: str) -> list[str]:
+    found = world.items("/api/v1/persistentvolumes")
+    return [v["metadata"]["name"] for v in found if v["spec"]["claimRef"]["namespace"] == namespace]
+
+
+async def test_a_server_with_tenants_is_not_removed(world: World) -> None:
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        world.delete(f"/apis/elink-lc.com/v1/elinkservers/{server}")
+        await until(lambda: "tenants still live here" in condition(world.es(server), "Ready").get("message", ""))
+        await op.settle()
+        assert await rows_of(world, tenant) == 0
+        erase_now(world, tenant)
+        await until(lambda: world.et(tenant) is None, timeout=60)
+        await until(lambda: world.es(server) is None, timeout=60, what="server gone after its last tenant")
+        assert world.get(f"/api/v1/namespaces/{naming.server_namespace(server)}") is None

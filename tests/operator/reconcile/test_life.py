@@ -1,0 +1,192 @@
+"""Suspended, cancelled, undone, due; limits; host changes; refusals that admission did not make."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+
+from elink_operator import naming
+
+from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
+
+
+async def ready_pair(world: World) -> tuple[str, str]:
+    """Names of a server and a tenant that are being made."""
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    return server, tenant
+
+
+async def state_of(world: World, tenant: str) -> str:
+    rows = await world.sql("elink_registry", "SELECT state FROM tenant WHERE name = $1", tenant)
+    return str(rows[0]["state"])
+
+
+async def test_suspended_and_back(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator():
+        await until(lambda: is_ready(world.et(tenant)))
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Suspended"}})
+        await until(lambda: (world.et(tenant) or {})["status"]["phase"] == "Suspended" and is_ready(world.et(tenant)))
+        assert await state_of(world, tenant) == "Suspended"
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Active"}})
+        await until(lambda: (world.et(tenant) or {})["status"]["phase"] == "Active" and is_ready(world.et(tenant)))
+        assert await state_of(world, tenant) == "Active"
+
+
+async def test_cancelled_has_a_deadline_that_undo_removes(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator():
+        await until(lambda: is_ready(world.et(tenant)))
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        status = (await until(lambda: with_deadline(world, tenant)))["status"]
+        days = timedelta(days=14)
+        assert status["phase"] == "Cancelled"
+        assert parse(status["eraseAfter"]) - parse(status["cancelledAt"]) == days
+        assert await state_of(world, tenant) == "Cancelled"
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Active"}})
+        await until(lambda: not with_deadline(world, tenant) and is_ready(world.et(tenant)))
+        assert "cancelledAt" not in (world.et(tenant) or {})["status"]
+
+
+async def test_a_cancelled_tenant_goes_when_its_time_is_over(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        await until(lambda: with_deadline(world, tenant))
+        op.clock.offset = timedelta(days=13, hours=23)
+        await op.look_at_everything()
+        assert "deletionTimestamp" not in (world.et(tenant) or {})["metadata"]
+        op.clock.offset = timedelta(days=14, minutes=1)
+        await look(op, tenant)
+        await until(lambda: world.et(tenant) is None, what="erased")
+        assert (
+            await world.sql("postgres", "SELECT 1 FROM pg_database WHERE datname = $1", naming.tenant_database(tenant))
+            == []
+        )
+
+
+async def look(op: Operator, tenant: str) -> None:
+    op.ctx.wake("tenant", tenant)
+
+
+async def test_limits_and_host_take_effect_before_the_generation_says_so(world: World) -> None:
+    server, tenant = await ready_pair(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        await op.settle()
+        world.standin.accept_routes = False
+        world.change("ElinkTenant", tenant, {"spec": {"host": "book.example.jp", "limits": {"addresses": 77}}})
+        await until(lambda: condition(world.et(tenant), "RouteReady").get("status") == "False")
+        found = world.et(tenant)
+        assert found is not None
+        assert found["status"]["observedGeneration"] < found["metadata"]["generation"]
+        world.standin.accept_routes = True
+        await until(lambda: is_ready(world.et(tenant)))
+        row = (await world.sql("elink_registry", "SELECT host, limits FROM tenant WHERE name = $1", tenant))[0]
+        assert row["host"] == "book.example.jp"
+        assert '"addresses": 77' in row["limits"]
+        namespace = naming.server_namespace(server)
+        route = world.get(f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/tenant-{tenant}")
+        assert route is not None
+        assert route["spec"]["hostnames"] == ["book.example.jp"]
+        secret = world.get(f"/api/v1/namespaces/{SYSTEM}/secrets/elink-{tenant}-master")
+        assert secret is not None
+        assert base64.b64decode(secret["data"]["setup-url"]).startswith(b"https://book.example.jp/setup?token=")
+        assert (world.et(tenant) or {})["status"]["url"] == "https://book.example.jp"
+
+
+async def test_a_deleted_first_log_in_is_made_anew_with_another_token(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    path = f"/api/v1/namespaces/{SYSTEM}/secrets/elink-{tenant}-master"
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        before = world.get(path)
+        world.delete(path)
+        after = await until(lambda: world.get(path))
+        assert before is not None
+        assert before["data"]["setup-url"] != after["data"]["setup-url"]
+        await op.settle()
+        rows = await world.sql("elink_registry", "SELECT setup_token_sha256 FROM tenant WHERE name = $1", tenant)
+        assert rows[0][0] == after["metadata"]["annotations"]["elink-lc.com/token-sha256"]
+
+
+async def test_rules_are_checked_again_where_admission_was_not_asked(world: World) -> None:
+    _, first = await ready_pair(world)
+    second = world.unique("u")
+    async with world.operator():
+        await until(lambda: is_ready(world.et(first)))
+        world.tenant(second, host=first)
+        found = await until(lambda: condition(world.et(second), "Ready"))
+        assert found["reason"] == "NotAllowed"
+        assert first in found["message"]
+        assert is_ready(world.et(first))
+        world.change("ElinkTenant", second, {"spec": {"host": None}})
+        await until(lambda: is_ready(world.et(second)))
+
+
+async def test_an_unconfirmed_deletion_of_an_active_tenant_is_held_and_the_data_stays(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        world.delete(f"/apis/elink-lc.com/v1/elinktenants/{tenant}")
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "ErasureNotConfirmed")
+        await op.settle()
+        assert await state_of(world, tenant) == "Active"
+        world.change("ElinkTenant", tenant, {"metadata": {"annotations": {"elink-lc.com/confirm-erasure": tenant}}})
+        await until(lambda: world.et(tenant) is None, what="erased after confirmation")
+
+
+async def test_full_cordoned_and_pinned_servers(world: World) -> None:
+    small, other = world.unique("small"), world.unique("other")
+    world.server(small, maxTenants=1)
+    world.server(other, cordoned=True)
+    first, second, pinned = world.unique("a"), world.unique("b"), world.unique("c")
+    async with world.operator():
+        await until(lambda: is_ready(world.es(small)) and is_ready(world.es(other)))
+        world.tenant(first)
+        await until(lambda: is_ready(world.et(first)))
+        world.tenant(second)
+        found = await until(lambda: condition(world.et(second), "Ready"))
+        assert found["reason"] == "NoServerWithRoom"
+        assert f"{small} is full" in found["message"]
+        assert f"{other} is cordoned" in found["message"]
+        world.change("ElinkServer", other, {"spec": {"cordoned": False}})
+        await until(lambda: is_ready(world.et(second)), what="placed when there is room")
+        assert (world.et(second) or {})["status"]["server"] == other
+        world.tenant(pinned, server=other)
+        await until(lambda: is_ready(world.et(pinned)))
+        assert (world.et(pinned) or {})["status"]["serverReason"] == "pinned by spec.server"
+        # Cordoning never moves those who live there.
+        world.change("ElinkServer", other, {"spec": {"cordoned": True}})
+        await until(lambda: is_ready(world.es(other)))
+        assert is_ready(world.et(pinned))
+
+
+async def test_many_at_once_never_overfill_a_server(world: World) -> None:
+    servers = [world.unique("s") for _ in range(2)]
+    for server in servers:
+        world.server(server, maxTenants=5)
+    tenants = [world.unique("t") for _ in range(12)]
+    for tenant in tenants:
+        world.tenant(tenant)
+    async with world.operator() as op:
+        await until(lambda: sum(is_ready(world.et(t)) for t in tenants) == 10, timeout=60, what="ten of twelve placed")
+        await op.settle()
+        homes = [(world.et(t) or {}).get("status", {}).get("server") for t in tenants]
+        assert sorted(homes.count(s) for s in servers) == [5, 5]
+        waiting = [t for t in tenants if not is_ready(world.et(t))]
+        assert {condition(world.et(t), "Ready")["reason"] for t in waiting} == {"NoServerWithRoom"}
+
+
+def with_deadline(world: World, tenant: str) -> dict[str, dict[str, str]] | None:
+    found = world.et(tenant)
+    return found if found and found.get("status", {}).get("eraseAfter") else None
+
+
+def parse(text: str) -> timedelta:
+    from datetime import UTC, datetime
+
+    return datetime.fromisoformat(text) - datetime(2026, 1, 1, tzinfo=UTC)
