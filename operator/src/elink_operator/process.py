@@ -1,6 +1,8 @@
 """One process of the operator: kopf, engine and workers; the order in which they start and stop."""
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import signal
 from collections.abc import Coroutine, Mapping
@@ -27,6 +29,7 @@ _DRAIN_SECONDS: Final = 15.0
 _LOST_SECONDS: Final = 2.0
 """For cancelled runs after the Lease was lost; a rival starts 5 s after we noticed."""
 _KOPF_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 5.0
 
 
 class Process:
@@ -49,7 +52,7 @@ class Process:
                 self._start(name, work)
             self._start("kopf", self._kopf())
             self._start("leader", engine.lead(self._controller))
-            self._start("memory", self._freeze())
+            self._start("memory", self._settle())
             stopping = self._start("stop", self._wait_for_stop())
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
@@ -91,11 +94,14 @@ class Process:
     async def _wait_for_stop(self) -> None:
         await self.stop.wait()
 
-    async def _freeze(self) -> None:
-        """After the caches are full, keep the garbage collector from walking through them for ever."""
+    async def _settle(self) -> None:
+        """When the first lists are worked off, give their memory back and spare the collector what is left."""
         await self._engine.wait_synced()
+        await asyncio.sleep(_SETTLE_SECONDS)
         gc.collect()
         gc.freeze()
+        with contextlib.suppress(OSError, AttributeError):  # not glibc
+            ctypes.CDLL(None).malloc_trim(0)
         await asyncio.Event().wait()
 
     async def _stop_gracefully(self) -> int:

@@ -82,7 +82,9 @@ class Settings(BaseSettings):
         8, ge=1, description="Of the workers, these are kept free for what users wait for (changes, deletions)."
     )
     workers: int = Field(32, ge=1, description="Reconciles in flight; 64 brought no gain in measurements.")
-    api_connections: int = Field(64, ge=1, description="Connections to the API server: bounds the TLS storm at start.")
+    api_connections: int = Field(
+        32, ge=1, description="Connections to the API server: each costs 256 KiB with TLS, more brought no gain."
+    )
     api_timeout_seconds: float = Field(30, gt=0, description="One request; longer means the API server is lost.")
     api_connect_timeout_seconds: float = Field(5, gt=0, description="A dead endpoint must be noticed quickly.")
     api_writes_per_second: float = Field(200, gt=0, description="Below half of what a small API server takes.")

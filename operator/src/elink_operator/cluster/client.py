@@ -71,7 +71,10 @@ class Client(Transport):
         label_selector: str | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[tuple[Objects, str], None]:
-        """Pages of (objects, resourceVersion of the whole list); raises Gone when a page token expires."""
+        """Pages of (objects, resourceVersion of the whole list); raises Gone when a page token expires.
+
+        A page is emptied when the next one is asked for.
+        """
         query = {"limit": str(self.limits.page)}
         if label_selector:
             query["labelSelector"] = label_selector
@@ -81,7 +84,10 @@ class Client(Transport):
                 call.accept = _METADATA_LIST
             answer = await self.send(call)
             metadata = answer.get("metadata", {})
-            yield answer.get("items") or [], metadata.get("resourceVersion", "")
+            page: Objects = answer.pop("items", None) or []
+            yield page, metadata.get("resourceVersion", "")
+            # A page of parsed objects takes megabytes: it must be gone before the next one is read.
+            page.clear()
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
