@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -44,6 +45,7 @@ class Postgres:
     admin_password: str = _ADMIN_PASSWORD
     app_password: str = _APP_PASSWORD
     superuser: str = _SUPERUSER
+    running: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres", user: str = _SUPERUSER, password: str = _ADMIN_PASSWORD) -> str:
         """A libpq URL; the superuser's password is the administrator's."""
@@ -58,30 +60,36 @@ class Postgres:
         )
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
-        self._control("start", "-w", "-t", "60", "-l", str(self.folder / "log"))
+        """Start the server and wait until it answers. The kernel kills it when the test process dies."""
+        with (self.folder / "log").open("ab") as log:
+            self.running = subprocess.Popen(
+                _as_postgres([find_program("postgres"), "-D", str(self.folder / "data")], "--pdeathsig", "KILL"),
+                stdout=log, stderr=log, cwd=self.folder,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        ready = [find_program("pg_isready"), "-q", "-h", self.host, "-p", str(self.port)]
+        while subprocess.run(ready, check=False).returncode != 0:
+            assert self.running.poll() is None, f"PostgreSQL ended: {(self.folder / 'log').read_text()[-3000:]}"
+            assert time.monotonic() < deadline, "PostgreSQL does not answer after 60 s"
+            time.sleep(0.05)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `smart`, `fast`, or `immediate` (as by kill -9)."""
-        self._control("stop", "-m", mode, "-w")
-
-    def _control(self, *arguments: str) -> None:
-        done = subprocess.run(
-            _as_postgres([find_program("pg_ctl"), "-D", str(self.folder / "data"), "-s", *arguments]),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-        )
-        log = self.folder / "log"
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}{log.read_text()[-3000:] if log.exists() else ''}"
+        if self.running is None:
+            return
+        self.running.send_signal({"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        try:
+            self.running.wait(60)
+        except subprocess.TimeoutExpired:
+            self.running.kill()
+            self.running.wait()
+        self.running = None
 
 
-def _as_postgres(command: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return command
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
+def _as_postgres(command: list[str], *options: str) -> list[str]:
+    """The command under setpriv, as another user when this one is root: PostgreSQL refuses to run as root."""
+    user = ["--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", *user, *options, *command] if user or options else command
 
 
 def free_port() -> int:
