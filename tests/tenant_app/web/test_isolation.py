@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import statistics
 import time
 
 import pytest
@@ -40,15 +41,15 @@ async def test_unknown_hosts_take_the_same_time(world: World) -> None:
     tenant = await world.tenant()
     browser = world.browser(tenant.host)
 
-    async def seconds(host: str) -> float:
-        started = time.perf_counter()
-        for _ in range(50):
-            await browser.client.get("/login", headers={"Host": host})
-        return time.perf_counter() - started
+    async def cost(host: str) -> float:
+        started = time.process_time()
+        await browser.client.get("/login", headers={"Host": host})
+        return time.process_time() - started
 
     near, far = tenant.host + "x", "x" * len(tenant.host) + ".example"
-    pairs = [(await seconds(near), await seconds(far)) for _ in range(5)]
-    assert 0.5 < min(a for a, _ in pairs) / min(b for _, b in pairs) < 2
+    costs = [(await cost(near), await cost(far)) for _ in range(200)]
+    # Processor time, which other work on the machine does not lengthen; in turn, and the middle of many.
+    assert 0.7 < statistics.median(a for a, _ in costs) / statistics.median(b for _, b in costs) < 1.4
 
 
 async def test_a_host_is_matched_exactly(world: World) -> None:
