@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 from hack.cluster.binaries import program
@@ -12,6 +13,7 @@ from tests.cluster.conftest import shared_tenant
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = "elink-srv-shared-1"
 SYSTEM = "elink-system"
 
@@ -261,38 +263,52 @@ def prometheus_pod(namespace: str, image: str) -> list[dict[str, object]]:
     ]
 
 
-def test_applying_the_same_charts_again_changes_no_tenant_pod(live: Live) -> None:
-    """The operator starts anew (another replica set by an annotation), the tenants' pods stay the same objects."""
-    kubectl = live.kubectl
-
-    def pods() -> dict[str, str]:
-        found = {}
-        for namespace in (SHARED, "elink-srv-midori"):
-            for p in kubectl.items("pods", "-n", namespace, "-l", "elink-lc.com/component in (web,worker,postgres)"):
-                found[p["metadata"]["name"]] = p["metadata"]["uid"]
-        return found
-
-    kubectl.wait_ready("es", "shared-1")
-    before = pods()
-    generations = {
-        k: o["metadata"]["generation"] for k in ("web", "worker") for o in kubectl.items("deploy", "-n", SHARED, k)
-    }
-    kubectl.run("rollout", "restart", "deploy/elink-operator", "-n", SYSTEM)
-    kubectl.run("rollout", "status", "deploy/elink-operator", "-n", SYSTEM, "--timeout=120s", timeout=140)
-    eventually(lambda: leader(kubectl), timeout=60, what="a leader after the restart")
-    time.sleep(15)
-    assert pods() == before
-    assert {
-        k: o["metadata"]["generation"] for k in ("web", "worker") for o in kubectl.items("deploy", "-n", SHARED, k)
-    } == generations
-
-
-def test_helm_test_passes(live: Live) -> None:
-    helm = program("helm")
+def helm(live: Live, *arguments: str) -> None:
+    """Run helm against the cluster; the test fails with what it says."""
     done = subprocess.run(
-        [str(helm), "--kubeconfig", str(live.state / "kubeconfig"), "test", "elink", "-n", SYSTEM, "--timeout", "120s"],
+        [str(program("helm")), "--kubeconfig", str(live.state / "kubeconfig"), "-n", SYSTEM, *arguments],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def previous_chart(folder: Path) -> Path:
+    """The chart as of the commit before this one; this commit's own where history is cut off."""
+    known = subprocess.run(["git", "rev-parse", "--verify", "-q", "HEAD~1:charts/elink"], cwd=ROOT, check=False)
+    commit = "HEAD~1" if known.returncode == 0 else "HEAD"
+    archive = subprocess.run(["git", "archive", commit, "charts/elink"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder / "charts/elink"
+
+
+def test_an_upgrade_of_the_chart_changes_no_tenant_pod(live: Live, tmp_path: Path) -> None:
+    """From the previous commit's chart to this one's, the operator started anew: tenants' pods stay as they are."""
+    kubectl = live.kubectl
+
+    def workloads() -> dict[str, tuple[str, int]]:
+        found = {}
+        for namespace in (SHARED, "elink-srv-midori"):
+            for kind in ("pods", "deployments", "statefulsets"):
+                selector = "elink-lc.com/component in (web,worker,postgres)"
+                for o in kubectl.items(kind, "-n", namespace, "-l", selector):
+                    meta = o["metadata"]
+                    generation = 0 if kind == "pods" else meta["generation"]
+                    found[f"{namespace}/{kind}/{meta['name']}"] = (meta["uid"], generation)
+        return found
+
+    kubectl.wait_ready("es", "shared-1")
+    before = workloads()
+    values = ["--values", str(live.state / "values.json"), "--wait", "--timeout", "3m"]
+    helm(live, "upgrade", "elink", str(previous_chart(tmp_path)), *values)
+    helm(live, "upgrade", "elink", str(ROOT / "charts/elink"), *values)
+    kubectl.run("rollout", "restart", "deploy/elink-operator", "-n", SYSTEM)
+    kubectl.run("rollout", "status", "deploy/elink-operator", "-n", SYSTEM, "--timeout=120s", timeout=140)
+    eventually(lambda: leader(kubectl), timeout=60, what="a leader after the restart")
+    time.sleep(15)
+    assert workloads() == before
+
+
+def test_helm_test_passes(live: Live) -> None:
+    helm(live, "test", "elink", "--timeout", "120s")
