@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         world.tenant(name)
     async with world.operator():
         for name in (victim, *neighbours):
-            await until(lambda name=name: is_ready(world.et(name)))
+            await until(partial(tenant_is_ready, world, name))
             await fill(world, name, 5)
             plant_files(world, server, name)
         uid = (world.et(victim) or {})["metadata"]["uid"]
@@ -99,6 +100,10 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
             assert await rows_of(world, name) == 5
             assert len(await traces(world, name, (world.et(name) or {})["metadata"]["uid"])) >= 9
             assert is_ready(world.et(name))
+
+
+def tenant_is_ready(world: World, name: str) -> bool:
+    return is_ready(world.et(name))
 
 
 def keep(seen: list[Any], found: Any) -> Any:
@@ -129,7 +134,7 @@ async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
     monkeypatch.setattr(Databases, "drop_tenant", destructive)
     async with world.operator() as op:
         for name in (victim, neighbour, later):
-            await until(lambda name=name: is_ready(world.et(name)))
+            await until(partial(tenant_is_ready, world, name))
             await fill(world, name, 3)
         erase_now(world, victim)
         found = await until(
