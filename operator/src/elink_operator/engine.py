@@ -160,7 +160,7 @@ class Engine:
         tasks["cache"] = self._keep_cache()
         tasks["loop-lag"] = self.lag.run()
         if self.elector is not None:
-            tasks["elector"] = self.elector.run()
+            tasks["elector"] = self._elect(self.elector)
         return tasks
 
     async def wait_synced(self) -> None:
@@ -185,6 +185,11 @@ class Engine:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+
+    async def _elect(self, elector: Elector) -> None:
+        """Stand for election with full caches only: who cannot read must not keep the Lease from who can."""
+        await self.wait_synced()
+        await elector.run()
 
     async def _keep_cache(self) -> None:
         """Load our own kinds, then compare them every few minutes; errors are waited out."""

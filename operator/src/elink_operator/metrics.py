@@ -20,7 +20,14 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
-        # The work queue, named like client-go's so that known dashboards fit.
+        self._queue(registry)
+        self._reconciling(registry)
+        self._api(registry)
+        self._caches(registry)
+        self._process(registry)
+
+    def _queue(self, registry: CollectorRegistry) -> None:
+        """Named like client-go's so that known dashboards fit."""
         self.queue_depth = Gauge("workqueue_depth", "Keys that wait for a worker.", ["lane"], registry=registry)
         self.queue_adds = Counter("workqueue_adds_total", "Keys added.", ["lane"], registry=registry)
         self.queue_retries = Counter("workqueue_retries_total", "Runs repeated after an error.", registry=registry)
@@ -39,6 +46,7 @@ class Metrics:
         )
         self.queue_active = Gauge("workqueue_active_workers", "Runs in progress.", registry=registry)
 
+    def _reconciling(self, registry: CollectorRegistry) -> None:
         self.reconciles = Counter(
             "elink_reconcile_total", "Reconciles by result.", ["kind", "result"], registry=registry
         )
@@ -50,6 +58,7 @@ class Metrics:
             registry=registry,
         )
 
+    def _api(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "rest_client_requests_total",
             "Requests to the API server; code 0 means no answer.",
@@ -76,6 +85,7 @@ class Metrics:
             "elink_events_total", "Kubernetes Events: posted, duplicate, failed.", ["result"], registry=registry
         )
 
+    def _caches(self, registry: CollectorRegistry) -> None:
         self.watch_age = Gauge(
             "elink_watch_age_seconds", "Since the last sign of life of a watch.", ["kind"], registry=registry
         )
@@ -103,6 +113,8 @@ class Metrics:
             ["server"],
             registry=registry,
         )
+
+    def _process(self, registry: CollectorRegistry) -> None:
         self.leader = Gauge("elink_leader", "1 while this process holds the Lease.", registry=registry)
         self.loop_lag = Gauge(
             "elink_event_loop_lag_seconds", "Worst delay of the event loop in the last 30 s.", registry=registry

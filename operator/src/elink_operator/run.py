@@ -1,9 +1,12 @@
 """`elink-operator run`: settings, connections and reconcilers, handed to one Process."""
 
+import asyncio
+import contextlib
 import os
 import secrets
 import sys
 from functools import partial
+from typing import Final
 
 import structlog
 import uvloop
@@ -23,6 +26,8 @@ from elink_operator.workqueue import KeyKind
 
 log = structlog.get_logger()
 
+_CLOSE_SECONDS: Final = 2.0
+
 
 def run() -> int:
     """Run until SIGTERM or SIGINT (0) or until something fails (1: the kubelet restarts us); 2: wrong settings."""
@@ -30,6 +35,12 @@ def run() -> int:
         settings = Settings()
     except ValidationError as error:
         sys.stderr.write(f"elink-operator: wrong settings (environment variables ELINK_*):\n{error}\n")
+        return 2
+    if settings.webhook_enabled and not settings.webhook_cert_dir:
+        sys.stderr.write(
+            "elink-operator: admission webhooks need a certificate: set ELINK_WEBHOOK_CERT_DIR to a folder with tls.crt"
+            " and tls.key, or ELINK_WEBHOOK_ENABLED=false\n"
+        )
         return 2
     logs.configure(settings.log_level)
     code = uvloop.run(serve(settings))
@@ -66,6 +77,7 @@ async def serve(settings: Settings) -> int:
     try:
         return await Process(engine, reconciles).run()
     finally:
-        await prober.close()
-        await databases.close()
-        await engine.close()
+        # A PostgreSQL that hangs must not keep the process alive.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(prober.close(), databases.close(), engine.close())

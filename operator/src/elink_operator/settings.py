@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     kubeconfig: str = Field("", description="Path for development and tests; empty means the pod's service account.")
     metrics_port: int = Field(9000, ge=0, le=65535, description="/metrics, /healthz, /readyz; as in all our pods.")
     webhook_port: int = Field(9443, ge=0, le=65535, description="Admission webhook; above 1024 needs no privilege.")
-    webhook_cert_dir: str = Field("", description="Folder with tls.crt, tls.key, ca.crt; empty makes own certificates.")
+    webhook_cert_dir: str = Field("", description="Folder with tls.crt and tls.key; needed while webhooks are enabled.")
     webhook_enabled: bool = Field(True, description="Refusing at admission is the first line of defence.")
     leader_election: bool = Field(True, description="Two replicas must never both write.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="JSON lines in JST.")

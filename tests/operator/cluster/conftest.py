@@ -7,11 +7,14 @@ import pytest
 from elink_operator import labels
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
-from elink_operator.cluster.kinds import NAMESPACE, Obj
+from elink_operator.cluster.kinds import NAMESPACE, Kind, Obj
 from elink_operator.metrics import Metrics
 
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
+
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+"""Not a kind of the operator's: nothing else writes it here."""
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from elink_operator import labels
 from elink_operator.cluster.apply import Applier, applied_hash, is_subset, quantity
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
-from elink_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, HPA, OWNED, SECRET, Kind, Obj
+from elink_operator.cluster.kinds import DEPLOYMENT, HPA, OWNED, SECRET, Kind, Obj
 from elink_operator.cluster.store import Store
 from elink_operator.metrics import Metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.operator.cluster.conftest import config_map
+from tests.operator.cluster.conftest import CONFIG_MAP, config_map
 from tests.support.faultproxy import FaultProxy
 
 

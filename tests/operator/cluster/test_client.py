@@ -16,11 +16,11 @@ from elink_operator.cluster.errors import (
     TooManyRequests,
     Unavailable,
 )
-from elink_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, Kind, Obj
+from elink_operator.cluster.kinds import DEPLOYMENT, EVENT, Kind, Obj
 from elink_operator.cluster.transport import Limits
 from elink_operator.metrics import Metrics
 
-from tests.operator.cluster.conftest import config_map
+from tests.operator.cluster.conftest import CONFIG_MAP, config_map
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
 

@@ -11,12 +11,12 @@ from elink_operator import labels
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
 from elink_operator.cluster.informer import Informer, WatchTimes
-from elink_operator.cluster.kinds import CONFIG_MAP, HTTP_ROUTE, NAMESPACE, Kind, Obj
+from elink_operator.cluster.kinds import HTTP_ROUTE, NAMESPACE, Kind, Obj
 from elink_operator.cluster.store import Store
 from elink_operator.cluster.transport import Limits
 from elink_operator.metrics import Metrics
 
-from tests.operator.cluster.conftest import config_map
+from tests.operator.cluster.conftest import CONFIG_MAP, config_map
 from tests.support.apiserver import ApiServer, running
 from tests.support.faultproxy import FaultProxy
 

@@ -9,11 +9,11 @@ import pytest
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import Connection
 from elink_operator.cluster.errors import NotLeader
-from elink_operator.cluster.kinds import CONFIG_MAP, LEASE
+from elink_operator.cluster.kinds import LEASE
 from elink_operator.cluster.lease import Elector, LeaseLost, LeaseTimes
 from elink_operator.metrics import Metrics
 
-from tests.operator.cluster.conftest import config_map
+from tests.operator.cluster.conftest import CONFIG_MAP, config_map
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
 

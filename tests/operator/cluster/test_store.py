@@ -3,8 +3,10 @@
 from typing import Any
 
 from elink_operator import labels
-from elink_operator.cluster.kinds import CONFIG_MAP, SECRET, TENANT, Obj
+from elink_operator.cluster.kinds import SECRET, TENANT, Obj
 from elink_operator.cluster.store import Store
+
+from tests.operator.cluster.conftest import CONFIG_MAP
 
 
 def obj(name: str = "a", version: int = 1, *, uid: str = "u1", generation: int = 1, **fields: Any) -> Obj:

@@ -90,6 +90,20 @@ async def test_a_killed_leader_is_replaced_by_the_warm_standby(stage: Stage) -> 
     assert time.monotonic() - started < 3 + 3
 
 
+async def test_who_cannot_fill_its_caches_does_not_lead(stage: Stage) -> None:
+    """One replica may not read Secrets: it must leave the Lease to the one that can."""
+    stage.proxy.fail(403, path="/secrets")
+    blind = stage.start()
+    await until(lambda: blind.lines("watch refused"))
+    able = stage.start(direct=True)
+    tenant = name()
+    await asyncio.to_thread(stage.write, tenant)
+    await until(lambda: stage.mark(tenant))
+    assert able.leads
+    assert not blind.leads
+    assert blind.probe("/readyz") == 503
+
+
 async def test_sigterm_finishes_the_run_and_hands_over_at_once(stage: Stage) -> None:
     first = stage.start(STUB_SECONDS="2")
     await until(lambda: first.leads)

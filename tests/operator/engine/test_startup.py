@@ -73,6 +73,13 @@ def test_wrong_settings_are_explained_without_a_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_webhooks_without_a_certificate_are_refused() -> None:
+    code = "import sys; from elink_operator.__main__ import main; sys.exit(main(['run']))"
+    done = run(code)
+    assert done.returncode == 2
+    assert "ELINK_WEBHOOK_CERT_DIR" in done.stderr
+
+
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == "0.1.0\n"

@@ -24,7 +24,7 @@ Key = tuple[str | None, str]
 """(namespace, name); the namespace is None for cluster-scoped kinds."""
 Listener = Callable[[str, Obj | None], None]
 
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 5_000
 """How many own writes and deletions are remembered; older ones have long come back through the watch."""
 
 

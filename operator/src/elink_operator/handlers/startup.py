@@ -104,8 +104,6 @@ def apply_settings(kopf_settings: kopf.OperatorSettings, own: Settings) -> None:
 
 def webhook_server(own: Settings) -> kopf.WebhookServer:
     """The admission server with the certificate from `webhook_cert_dir`; renewals are noticed within a minute."""
-    if not own.webhook_cert_dir:
-        return kopf.WebhookServer(port=own.webhook_port)
     folder = Path(own.webhook_cert_dir)
     return kopf.WebhookServer(port=own.webhook_port, certfile=str(folder / "tls.crt"), pkeyfile=str(folder / "tls.key"))
 
