@@ -38,9 +38,9 @@ generate: $(VENV_STAMP) ## CRDs and their reference page, from the models
 
 bench-operator: $(VENV_STAMP) prerequisites ## Tenants per second and the rest, beside a floor in the same run
 	$(CLUSTER_TOOL) binaries kubernetes etcd kubectl gateway-api
-	$(PYTHON) -m tests.bench.operator $(BENCH_ARGS)
+	PYTHONPATH=operator/src:. $(PYTHON) -m tests.bench.operator $(BENCH_ARGS)
 
 bench-netpol: $(VENV_STAMP) prerequisites ## The policy agent's rendering beside a bare `nft -f`
-	$(PYTHON) -m tests.bench.netpol
+	PYTHONPATH=. $(PYTHON) -m tests.bench.netpol
 
 include hack/mk/test.mk

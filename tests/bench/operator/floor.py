@@ -110,6 +110,7 @@ async def _database(
         await connection.execute(f"COMMENT ON DATABASE \"making_{database}\" IS 'floor'")
         async with inside:
             own = await asyncpg.connect(database=f"making_{database}", **postgres)
+            await own.execute(f'ALTER SCHEMA public OWNER TO "{database}"')
             await own.execute(f'REASSIGN OWNED BY elink_template TO "{database}"')
             await own.close()
         await connection.execute(f'ALTER DATABASE "making_{database}" OWNER TO "{database}"')
