@@ -13,7 +13,7 @@ import uvloop
 from pydantic import ValidationError
 
 from elink_operator import __version__, logs
-from elink_operator.cluster.connection import connect
+from elink_operator.cluster.connection import Connection, connect
 from elink_operator.cluster.prober import Prober
 from elink_operator.controller import Reconcile
 from elink_operator.database import Databases, Limits
@@ -42,17 +42,25 @@ def run() -> int:
             " and tls.key, or ELINK_WEBHOOK_ENABLED=false\n"
         )
         return 2
+    try:
+        connection = connect(settings.kubeconfig)
+    except (OSError, ValueError, LookupError) as error:
+        sys.stderr.write(
+            f"elink-operator: no way to the API server ({error}): run it in a pod with a service account, or set"
+            " ELINK_KUBECONFIG\n"
+        )
+        return 2
     logs.configure(settings.log_level)
-    code = uvloop.run(serve(settings))
+    code = uvloop.run(serve(settings, connection))
     sys.stderr.flush()
     # A thread that hangs must not keep a process alive that has given up its Lease.
     os._exit(code)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, connection: Connection) -> int:
     """Run the operator in this event loop; returns the exit code."""
     log.info("starting", version=__version__)
-    engine = Engine.create(settings, connect(settings.kubeconfig))
+    engine = Engine.create(settings, connection)
     databases = Databases(Limits.of(settings))
     host, _, port = settings.probe_control.rpartition(":")
     url = f"http://{settings.probe_service}.{settings.probe_namespace}.svc:{settings.probe_port}"

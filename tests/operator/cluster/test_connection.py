@@ -93,5 +93,5 @@ async def test_the_token_goes_to_no_other_host() -> None:
 def test_an_unknown_context_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text(json.dumps({"current-context": "x", "contexts": [], "clusters": [], "users": []}))
-    with pytest.raises(StopIteration):
+    with pytest.raises(LookupError, match="no entry 'x'"):
         from_kubeconfig(str(path))

@@ -80,6 +80,14 @@ def test_webhooks_without_a_certificate_are_refused() -> None:
     assert "ELINK_WEBHOOK_CERT_DIR" in done.stderr
 
 
+def test_outside_a_cluster_it_says_what_is_missing() -> None:
+    code = "import sys; from elink_operator.__main__ import main; sys.exit(main(['run']))"
+    done = run(code, ELINK_WEBHOOK_ENABLED="false")
+    assert done.returncode == 2
+    assert "ELINK_KUBECONFIG" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == "0.1.0\n"

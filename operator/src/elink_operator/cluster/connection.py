@@ -113,7 +113,7 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT, host: str | None = None, port: st
 
 
 def from_kubeconfig(path: str) -> Connection:
-    """The current context of a kubeconfig; raises ValueError or KeyError when it makes no sense."""
+    """The current context of a kubeconfig; raises ValueError or LookupError when it makes no sense."""
     config: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     context = _named(config["contexts"], config["current-context"])["context"]
     cluster = _named(config["clusters"], context["cluster"])["cluster"]
@@ -131,7 +131,10 @@ def from_kubeconfig(path: str) -> Connection:
 
 
 def _named(entries: list[Any], name: str) -> Any:
-    return next(entry for entry in entries if entry["name"] == name)
+    for entry in entries:
+        if entry["name"] == name:
+            return entry
+    raise LookupError(f"the kubeconfig has no entry {name!r}")
 
 
 def _tls(cluster: Any, user: Any, folder: Path) -> ssl.SSLContext:
