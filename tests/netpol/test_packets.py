@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from hack.cluster.netpol.model import World, parse_namespace, parse_pod, parse_policy
 from tests.netpol.builders import app, namespace, pod, policy
-from tests.netpol.netlab import POD_CIDRS, Flow, Lab
+from tests.netpol.netlab import POD_CIDRS, Flow, Lab, inside
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
 
@@ -109,34 +111,22 @@ def test_pod_selector_means_own_namespace(lab: Lab) -> None:
     lab.expect(to_web(client=True, db=True, other=False, outside=False))
 
 
-def test_match_expressions(lab: Lab) -> None:
-    def only(expression: dict[str, Any]) -> World:
-        peer = {"podSelector": {"matchExpressions": [expression]}, "namespaceSelector": {}}
-        labels = {"client": {"app": "client", "tier": "front"}, "db": {"app": "db", "tier": "back"}}
-        return world(lab, shop({"podSelector": app("web"), "ingress": [{"from": [peer]}]}), labels=labels)
-
-    # web keeps its app label, or the policy would not select it.
-    for expression, hoped in (
-        ({"key": "tier", "operator": "In", "values": ["front", "x"]}, {"client": True, "db": False, "other": False}),
-        ({"key": "tier", "operator": "NotIn", "values": ["front"]}, {"client": False, "db": True, "other": False}),
-        ({"key": "tier", "operator": "Exists"}, {"client": True, "db": True, "other": False}),
-        ({"key": "tier", "operator": "DoesNotExist"}, {"client": False, "db": False, "other": True}),
-    ):
-        selected = only(expression)
-        if expression["operator"] == "NotIn":
-            # NotIn also selects what has no such label at all.
-            hoped = {**hoped, "other": False}
-            selected = World(
-                tuple(p for p in selected.pods if p.name != "other"),
-                selected.namespaces, selected.policies, selected.pod_cidrs,
-            )  # fmt: skip
-        web = [p for p in selected.pods if p.name == "web"]
-        assert len(web) == 1
-        labelled = tuple(
-            type(p)(**{**vars(p), "labels": {"app": "web"}}) if p.name == "web" else p for p in selected.pods
-        )
-        lab.apply(World(labelled, selected.namespaces, selected.policies, selected.pod_cidrs))
-        lab.expect(to_web(**hoped))
+@pytest.mark.parametrize(
+    ("expression", "sources"),
+    [
+        ({"operator": "In", "values": ["front", "x"]}, {"client": True, "db": False, "other": False}),
+        # NotIn also finds what has no such label at all.
+        ({"operator": "NotIn", "values": ["front"]}, {"client": False, "db": True, "other": True}),
+        ({"operator": "Exists"}, {"client": True, "db": True, "other": False}),
+        ({"operator": "DoesNotExist"}, {"client": False, "db": False, "other": True}),
+    ],
+)
+def test_match_expressions(lab: Lab, expression: dict[str, Any], sources: dict[str, bool]) -> None:
+    peer = {"podSelector": {"matchExpressions": [{"key": "tier", **expression}]}, "namespaceSelector": {}}
+    labels = {name: {"app": name} for name in PODS}
+    labels["client"]["tier"], labels["db"]["tier"] = "front", "back"
+    lab.apply(world(lab, shop({"podSelector": app("web"), "ingress": [{"from": [peer]}]}), labels=labels))
+    lab.expect(to_web(**sources))
 
 
 def test_namespace_selector_alone_and_with_pod_selector(lab: Lab) -> None:
@@ -205,6 +195,22 @@ def test_ports_protocols_and_ranges(lab: Lab) -> None:
     )
     lab.apply(world(lab, shop({"podSelector": app("web"), "ingress": [{"ports": [{"protocol": "UDP"}]}]})))
     lab.expect({Flow("client", "web", 8080, "UDP"): True, Flow("client", "web", 8080): False})
+
+
+def test_sctp_ports(lab: Lab) -> None:
+    lab.apply(world(lab, shop({"podSelector": app("web"), "ingress": [{"ports": [{"port": 81, "protocol": "SCTP"}]}]})))
+    with inside(lab.netns("web")):
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+    with inside(lab.netns("client")):
+        sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+    with receiver, sender:
+        receiver.settimeout(5)
+        init = struct.pack("!BBHIIHHI", 1, 0, 20, 1, 65535, 1, 1, 1)
+        # The kernel hands over in order, so whatever came before 81 did not get through.
+        for port in (80, 82, 81):
+            sender.sendto(struct.pack("!HHII", 4000, port, 0, 0) + init, (lab.address("web"), 0))
+        packet = receiver.recv(2048)
+    assert struct.unpack("!H", packet[22:24]) == (81,)
 
 
 def test_named_ports_are_those_of_the_destination(lab: Lab) -> None:

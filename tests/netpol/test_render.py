@@ -1,7 +1,4 @@
-"""Golden nftables text, one file per feature, which the real nft also has to take.
-
-`python -m tests.netpol.test_render` rewrites the files; the difference is then reviewed like code.
-"""
+"""Golden nftables text, one file per feature, which the real nft also has to take."""
 
 from __future__ import annotations
 
@@ -89,8 +86,11 @@ def text(case: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden(case: str) -> None:
-    assert text(case) == (GOLDEN / f"{case}.nft").read_text()
+def test_golden(case: str, request: pytest.FixtureRequest) -> None:
+    golden = GOLDEN / f"{case}.nft"
+    if request.config.getoption("--update-golden"):
+        golden.write_text(text(case))
+    assert text(case) == golden.read_text()
 
 
 @pytest.mark.netns
@@ -126,9 +126,3 @@ def test_titles_cannot_break_out_of_the_text() -> None:
 def test_size_counts_chains_and_elements() -> None:
     ruleset = compile_world(World((parse_pod(pod("p", "10.0.0.1")),), (), (parse_policy(policy("deny", {})),)))
     assert size(ruleset) == (1, 2)
-
-
-if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
-    for name in CASES:
-        (GOLDEN / f"{name}.nft").write_text(text(name))

@@ -40,6 +40,7 @@ class Agent:
         self._generation = -1
         self._applied_at = 0.0
         self._since = 0.0
+        self._checked = 0.0
 
     def lock_up(self, pod_cidrs: tuple[Network, ...]) -> None:
         """Before anything is known, refuse all new traffic of pods, unless a former agent left its rules."""
@@ -59,7 +60,7 @@ class Agent:
                 self._settle()
             tick, view = self._store.view()
             try:
-                self._refresh(view, check=not arrived)
+                self._refresh(view)
                 failures = 0
             except packet_filter.FilterError as error:
                 failures += 1
@@ -74,14 +75,21 @@ class Agent:
         while (left := end - time.monotonic()) > 0 and self._store.wait(self._store.tick, min(QUIET_SECONDS, left)):
             pass
 
-    def _refresh(self, view: View, *, check: bool) -> None:
+    def _refresh(self, view: View) -> None:
         self._since = self._since or view.since
-        if view.generation != self._generation or (check and not packet_filter.present()):
+        if view.generation != self._generation or self._flushed():
             self._apply(view)
-            self._since = 0.0
+            self._since, self._checked = 0.0, time.monotonic()
         self._generation = view.generation
         self._store.loaded(view.generation)
         self._write_status(view)
+
+    def _flushed(self) -> bool:
+        """Whether somebody else removed the table; asked now and then only, as it costs a process."""
+        if time.monotonic() - self._checked < HEARTBEAT_SECONDS:
+            return False
+        self._checked = time.monotonic()
+        return not packet_filter.present()
 
     def _apply(self, view: View) -> None:
         start = time.monotonic()

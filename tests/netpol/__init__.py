@@ -1,0 +1,1 @@
+"""Tests of the native cluster's NetworkPolicy agent."""
