@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from elink_app.telemetry.logs import configure_logs
 
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, running
 from tests.tenant_app.support import Server, World, make_settings, running_world
 
 
@@ -18,6 +18,13 @@ from tests.tenant_app.support import Server, World, make_settings, running_world
 def _logs() -> None:
     """As in production: the development renderer prints local variables, and takes seconds to do so."""
     configure_logs("INFO", server="test", role="web", version="test")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server that these tests share with no others: its template is theirs."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from elink_operator.database import Databases, ServerDb, TenantDb
 from elink_operator.naming import TEMPLATE_DATABASE, TEMPLATE_ROLE, short_id, tenant_database
 
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +17,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"postgres", "own_postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server that these tests share with no others: its template is theirs."""
+    with running() as server:
+        yield server
 
 
 def target(postgres: Postgres, name: str = "shared-1", **changes: Any) -> ServerDb:
