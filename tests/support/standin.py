@@ -260,7 +260,7 @@ async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> 
             "ELINK_STORE": str(store),
             "ELINK_FILES": str(files),
             "ELINK_TERMINATION_LOG": report.name,
-            "ELINK_COMPRESS": "gzip:1",
+            "ELINK_COMPRESS": "1",
         }
         code, output = await run_python("elink_backup.backup", ROOT / "hack" / "images" / "backup", changed)
         return code, report.read() or output

@@ -10,6 +10,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 FINALIZER: Final = f"{GROUP}/erasure"
 FIELD_MANAGER: Final = "elink-operator"
+HANDOVER_MANAGER: Final = "elink-operator-handover"
 LEASE: Final = "elink-operator"
 
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"

@@ -15,6 +15,7 @@ from tests.support.apiserver import ApiServer, program, running
 from tests.support.controllers import controllers
 from tests.support.faultproxy import FaultProxy
 from tests.support.postgres import Postgres
+from tests.support.postgres import running as postgres_running
 from tests.support.standin import Obj, Standin, backup, erase
 
 PREFIX = "elink-srv-"
@@ -40,23 +41,50 @@ def cluster() -> Iterator[ApiServer]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-async def world(cluster: ApiServer, postgres: Postgres, tmp_path: Path) -> AsyncIterator[World]:
-    """Everything around an operator; what the test leaves behind is removed by force."""
+@pytest.fixture(scope="session")
+def second_postgres() -> Iterator[Postgres]:
+    """For tests with two servers: each needs a PostgreSQL of its own."""
+    with postgres_running() as server:
+        yield server
 
-    async def migrate(_: Standin, __: Obj, ___: Mapping[str, str]) -> tuple[int, str]:
-        await migrate_template(postgres)
+
+@pytest.fixture
+async def world(
+    cluster: ApiServer, postgres: Postgres, second_postgres: Postgres, tmp_path: Path
+) -> AsyncIterator[World]:
+    """Everything around an operator; what the test leaves behind is removed by force."""
+    for one in (postgres, second_postgres):
+        await empty(one)
+
+    async def migrate(_: Standin, __: Obj, environment: Mapping[str, str]) -> tuple[int, str]:
+        port = int(environment["ELINK_DB_PORT"])
+        await migrate_template(next(p for p in (postgres, second_postgres, made.postgres) if p.port == port))
         return 0, "{}"
 
     programs = {"migrate": migrate, "erase": erase, "backup": backup}
     standin = Standin(cluster.url, cluster.admin_token, cluster.ca, tmp_path, programs)
     async with FaultProxy(cluster.url, cluster.ca) as proxy, standin:
-        made = World(cluster, proxy, postgres, standin)
+        made = World(cluster, proxy, postgres, standin, [postgres, second_postgres])
         yield made
         made.print_state()
         proxy.heal()
         standin.accept_routes = standin.ready = standin.provision = True
         clean(made)
+
+
+async def empty(postgres: Postgres) -> None:
+    """Remove every database and role that an operator made, past every guard."""
+    connection = await postgres.connect()
+    try:
+        for row in await connection.fetch(
+            "SELECT datname FROM pg_database WHERE datname ~ '^(t_|elink_|spare_|making_)'"
+        ):
+            await connection.execute(f'DROP DATABASE "{row[0]}" WITH (FORCE)')
+        roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^t_' OR rolname IN ('elink_app', 'elink_template')"
+        for row in await connection.fetch(roles):
+            await connection.execute(f'DROP ROLE "{row[0]}"')
+    finally:
+        await connection.close()
 
 
 def clean(world: World) -> None:

@@ -160,7 +160,8 @@ class World:
     proxy: FaultProxy
     postgres: Postgres
     standin: Standin
-    names: list[str] = field(default_factory=list)
+    more: list[Postgres] = field(default_factory=list)
+    """One PostgreSQL per server that a test makes, in order."""
 
     def operator(self, **changes: Any) -> Any:
         """`async with world.operator() as op`"""
@@ -188,7 +189,10 @@ class World:
     def server(self, name: str, **spec: Any) -> None:
         """A Shared server on the test's PostgreSQL."""
         database = {"mode": "External", "secretRef": {"name": f"{name}-database"}}
-        self.secret(f"{name}-database")
+        made = self.items("/apis/elink-lc.com/v1/elinkservers")
+        others = [o for o in made if o["metadata"]["name"] != name]
+        postgres = self.more[len(others)] if others else self.postgres
+        self.secret(f"{name}-database", port=str(postgres.port))
         self.apply("ElinkServer", name, {"tenancy": "Shared", "database": database, **spec})
 
     def secret(self, name: str, **changes: str) -> None:

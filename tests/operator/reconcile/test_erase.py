@@ -165,7 +165,6 @@ async def test_what_cannot_be_asked_is_not_taken_for_erased(world: World, own_po
     server, tenant = world.unique("shared"), world.unique("t")
     world.server(server)
     world.tenant(tenant)
-    await prepare_template(world)
     async with world.operator() as op:
         await until(lambda: is_ready(world.et(tenant)))
         own_postgres.stop("immediate")
@@ -177,17 +176,6 @@ async def test_what_cannot_be_asked_is_not_taken_for_erased(world: World, own_po
         own_postgres.start()
         op.ctx.wake("tenant", tenant)
         await until(lambda: world.et(tenant) is None, timeout=60, what="erased after PostgreSQL came back")
-
-
-async def prepare_template(world: World) -> None:
-    """The stand-in migrates the shared PostgreSQL; here it must be the test's own."""
-    from tests.operator.database.conftest import migrate_template
-
-    async def migrate(*_: Any) -> tuple[int, str]:
-        await migrate_template(world.postgres)
-        return 0, "{}"
-
-    world.standin._programs["migrate"] = migrate
 
 
 async def test_a_server_that_vanished_holds_the_tenant_with_advice(world: World) -> None:

@@ -15,7 +15,7 @@ from elink_operator import naming
 
 from tests.operator.database.conftest import migrate_template
 from tests.operator.reconcile.harness import World, condition, is_ready, until
-from tests.operator.reconcile.test_erase import erase_now, prepare_template
+from tests.operator.reconcile.test_erase import erase_now
 
 
 async def all_ready(world: World, names: list[str], timeout: float = 60) -> None:
@@ -97,7 +97,6 @@ async def test_api_server_killed_and_restarted(world: World) -> None:
 
 async def test_postgres_down_and_back(world: World, own_postgres: Any) -> None:
     world.postgres = own_postgres
-    await prepare_template(world)
     server = world.unique("shared")
     early, late = world.unique("early"), world.unique("late")
     world.server(server)
@@ -120,7 +119,6 @@ async def test_postgres_down_and_back(world: World, own_postgres: Any) -> None:
 async def test_postgres_full(world: World, own_postgres: Any) -> None:
     """A real full disk: the template, and with it every copy, lies on a file system that is too small for one more."""
     world.postgres = own_postgres
-    await prepare_template(world)
     server, tenant = world.unique("shared"), world.unique("t")
     world.server(server)
     disk = own_postgres.folder / "disk"

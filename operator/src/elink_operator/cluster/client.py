@@ -117,7 +117,7 @@ class Client(Transport):
 
     # -- writing -----------------------------------------------------------------------------------------
 
-    async def apply(self, kind: Kind, obj: Obj) -> Obj:
+    async def apply(self, kind: Kind, obj: Obj, *, manager: str = naming.FIELD_MANAGER) -> Obj:
         """Server-side apply of the fields in `obj` (forced, our field manager); creates what is missing."""
         metadata = obj["metadata"]
         call = self._call(
@@ -126,7 +126,7 @@ class Client(Transport):
             "PATCH",
             metadata["name"],
             metadata.get("namespace"),
-            query={"fieldManager": naming.FIELD_MANAGER, "force": "true"},
+            query={"fieldManager": manager, "force": "true"},
             body={**obj, "apiVersion": kind.api_version, "kind": kind.kind},
             content_type=_APPLY,
         )

@@ -5,6 +5,9 @@ from elink_operator.desired import app, pod
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
 
+AUTOSCALED = f"{naming.GROUP}/autoscaled"
+"""Annotation of a Deployment whose number of pods is the autoscaler's."""
+
 _DRAIN_SECONDS = 5
 """The gateway needs a moment to learn that a pod is leaving; the pod serves on meanwhile."""
 
@@ -57,6 +60,7 @@ def _deployment(inputs: ServerInputs, component: str, pod_spec: Obj, replicas: i
             "name": component,
             "namespace": inputs.namespace,
             "labels": app.component_labels(inputs, component),
+            "annotations": {AUTOSCALED: "true" if replicas is None else "false"},
         },
         "spec": spec,
     }

@@ -106,6 +106,9 @@ async def own_server(ctx: Context, tenant: ElinkTenant) -> None:
             retry_after=60,
         )
     await ctx.applier.apply_if_changed(SERVER, build_dedicated_server(tenant, ctx.settings.default_region))
+    if tenant.status.observed_generation != tenant.metadata.generation:
+        # The tenant's state is not part of the server's spec, but stops or starts its worker.
+        ctx.wake("server", tenant.name)
 
 
 def is_owned_by(server: ElinkServer, tenant: ElinkTenant) -> bool:

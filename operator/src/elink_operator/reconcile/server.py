@@ -261,6 +261,15 @@ async def _write_findings(
     if effective:
         status["observedGeneration"] = server.metadata.generation
     await write_status(ctx, SERVER, server.name, status)
+    _wake_residents(ctx, server, [ready, found.database, found.isolated])
+
+
+def _wake_residents(ctx: Context, before: ElinkServer, now: list[Condition]) -> None:
+    """Tenants repeat these conditions: let them look when one of them turns."""
+    known = {c.type: (c.status.value, c.reason) for c in before.status.conditions}
+    if any(known.get(c.type) != (c.status, c.reason) for c in now):
+        for tenant in ctx.world.residents(before.name):
+            ctx.wake("tenant", tenant.name)
 
 
 async def _write_failure(ctx: Context, server: ElinkServer, reason: str, message: str) -> None:

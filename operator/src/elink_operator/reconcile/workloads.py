@@ -7,6 +7,7 @@ from elink_operator.cluster.errors import Conflict, Invalid, NotFound
 from elink_operator.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET, Obj
 from elink_operator.conditions import find
 from elink_operator.desired import rollout
+from elink_operator.desired.deployment import AUTOSCALED
 from elink_operator.reconcile.context import Context
 
 
@@ -21,6 +22,7 @@ async def apply_deployment(ctx: Context, desired: Obj) -> tuple[Obj, str]:
     """
     metadata = desired["metadata"]
     live = ctx.store.get(DEPLOYMENT, metadata["namespace"], metadata["name"])
+    await _hand_over_replicas(ctx, desired, live)
     plan = rollout.plan_deployment(desired, live)
     if plan.resize is None:
         return await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload), ""
@@ -31,6 +33,22 @@ async def apply_deployment(ctx: Context, desired: Obj) -> tuple[Obj, str]:
     except ResizeRefused:
         rolling = rollout.plan_deployment(desired, live, in_place=False)
         return await ctx.applier.apply_if_changed(DEPLOYMENT, rolling.workload), ""
+
+
+async def _hand_over_replicas(ctx: Context, desired: Obj, live: Obj | None) -> None:
+    """Before `replicas` is left to the autoscaler, give the present number to another field manager.
+
+    A field that its last manager stops applying is removed, and the default of `replicas` is 1: without this, switching
+    the autoscaler on would take pods away.
+    """
+    if live is None or desired["metadata"]["annotations"][AUTOSCALED] != "true":
+        return
+    if (live["metadata"].get("annotations") or {}).get(AUTOSCALED) == "true":
+        return
+    metadata = {"name": desired["metadata"]["name"], "namespace": desired["metadata"]["namespace"]}
+    replicas = live["spec"].get("replicas", 1)
+    kept = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": replicas}}
+    await ctx.client.apply(DEPLOYMENT, kept, manager=naming.HANDOVER_MANAGER)
 
 
 async def apply_postgres(ctx: Context, desired: Obj) -> tuple[Obj, str]:
