@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from elink_operator.database import census, erase, server, snapshot, spares, tenant
+from elink_operator.database.errors import ServerNotPrepared
 from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
 from elink_operator.database.sessions import Limits, Sessions
 
@@ -14,8 +18,31 @@ class _Known:
     sessions: Sessions
     prepared: bool = False
     complete: dict[str, str] = field(default_factory=dict)
-    """tenant → spec_hash of those that are known to be complete."""
+    """tenant → spec_hash of those that are known to be complete; empty after a change that ended in the middle."""
     snapshot: Snapshot | None = None
+    """Speaks for the tenants that `complete` does not name: nothing was changed of them since."""
+    reading: asyncio.Task[Snapshot] | None = None
+
+    async def read(self, *, anew: bool) -> Snapshot:
+        """What the server holds; all who wait share one reading and its failure.
+
+        `anew` forgets what is known, so that drift is found and repaired.
+        """
+        if anew:
+            self.snapshot, self.reading = None, None
+            self.complete.clear()
+        if self.snapshot is not None:
+            return self.snapshot
+        if self.reading is None:
+            self.reading = asyncio.create_task(snapshot.read_snapshot(self.sessions))
+        reading = self.reading
+        try:
+            found = await asyncio.shield(reading)
+        finally:
+            if reading.done() and self.reading is reading:
+                self.reading = None
+                self.snapshot = None if reading.cancelled() or reading.exception() else reading.result()
+        return found
 
 
 class Databases:
@@ -26,48 +53,57 @@ class Databases:
         self._servers: dict[str, _Known] = {}
 
     async def ensure_server(self, target: ServerDb) -> None:
-        """Roles, registry, template database; once per process and whenever the credentials or address change."""
-        known = await self._of(target)
-        if not known.prepared:
-            await server.ensure_server(known.sessions)
-            known.prepared = True
+        """Roles, registry, template database: once per process, when the access changes, and when they are missed."""
+        async with self._of(target) as known:
+            if not known.prepared:
+                await server.ensure_server(known.sessions)
+                known.prepared = True
 
     async def mark_template(self, target: ServerDb, revision: str) -> None:
         """Say that the template is migrated to `revision`, or with an empty text that a migration begins."""
-        await server.mark_template((await self._of(target)).sessions, revision)
+        async with self._of(target) as known:
+            await server.mark_template(known.sessions, revision)
 
     async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> None:
         """Role, database, grants, registry row; no query when they are known to be there as wanted."""
-        known = await self._of(target)
-        if known.complete.get(wanted.name) == wanted.spec_hash:
-            return
-        if known.snapshot is None:
-            known.snapshot = await snapshot.read_snapshot(known.sessions)
-        if not known.snapshot.holds(wanted):
-            await tenant.ensure_tenant(known.sessions, wanted)
-        known.complete[wanted.name] = wanted.spec_hash
+        async with self._of(target) as known:
+            done = known.complete.get(wanted.name)
+            if done is None and (await known.read(anew=False)).holds(wanted):
+                # Unless it was changed while the snapshot was read.
+                done = known.complete.setdefault(wanted.name, wanted.spec_hash)
+            if done == wanted.spec_hash:
+                return
+            known.complete[wanted.name] = ""
+            try:
+                await tenant.ensure_tenant(known.sessions, wanted)
+            except BaseException:
+                known.complete[wanted.name] = ""
+                raise
+            known.complete[wanted.name] = wanted.spec_hash
 
     async def snapshot(self, target: ServerDb) -> Snapshot:
         """Read the server anew; what was known of its tenants is forgotten, so that drift is found and repaired."""
-        known = await self._of(target)
-        known.snapshot = await snapshot.read_snapshot(known.sessions)
-        known.complete.clear()
-        return known.snapshot
+        async with self._of(target) as known:
+            found = await known.read(anew=True)
+            if not server.is_prepared(found):
+                known.prepared = False
+            return found
 
     async def drop_tenant(self, target: ServerDb, doomed: TenantDb) -> ErasureEvidence:
         """Remove a tenant's database, role and registry row, and look again."""
-        known = await self._of(target)
-        known.complete.pop(doomed.name, None)
-        known.snapshot = None
-        return await erase.drop_tenant(known.sessions, doomed)
+        async with self._of(target) as known:
+            known.complete[doomed.name] = ""
+            return await erase.drop_tenant(known.sessions, doomed)
 
     async def census(self, target: ServerDb, without: str) -> Census:
         """Count all tenants of the server but the database `without`."""
-        return await census.take_census((await self._of(target)).sessions, without)
+        async with self._of(target) as known:
+            return await census.take_census(known.sessions, without)
 
     async def fill_spares(self, target: ServerDb, wanted: int) -> bool:
         """One step towards `wanted` spare databases; False when nothing was to be done. For idle times."""
-        return await spares.fill_spares((await self._of(target)).sessions, wanted)
+        async with self._of(target) as known:
+            return await spares.fill_spares(known.sessions, wanted)
 
     async def forget(self, name: str) -> None:
         """Close the connections to a server that is gone."""
@@ -80,11 +116,16 @@ class Databases:
         for name in list(self._servers):
             await self.forget(name)
 
-    async def _of(self, target: ServerDb) -> _Known:
+    @asynccontextmanager
+    async def _of(self, target: ServerDb) -> AsyncIterator[_Known]:
         known = self._servers.get(target.name)
         if known is not None and known.sessions.server != target:
             await self.forget(target.name)
             known = None
         if known is None:
             known = self._servers[target.name] = _Known(Sessions(target, self._limits))
-        return known
+        try:
+            yield known
+        except ServerNotPrepared:
+            known.prepared = False
+            raise

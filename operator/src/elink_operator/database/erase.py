@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import asyncpg
 
-from elink_operator.database.errors import DatabaseError, DatabaseTaken
+from elink_operator.database.errors import DatabaseInUse, DatabaseTaken
 from elink_operator.database.model import ErasureEvidence, TenantDb, tenant_marker
 from elink_operator.database.sessions import Connection, Sessions
 from elink_operator.database.snapshot import databases_marked, read_database, read_snapshot, role_marker
 from elink_operator.database.sql import ident
 from elink_operator.database.tenant import locked, unfinished_name
 
-_TERMINATE = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
-)
-_TRIES = 50
+# Background workers have no user and give way by themselves; a superuser's session is not ours to end.
+_SESSIONS = "FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL"
+_TERMINATE = f"SELECT count(pg_terminate_backend(pid)) {_SESSIONS} AND pg_has_role(usesysid, 'USAGE')"
+_OTHERS = f"SELECT coalesce(string_agg(DISTINCT usename, ', '), '') {_SESSIONS}"
+_PATIENCE = 10.0
 _PAUSE = 0.2
 
 
@@ -51,15 +53,22 @@ async def _drop_database(connection: Connection, name: str) -> int:
     """End the sessions of exactly this database and drop it; a session that comes back meanwhile is ended again."""
     await connection.execute(f"ALTER DATABASE {ident(name)} WITH ALLOW_CONNECTIONS false")
     ended = 0
-    for _ in range(_TRIES):
+    deadline = time.monotonic() + _PATIENCE
+    while True:
         ended += int(await connection.fetchval(_TERMINATE, name))
         try:
             await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
         except asyncpg.ObjectInUseError:
+            if time.monotonic() > deadline:
+                break
             await asyncio.sleep(_PAUSE)
         else:
             return ended
-    raise DatabaseError(f"database {name} is still in use after its sessions were ended; the erasure is retried")
+    others = await connection.fetchval(_OTHERS, name)
+    raise DatabaseInUse(
+        f"database {name} is in use by sessions that may not be ended (of: {others or 'unknown'}): end them; "
+        "the erasure is retried"
+    )
 
 
 async def _drop_role(connection: Connection, tenant: TenantDb) -> str:

@@ -51,6 +51,18 @@ class TemplateBusy(DatabaseError):
     reason = "TemplateBusy"
 
 
+class DatabaseInUse(DatabaseError):
+    """Somebody whose sessions the administrator may not end keeps a database from being dropped."""
+
+    reason = "DatabaseInUse"
+
+
+class ServerNotPrepared(DatabaseError):
+    """Registry, template or roles of the server are missing: PostgreSQL was replaced, or never prepared."""
+
+    reason = "ServerNotPrepared"
+
+
 class TemplateMissing(DatabaseError):
     """The template has not been migrated yet."""
 
@@ -61,9 +73,11 @@ _BY_STATE: dict[str, tuple[type[DatabaseError], str]] = {
     "53100": (DatabaseFull, "the disk of PostgreSQL is full: enlarge the volume; it is retried"),
     "53200": (DatabaseFull, "PostgreSQL is out of memory: raise its memory limit; it is retried"),
     "53300": (TooManyConnections, "PostgreSQL has no free connection: raise max_connections; it is retried"),
-    "42501": (DatabaseForbidden, "the administrator role lacks a right; it needs CREATEDB and CREATEROLE"),
+    "42501": (DatabaseForbidden, "the administrator role lacks a right; see docs/external-postgresql.md"),
     "28P01": (DatabaseForbidden, "PostgreSQL refuses the password: check the Secret with the credentials"),
     "28000": (DatabaseForbidden, "PostgreSQL refuses the log-in: check the role and pg_hba.conf"),
+    "3D000": (ServerNotPrepared, "a database is missing that was there before; the server is prepared again"),
+    "42P01": (ServerNotPrepared, "the registry lacks its tables; the server is prepared again"),
     "55006": (TemplateBusy, "the template database is in use, most likely by a migration; it is retried"),
 }
 
@@ -85,6 +99,9 @@ def translated(server: str) -> Iterator[None]:
                 f"PostgreSQL of server {server} is stopping or starting; it is retried"
             ) from error
         raise DatabaseError(f"server {server}: PostgreSQL says: {error.message}; it is retried") from error
+    except ValueError as error:
+        # What the driver refuses to send (its DataError among them): the value is at fault, not the server.
+        raise DatabaseError(f"server {server}: a value does not fit its column: {error}; it is retried") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable(
             f"PostgreSQL of server {server} cannot be reached ({type(error).__name__}); it is retried"

@@ -58,11 +58,15 @@ class TenantDb:
 
 @dataclass(frozen=True)
 class DatabaseFact:
-    """A database that exists: its owner and the marker in its comment (a tenant's uid, or a spare's revision)."""
+    """A database that exists: its owner and the marker in its comment (a tenant's uid, or a spare's revision).
+
+    `open` is False while it is being dropped: nobody may connect.
+    """
 
     oid: int
     owner: str
     marker: str
+    open: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Snapshot:
         fact = self.databases.get(tenant.database)
         return (
             fact is not None
+            and fact.open
             and fact.owner == tenant.role
             and fact.marker == tenant_marker(tenant.uid)
             and tenant.role in self.roles

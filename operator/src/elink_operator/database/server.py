@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from elink_operator.database.errors import DatabaseForbidden, TemplateMissing
+from elink_operator.database.model import Snapshot
 from elink_operator.database.sessions import Connection, Sessions
 from elink_operator.database.snapshot import read_database
 from elink_operator.database.sql import ident, literal, lock_key, scram_verifier
@@ -49,6 +50,11 @@ async def ensure_server(sessions: Sessions, salt: Salt = random_salt) -> None:
     if not await sessions.accepts(APP_ROLE, server.app_password, REGISTRY_DATABASE):
         async with sessions.admin() as connection:
             await connection.execute(f"ALTER ROLE {ident(APP_ROLE)} PASSWORD {_password(server.app_password, salt)}")
+
+
+def is_prepared(snapshot: Snapshot) -> bool:
+    """False when something that `ensure_server` makes is not there."""
+    return {APP_ROLE, TEMPLATE_ROLE} <= snapshot.roles and TEMPLATE_DATABASE in snapshot.databases
 
 
 async def mark_template(sessions: Sessions, revision: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from elink_operator.database.breaker import Breaker
 from elink_operator.database.errors import DatabaseUnavailable, translated
 from elink_operator.database.model import ServerDb
 from elink_operator.naming import REGISTRY_DATABASE
@@ -19,6 +20,9 @@ from elink_operator.settings import Settings
 
 Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 """A connection of our own, or one that a pool lends: the same methods."""
+
+_INSIDE = ""
+"""The key of the turns for single connections into tenants' databases."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +48,40 @@ class Limits:
 
 
 class Sessions:
-    """Pools into the maintenance database and the registry; single connections into tenants' databases."""
+    """Pools into the maintenance database and the registry; single connections into tenants' databases.
+
+    Callers wait in turn for a connection. When the server turns out to be down, all who wait fail at once.
+    """
 
     def __init__(self, server: ServerDb, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.server = server
         self._limits = limits
-        self._clock = clock
+        self._breaker = Breaker(limits.breaker_failures, limits.breaker_seconds, clock)
         self._pools: dict[str, asyncpg.Pool] = {}
         self._opening = asyncio.Lock()
-        self._inside = asyncio.Semaphore(limits.connections)
-        self._failures = 0
-        self._closed_until = 0.0
+        self._turns = {
+            name: asyncio.Semaphore(limits.connections)
+            for name in (server.maintenance_database, REGISTRY_DATABASE, _INSIDE)
+        }
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Connection]:
         """A connection for CREATE and DROP."""
-        async with self._lend(self.server.maintenance_database) as connection:
+        database = self.server.maintenance_database
+        async with self._turns[database], self._use(self._lend(database)) as connection:
             yield connection
 
     @asynccontextmanager
     async def registry(self) -> AsyncIterator[Connection]:
         """A connection to the registry."""
-        async with self._lend(REGISTRY_DATABASE) as connection:
+        async with self._turns[REGISTRY_DATABASE], self._use(self._lend(REGISTRY_DATABASE)) as connection:
             yield connection
 
     @asynccontextmanager
     async def into(self, database: str) -> AsyncIterator[Connection]:
         """A short-lived connection to one database; it is closed before this returns, so the database can be copied."""
-        async with self._inside, self._guarded():
-            connection = await asyncpg.connect(database=database, **self._arguments())
-            try:
-                yield connection
-            finally:
-                await connection.close(timeout=self._limits.connect_seconds)
+        async with self._turns[_INSIDE], self._use(self._open(database)) as connection:
+            yield connection
 
     async def accepts(self, user: str, password: str, database: str) -> bool:
         """Whether `user` may log in to `database` with `password`."""
@@ -100,10 +105,17 @@ class Sessions:
 
     @asynccontextmanager
     async def _lend(self, database: str) -> AsyncIterator[Connection]:
-        async with self._guarded():
-            pool = await self._pool(database)
-            async with pool.acquire(timeout=self._limits.statement_seconds) as connection:
-                yield connection
+        pool = await self._pool(database)
+        async with pool.acquire(timeout=self._limits.statement_seconds) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _open(self, database: str) -> AsyncIterator[Connection]:
+        connection = await asyncpg.connect(database=database, **self._arguments())
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=self._limits.connect_seconds)
 
     async def _pool(self, database: str) -> asyncpg.Pool:
         async with self._opening:
@@ -118,22 +130,25 @@ class Sessions:
             return self._pools[database]
 
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[None]:
-        """The circuit breaker: a PostgreSQL that is down costs its callers no waiting."""
-        if self._clock() < self._closed_until:
+    async def _use(self, opening: AbstractAsyncContextManager[Connection]) -> AsyncIterator[Connection]:
+        """A connection, unless the server is known to be down. Errors come out translated."""
+        tries = self._breaker.admit()
+        if tries is None:
             raise DatabaseUnavailable(
                 f"PostgreSQL of server {self.server.name} failed repeatedly and is left alone for now; it is retried"
             )
         try:
             with translated(self.server.name):
-                yield
-        except DatabaseUnavailable:
-            self._failures += 1
-            if self._failures >= self._limits.breaker_failures:
-                self._closed_until = self._clock() + self._limits.breaker_seconds
-                self._failures = 0
+                async with opening as connection:
+                    if tries:
+                        await connection.execute("SELECT 1")
+                    self._breaker.answered()
+                    yield connection
+        except DatabaseUnavailable as error:
+            self._breaker.failed(error)
             raise
-        self._failures = 0
+        finally:
+            self._breaker.leave(tried=tries)
 
     def _arguments(self) -> dict[str, Any]:
         server = self.server

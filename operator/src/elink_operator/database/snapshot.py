@@ -6,7 +6,7 @@ from elink_operator.database.model import DatabaseFact, Snapshot
 from elink_operator.database.sessions import Connection, Sessions
 
 _DATABASES = """
-SELECT d.datname, d.oid::int8, r.rolname, coalesce(shobj_description(d.oid, 'pg_database'), '')
+SELECT d.datname, d.oid::int8, r.rolname, coalesce(shobj_description(d.oid, 'pg_database'), ''), d.datallowconn
 FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE NOT d.datistemplate
 """
 _ROLES = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'"
@@ -16,8 +16,8 @@ async def read_snapshot(sessions: Sessions) -> Snapshot:
     """The server as it is now; raises `DatabaseError` when any part of the answer is missing."""
     async with sessions.admin() as connection:
         databases = {
-            str(name): DatabaseFact(oid, owner, marker)
-            for name, oid, owner, marker in await connection.fetch(_DATABASES)
+            str(name): DatabaseFact(oid, owner, marker, is_open)
+            for name, oid, owner, marker, is_open in await connection.fetch(_DATABASES)
         }
         roles = frozenset(str(row[0]) for row in await connection.fetch(_ROLES))
     async with sessions.registry() as connection:
@@ -28,13 +28,13 @@ async def read_snapshot(sessions: Sessions) -> Snapshot:
 async def read_database(connection: Connection, name: str) -> DatabaseFact | None:
     """One database by its exact name."""
     row = await connection.fetchrow(_DATABASES + " AND d.datname = $1", name)
-    return None if row is None else DatabaseFact(row[1], row[2], row[3])
+    return None if row is None else DatabaseFact(row[1], row[2], row[3], row[4])
 
 
 async def databases_marked(connection: Connection, marker: str) -> list[str]:
     """Names of the databases whose comment is exactly `marker`, in order."""
     rows = await connection.fetch(
-        f"SELECT datname FROM ({_DATABASES}) AS d (datname, oid, owner, marker) WHERE marker = $1 ORDER BY 1",  # noqa: S608
+        f"SELECT datname FROM ({_DATABASES}) AS d (datname, oid, owner, marker, open) WHERE marker = $1 ORDER BY 1",  # noqa: S608
         marker,
     )
     return [str(row[0]) for row in rows]

@@ -91,10 +91,17 @@ async def _present(connection: Connection, tenant: TenantDb) -> bool:
 
 
 async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -> str | None:
-    """A database of this tenant's that is not finished, or a spare one that becomes it; None when there is neither."""
-    mine = await databases_marked(connection, tenant_marker(tenant.uid))
-    if mine:
-        return mine[0]
+    """A spare database that becomes this tenant's; None when there is none.
+
+    What an interrupted attempt left is removed first: the template may have been migrated since.
+    """
+    for name in await databases_marked(connection, tenant_marker(tenant.uid)):
+        if name != unfinished_name(tenant) and not name.startswith(SPARE_PREFIX):
+            raise DatabaseTaken(
+                f"database {name} is marked as that of tenant {tenant.name}, which should be called {tenant.database}: "
+                "rename it back, or remove its comment; it is retried"
+            )
+        await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
     key = lock_key("elink spares")
     await connection.execute("SELECT pg_advisory_lock($1)", key)
     try:
