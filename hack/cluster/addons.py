@@ -73,8 +73,7 @@ def install(
         kubectl.apply_file(crds, "--server-side", "--force-conflicts")
         kinds = [f"crd/{kind}.gateway.networking.k8s.io" for kind in ("gatewayclasses", "gateways", "httproutes")]
         kubectl.run("wait", "--for=condition=Established", "--timeout=60s", *kinds)
-        for path in manifests(only):
-            kubectl.apply_text(render(path, filled))
+        kubectl.apply_text("\n---\n".join(render(path, filled) for path in manifests(only)))
 
 
 def wait(kubectl: Kubectl, steps: Steps, deployments: Sequence[tuple[str, str]] = DEPLOYMENTS) -> None:

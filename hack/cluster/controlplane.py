@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from hack.cluster import binaries
 from hack.cluster.config import Cluster
 from hack.cluster.pki import Pki
 from hack.cluster.services import PROGRAMS, STATE, Services
-from hack.cluster.steps import Steps, read, succeeds, wait_for, write_atomic
+from hack.cluster.steps import Steps, write_atomic
 
 _ETCD = "http://127.0.0.1:2379"
 _PKI = STATE / "pki"
@@ -111,12 +110,6 @@ def start(cluster: Cluster, pki: Pki, steps: Steps) -> None:
         services.wait_http("kube-apiserver", f"{api_url(cluster)}/readyz", ca=cluster.pki / "kubernetes-ca.crt")
         services.define("kube-controller-manager", controller_manager_arguments(cluster))
         services.define("kube-scheduler", scheduler_arguments())
-        kubectl = (binaries.program("kubectl"), f"--kubeconfig={cluster.kubeconfig}")
-        wait_for(
-            lambda: succeeds(*kubectl, "-n", "default", "get", "serviceaccount", "default"),
-            timeout=60, what="the controller manager works", log=services.log("kube-controller-manager"),
-        )  # fmt: skip
-    read(*kubectl, "version")
 
 
 def write_kubeconfigs(cluster: Cluster, pki: Pki) -> None:

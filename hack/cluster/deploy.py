@@ -94,7 +94,7 @@ def _examples(backend: Backend, steps: Steps) -> None:
 
 
 def _logins(backend: Backend) -> list[dict[str, str]]:
-    """Per tenant: name, url, email, setup (the one-time link)."""
+    """Per tenant: name, plan, url, email."""
     found = []
     for tenant in json.loads(backend.kubectl.read("get", "et", "-o", "json"))["items"]:
         name = tenant["metadata"]["name"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hack.cluster.images import ADDONS, Image
 from hack.cluster.kubectl import Kubectl
 from hack.cluster.pki import Pki
 from hack.cluster.sandbox import Sandbox, owner, refuse_foreign
-from hack.cluster.steps import StepError, Steps
+from hack.cluster.steps import StepError, Steps, tail
 
 _CTR = ("ctr", "-n", "k8s.io")
 
@@ -55,11 +56,12 @@ class Native:
             self._sandbox.ensure_network()
             self._sandbox.ensure_node()
         pki = Pki(cluster, steps)
-        controlplane.start(cluster, pki, steps)
         node.start_containerd(cluster, self._sandbox, images["pause"], steps)
-        self.load(images.values())
+        # Importing images and starting the control plane take the longest, and neither needs the other.
+        with self._loading(images.values()):
+            controlplane.start(cluster, pki, steps)
+            addons.install(self.kubectl, addons.values(cluster, images, pki, native=True), steps)
         node.start(cluster, steps)
-        addons.install(self.kubectl, addons.values(cluster, images, pki, native=True), steps)
         ports.ensure(cluster, steps)
         addons.wait(self.kubectl, steps)
 
@@ -71,22 +73,30 @@ class Native:
                 binaries.ensure([image.source], self.steps)
         names = Buildah(self.steps).ensure(wanted)
         if self._sandbox.pid is not None:
-            self.load(names.values())
+            with self._loading(names.values()):
+                pass
         return names
 
-    def load(self, names: Iterable[str]) -> None:
-        """Import images that containerd does not have yet."""
+    @contextmanager
+    def _loading(self, names: Iterable[str]) -> Iterator[None]:
+        """Import the images that containerd does not have yet, while the body runs; done when the block ends."""
         present = set(self._sandbox.read(*_CTR, "images", "ls", "-q").split())
         missing = [name for name in names if name not in present]
         if not missing:
+            yield
             return
-        with self.steps.step(f"Loading {len(missing)} images into the node", "images-load"):
-            archive = self.cluster.data / "images.tar"
-            Buildah(self.steps).archive(missing, archive)
-            try:
-                self._sandbox.feed(archive, *_CTR, "images", "import", "--all-platforms", "-")
-            finally:
-                archive.unlink()
+        archive, log = self.cluster.data / "images.tar", self.cluster.logs / "images-load.log"
+        Buildah(self.steps).archive(missing, archive)
+        importing = self._sandbox.begin(archive, log, *_CTR, "images", "import", "--all-platforms", "-")
+        try:
+            yield
+            with self.steps.step(f"Loading {len(missing)} images into the node", "images-load"):
+                if importing.wait() != 0:
+                    raise StepError(f"ctr exited with {importing.returncode}: {tail(log)}", log=log)
+        finally:
+            importing.kill()
+            importing.wait()
+            archive.unlink(missing_ok=True)
 
     def down(self) -> None:
         """Remove it and prove it."""

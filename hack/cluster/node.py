@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from hack.cluster import binaries
@@ -16,6 +18,8 @@ _CONFIG = STATE / "config"
 _PKI = STATE / "pki"
 _SOCKET = "/run/containerd/containerd.sock"
 _CODE = "/run/elink/code"
+_NETPOL_SOCKET = "/run/elink/netpol.sock"
+_PLUGINS = ("ptp", "host-local", "loopback")
 VOLUMES = "/var/lib/elink-volumes"
 
 
@@ -47,13 +51,16 @@ disabled_plugins = [
   SystemdCgroup = false
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+  bin_dir = "{_CONFIG / "cni-bin"}"
   conf_dir = "{_CONFIG / "cni"}"
 """
 
 
 def cni_config(cluster: Cluster) -> dict[str, Any]:
-    """Every pod on a cable of its own (`ptp`): all its packets are routed, so the policy agent sees them all."""
+    """Every pod on a cable of its own (`ptp`): all its packets are routed, so the policy agent sees them all.
+
+    The agent's own plugin comes last: a pod starts when the rules for its address are loaded.
+    """
     return {
         "cniVersion": "0.4.0",
         "name": cluster.device,
@@ -67,7 +74,8 @@ def cni_config(cluster: Cluster) -> dict[str, Any]:
                     "ranges": [[{"subnet": cluster.pod_cidr}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
-            }
+            },
+            {"type": "elink-netpol", "socket": _NETPOL_SOCKET},
         ],
     }
 
@@ -137,7 +145,17 @@ def write_configs(cluster: Cluster, pause_image: str) -> None:
     write_atomic(folder / "cni" / "10-ptp.conflist", json.dumps(cni_config(cluster), indent=1))
     write_atomic(folder / "kubelet.json", json.dumps(kubelet_config(cluster), indent=1))
     write_atomic(folder / "kube-proxy.json", json.dumps(kube_proxy_config(cluster), indent=1))
+    _link_plugins(folder / "cni-bin")
     write_atomic(folder / "resolv.conf", "# The cluster has no way out, so there is no name server to ask.\n")
+
+
+def _link_plugins(folder: Path) -> None:
+    """One folder with Debian's plugins and the agent's, as links that hold inside the node."""
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = {name: f"/usr/lib/cni/{name}" for name in _PLUGINS} | {"elink-netpol": f"{_CODE}/netpol/cni.py"}
+    for name, target in targets.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(target)
 
 
 def start_containerd(cluster: Cluster, sandbox: Sandbox, pause_image: str, steps: Steps) -> None:
@@ -145,7 +163,11 @@ def start_containerd(cluster: Cluster, sandbox: Sandbox, pause_image: str, steps
     services = Services(cluster)
     with steps.step("Starting containerd", "containerd"):
         write_configs(cluster, pause_image)
-        services.define("containerd", ["/usr/bin/containerd", "--config", str(_CONFIG / "containerd.toml")])
+        # The policy agent's plugin is a Python program: it must find the interpreter that runs this tool.
+        path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+        services.define(
+            "containerd", ["/usr/bin/containerd", "--config", str(_CONFIG / "containerd.toml")], {"PATH": path}
+        )
         wait_for(
             lambda: "SERVING" in sandbox.read("ctr", "-a", _SOCKET, "version", check=False)
             or "Server:" in sandbox.read("ctr", "-a", _SOCKET, "version", check=False),
@@ -164,6 +186,7 @@ def start(cluster: Cluster, steps: Steps) -> None:
             [
                 sys.executable, f"{_CODE}/netpol", "--kubeconfig", str(_PKI / "netpol.kubeconfig"),
                 "--pod-cidr", cluster.pod_cidr, "--ready-file", str(STATE / "netpol.ready"),
+                "--cni-socket", _NETPOL_SOCKET,
             ],
         )  # fmt: skip
         wait_for(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -34,6 +37,22 @@ def refuse_foreign(cluster: Cluster) -> None:
         )
 
 
+def node_processes(cluster: Cluster) -> list[int]:
+    """Process 1 of the node and its waiting parent, found by their arguments: a pid file may be lost."""
+    return processes.matching(lambda args: args[-1:] == [cluster.device] and any(a.endswith("/init.py") for a in args))
+
+
+def kill_node(cluster: Cluster) -> None:
+    """Kill process 1 of the node: the kernel ends all of its PID namespace with it. Then wait until all are gone."""
+    for pid in [*node_processes(cluster), *cgroups.members(cluster.device)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(
+        lambda: not node_processes(cluster) and not cgroups.members(cluster.device),
+        timeout=30, what="all processes of the node are gone",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """Start, enter and look at a node's namespaces."""
@@ -57,6 +76,8 @@ class Sandbox:
         name, cluster = self.cluster.device, self.cluster
         if self.pid is not None:
             return
+        # A start that was killed half-way may have left a node that no pid file knows.
+        kill_node(cluster)
         self.remove_network()
         self.steps.run("ip", "netns", "add", name)
         self.steps.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -124,9 +145,8 @@ class Sandbox:
         """What a command inside the node prints."""
         return read(*self.command(*command), check=check)
 
-    def feed(self, source: Path, *command: str | Path) -> None:
-        """Run a command inside the node with a file as its standard input."""
-        with source.open("rb") as stdin, self.steps.log.open("a") as log:
-            done = subprocess.run(self.command(*command), stdin=stdin, stdout=log, stderr=log, check=False)
-        if done.returncode != 0:
-            raise StepError(f"{command[0]} exited with {done.returncode}: {tail(self.steps.log)}", log=self.steps.log)
+    def begin(self, source: Path, log: Path, *command: str | Path) -> subprocess.Popen[bytes]:
+        """Start a command inside the node with a file as its standard input, and do not wait for it."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as stdin, log.open("ab") as output:
+            return subprocess.Popen(self.command(*command), stdin=stdin, stdout=output, stderr=output)

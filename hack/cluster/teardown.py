@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 from hack.cluster import cgroups, ports, processes
 from hack.cluster.config import Cluster
-from hack.cluster.sandbox import NETNS, Sandbox, owner
-from hack.cluster.steps import StepError, Steps, succeeds, wait_for
+from hack.cluster.sandbox import NETNS, Sandbox, kill_node, node_processes, owner
+from hack.cluster.steps import StepError, Steps, succeeds
 
 
 def mounts_below(folder: Path, table: str) -> list[str]:
@@ -22,11 +21,6 @@ def mounts_below(folder: Path, table: str) -> list[str]:
 
 def _mounts(cluster: Cluster) -> list[str]:
     return mounts_below(cluster.state, Path("/proc/self/mountinfo").read_text())
-
-
-def _node_processes(cluster: Cluster) -> list[int]:
-    """Process 1 of the node and its waiting parent, found by their arguments: a pid file may be lost."""
-    return processes.matching(lambda args: args[-1:] == [cluster.device] and any(a.endswith("/init.py") for a in args))
 
 
 def destroy(cluster: Cluster, steps: Steps) -> None:
@@ -56,22 +50,9 @@ def destroy(cluster: Cluster, steps: Steps) -> None:
     )
 
 
-def kill_node(cluster: Cluster) -> None:
-    """Kill process 1 of the node: the kernel ends all of its PID namespace with it. Then wait until all are gone."""
-    for pid in [*_node_processes(cluster), *cgroups.members(cluster.device)]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    wait_for(
-        lambda: not _node_processes(cluster) and not cgroups.members(cluster.device),
-        timeout=30, what="all processes of the node are gone",
-    )  # fmt: skip
-
-
 def leftovers(cluster: Cluster) -> list[str]:
     """One line for everything of the cluster that still exists on this host."""
-    found = [f"process {pid}: {' '.join(processes.command_line(pid))[:120]}" for pid in _node_processes(cluster)]
+    found = [f"process {pid}: {' '.join(processes.command_line(pid))[:120]}" for pid in node_processes(cluster)]
     found += [f"process {pid} in the cluster's control group" for pid in sorted(cgroups.members(cluster.device))]
     found += [f"control group {path}" for path in cgroups.left(cluster.device)]
     found += [f"mount {point}" for point in _mounts(cluster)]
