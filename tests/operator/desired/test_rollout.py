@@ -105,7 +105,7 @@ def test_only_containers_that_differ_are_resized_and_quantities_are_numbers() ->
 def test_postgres_restarts_for_another_image_but_not_for_another_size() -> None:
     def postgres(image: str, resources: dict[str, Any]) -> rollout.Rollout:
         return rollout.plan_statefulset(
-            build_postgres(server_inputs(server(database={"resources": resources}), postgres_image=image))
+            build_postgres(server_inputs(server(database={"resources": resources}), postgres_image=image)), None
         )
 
     running = postgres("postgres:1", SMALL)
@@ -122,3 +122,50 @@ def test_builders_output_is_not_changed(field: str) -> None:
     before = copy.deepcopy(desired)
     rollout.plan_deployment(desired, None)
     assert desired[field] == before[field]
+
+
+def another_release(workload: dict[str, Any]) -> dict[str, Any]:
+    """What a newer operator would build from the same wishes."""
+    newer = copy.deepcopy(workload)
+    newer["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["periodSeconds"] = 99
+    return newer
+
+
+def test_a_new_release_of_the_operator_restarts_nobody() -> None:
+    live = first()
+    live["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+    plan = rollout.plan_deployment(another_release(web()), live)
+    assert plan.held
+    assert plan.workload["spec"]["template"] == live["spec"]["template"]
+    assert (
+        plan.workload["metadata"]["annotations"][rollout.TEMPLATE_HASH]
+        == (live["metadata"]["annotations"][rollout.TEMPLATE_HASH])
+    )
+    again = rollout.plan_deployment(another_release(web()), settled(plan.workload))
+    assert again.held
+    assert again.workload == plan.workload
+
+
+def test_but_it_resizes_scales_and_upgrades_as_before() -> None:
+    resized = rollout.plan_deployment(another_release(web(LARGE)), first())
+    assert resized.held
+    assert resized.workload["spec"]["paused"] is True
+    assert resized.resize == {"web": LARGE}
+    assert resized.workload["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["periodSeconds"] == 10
+    upgraded = rollout.plan_deployment(another_release(web(version="0.2.0")), first())
+    assert not upgraded.held
+    assert upgraded.workload["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["periodSeconds"] == 99
+
+
+def test_the_update_is_taken_when_asked_for() -> None:
+    asked = server(app={"resources": SMALL}, meta={"annotations": {"elink-lc.com/take-update": "today"}})
+    plan = rollout.plan_deployment(another_release(build_web(server_inputs(asked))), first())
+    assert not plan.held
+
+
+def test_drift_of_the_template_is_not_taken_for_a_release() -> None:
+    live = first()
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
+    plan = rollout.plan_deployment(web(), live)
+    assert not plan.held
+    assert plan.workload["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":0.1.0")

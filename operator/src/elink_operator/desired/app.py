@@ -63,6 +63,31 @@ def component_labels(inputs: ServerInputs, component: str) -> dict[str, str]:
     return labels.server_labels(inputs.name, component)
 
 
+def inputs_hash(inputs: ServerInputs, image: str) -> str:
+    """What people decide about a workload's pods: version, image, settings, passwords, address of the database.
+
+    While this stays the same, a pod template that differs comes from another release of the operator only.
+    """
+    settings = inputs.settings
+    decided = (
+        image,
+        inputs.version,
+        inputs.endpoint.host,
+        inputs.endpoint.port,
+        inputs.credentials_hash,
+        inputs.region,
+        settings.image_pull_policy,
+        settings.image_pull_secret,
+        settings.priority_class,
+        settings.region_node_label,
+        settings.mail_host,
+        settings.mail_port,
+        settings.external_port,
+        inputs.server.metadata.annotations.get(labels.TAKE_UPDATE, ""),
+    )
+    return naming.digest(repr(decided), 16)
+
+
 def pod_metadata(inputs: ServerInputs, component: str) -> Obj:
     """Metadata of a pod template; new passwords make a new template."""
     annotations = {CREDENTIALS_HASH: inputs.credentials_hash} if inputs.credentials_hash else {}

@@ -4,6 +4,7 @@ from elink_operator import labels, naming
 from elink_operator.desired import app, pod
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.rollout import INPUTS_HASH
 
 AUTOSCALED = f"{naming.GROUP}/autoscaled"
 """Annotation of a Deployment whose number of pods is the autoscaler's."""
@@ -60,7 +61,10 @@ def _deployment(inputs: ServerInputs, component: str, pod_spec: Obj, replicas: i
             "name": component,
             "namespace": inputs.namespace,
             "labels": app.component_labels(inputs, component),
-            "annotations": {AUTOSCALED: "true" if replicas is None else "false"},
+            "annotations": {
+                AUTOSCALED: "true" if replicas is None else "false",
+                INPUTS_HASH: app.inputs_hash(inputs, inputs.settings.app_image_at(inputs.version)),
+            },
         },
         "spec": spec,
     }

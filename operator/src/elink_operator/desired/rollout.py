@@ -1,4 +1,8 @@
-"""How a changed Deployment or StatefulSet takes effect: in place when only resources differ (docs/adr/0004)."""
+"""How a changed Deployment or StatefulSet takes effect.
+
+In place when only resources differ (docs/adr/0004); not at all when nobody but a new release of the operator wants it
+(docs/adr/0009).
+"""
 
 import copy
 import hashlib
@@ -14,15 +18,20 @@ from elink_operator.desired.pod import Obj
 
 TEMPLATE_HASH = f"{naming.GROUP}/template-hash"
 RESOURCES_HASH = f"{naming.GROUP}/resources-hash"
+INPUTS_HASH = f"{naming.GROUP}/inputs-hash"
 RESIZED = f"{naming.GROUP}/resized"
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """The workload to apply and, while pods run with older resources, what each container should have now."""
+    """The workload to apply and, while pods run with older resources, what each container should have now.
+
+    `held`: this release of the operator would write another pod template, which waits for the server's next version.
+    """
 
     workload: Obj
     resize: dict[str, Obj] | None
+    held: bool = False
 
 
 def container_resources(template: Obj) -> dict[str, Obj]:
@@ -37,22 +46,35 @@ def plan_deployment(desired: Obj, live: Mapping[str, Any] | None, *, in_place: b
     not replaced, and the pods are resized. The next real change unpauses it and rolls everything. `in_place=False`
     forces the rolling update, when the API server has refused the resize.
     """
-    workload = _marked(desired)
-    if live is None or not in_place:
-        return Rollout(_paused(workload, paused=False), None)
-    if not _only_resources_differ_or_differed(workload, live):
-        return Rollout(_paused(workload, paused=False), None)
-    return Rollout(_paused(workload, paused=True), container_resources(workload["spec"]["template"]))
+    workload, held = _held_back(_marked(desired), live)
+    if live is None or not in_place or not _only_resources_differ_or_differed(workload, live):
+        return Rollout(_paused(workload, paused=False), None, held)
+    return Rollout(_paused(workload, paused=True), container_resources(workload["spec"]["template"]), held)
 
 
-def plan_statefulset(desired: Obj) -> Rollout:
+def plan_statefulset(desired: Obj, live: Mapping[str, Any] | None) -> Rollout:
     """With `OnDelete` the template may change freely: `pod_is_outdated` tells whether a restart is needed."""
-    workload = _marked(desired)
+    workload, held = _held_back(_marked(desired), live)
     template = workload["spec"]["template"]
     template["metadata"].setdefault("annotations", {})[TEMPLATE_HASH] = workload["metadata"]["annotations"][
         TEMPLATE_HASH
     ]
-    return Rollout(workload, container_resources(template))
+    return Rollout(workload, container_resources(template), held)
+
+
+def _held_back(workload: Obj, live: Mapping[str, Any] | None) -> tuple[Obj, bool]:
+    """The workload with the live pod template (and the wanted resources), when only the operator itself changed."""
+    was = (live or {}).get("metadata", {}).get("annotations", {})
+    now = workload["metadata"]["annotations"]
+    if live is None or was.get(INPUTS_HASH) != now[INPUTS_HASH] or was.get(TEMPLATE_HASH) in (None, now[TEMPLATE_HASH]):
+        return workload, False
+    wanted = container_resources(workload["spec"]["template"])
+    template = copy.deepcopy(live["spec"]["template"])
+    for container in template["spec"]["containers"]:
+        container["resources"] = wanted.get(container["name"], container.get("resources", {}))
+    workload["spec"]["template"] = template
+    now[TEMPLATE_HASH] = was[TEMPLATE_HASH]
+    return workload, True
 
 
 def pod_is_outdated(pod: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:

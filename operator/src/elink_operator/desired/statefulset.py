@@ -4,6 +4,7 @@ from elink_operator import labels, naming
 from elink_operator.desired import app, pod
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.rollout import INPUTS_HASH
 
 DATA_MOUNT = "/var/lib/postgresql"
 
@@ -47,6 +48,7 @@ def build_postgres(inputs: ServerInputs) -> Obj:
             "name": naming.POSTGRES,
             "namespace": inputs.namespace,
             "labels": app.component_labels(inputs, labels.POSTGRES),
+            "annotations": {INPUTS_HASH: app.inputs_hash(inputs, inputs.postgres_image)},
         },
         "spec": {
             "serviceName": naming.POSTGRES,

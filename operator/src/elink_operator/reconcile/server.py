@@ -23,10 +23,15 @@ from elink_operator.reconcile.migration import migrate
 from elink_operator.reconcile.rows import server_row
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, write_status
 from elink_operator.reconcile.teardown import tear_down
-from elink_operator.reconcile.workloads import apply_deployment, apply_postgres
+from elink_operator.reconcile.workloads import Applied, apply_deployment, apply_postgres
 
 LOOK_AGAIN_SECONDS = 60.0
 """Isolation and PostgreSQL send no events: a server is looked at once a minute."""
+
+_HELD = (
+    "this release of the operator would make pods a little different; they change with the server's next version, or "
+    f"at once when the annotation {labels.TAKE_UPDATE} is set or changed"
+)
 
 
 @dataclass
@@ -44,6 +49,14 @@ class _Findings:
     workers: Obj | None = None
     waits: list[str] = field(default_factory=list)
     retry_after: float = LOOK_AGAIN_SECONDS
+    held: bool = False
+
+    def note(self, applied: Applied) -> None:
+        """Remember what a workload waits for."""
+        self.held = self.held or applied.held
+        if applied.wait:
+            self.waits.append(applied.wait)
+            self.retry_after = min(self.retry_after, 3)
 
 
 async def reconcile_server(name: str, ctx: Context) -> Outcome:
@@ -170,14 +183,13 @@ async def _database(ctx: Context, inputs: ServerInputs, access: Access, target: 
     """PostgreSQL and what the operator needs in it; returns whether it can be used."""
     type_ = conditions.DATABASE_READY
     if inputs.embedded:
-        live, wait = await apply_postgres(ctx, statefulset.build_postgres(inputs))
-        if wait:
-            found.waits.append(wait)
-        if not observe.postgres_is_ready(live):
+        applied = await apply_postgres(ctx, statefulset.build_postgres(inputs))
+        found.note(applied)
+        if not observe.postgres_is_ready(applied.live):
             found.database = conditions.false(
                 type_,
                 "PostgresNotReady",
-                wait or f"PostgreSQL is starting; see 'kubectl describe pod -n {inputs.namespace} postgres-0'",
+                applied.wait or f"PostgreSQL is starting; see 'kubectl describe pod -n {inputs.namespace} postgres-0'",
             )
             found.retry_after = 15
             return False
@@ -207,15 +219,14 @@ async def _migrate(ctx: Context, inputs: ServerInputs, access: Access, target: s
 
 
 async def _app(ctx: Context, inputs: ServerInputs, found: _Findings) -> None:
-    (found.web, web_wait), (found.workers, worker_wait) = await asyncio.gather(
+    web, workers = await asyncio.gather(
         apply_deployment(ctx, deployment.build_web(inputs)),
         apply_deployment(ctx, deployment.build_worker(inputs)),
     )
     await _autoscaler(ctx, inputs)
-    for wait in (web_wait, worker_wait):
-        if wait:
-            found.waits.append(wait)
-            found.retry_after = min(found.retry_after, 3)
+    found.web, found.workers = web.live, workers.live
+    found.note(web)
+    found.note(workers)
     found.app = observe.workload_condition(conditions.APP_READY, found.web, "the app")
     if inputs.worker_stopped:
         found.worker = conditions.true(
@@ -241,6 +252,8 @@ async def _write_findings(
     ready = conditions.summarize(parts, fine="the server runs as declared")
     if ready.status == "True" and found.waits:
         ready = conditions.true(conditions.READY, "Changing", found.waits[0])
+    elif ready.status == "True" and found.held:
+        ready = conditions.true(conditions.READY, "UpdateHeld", _HELD)
     effective = settled and ready.status == "True" and not found.waits and (found.web is None or web.current)
     status: Obj = {
         "conditions": conditions_of(

@@ -1,6 +1,7 @@
 """Deployments and the StatefulSet: rolling update, resize in place, restart of PostgreSQL when it must be."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from elink_operator import labels, naming
 from elink_operator.cluster.errors import Conflict, Invalid, NotFound
@@ -15,24 +16,30 @@ class ResizeRefused(Exception):
     """The API server will not resize these pods in place: they must be replaced."""
 
 
-async def apply_deployment(ctx: Context, desired: Obj) -> tuple[Obj, str]:
-    """Apply a Deployment, in place when only resources differ.
+@dataclass(frozen=True)
+class Applied:
+    """A workload as it is now; what its resize or restart still waits for (empty: nothing); see `Rollout.held`."""
 
-    Returns the live object and what the resize still waits for (empty when nothing).
-    """
+    live: Obj
+    wait: str = ""
+    held: bool = False
+
+
+async def apply_deployment(ctx: Context, desired: Obj) -> Applied:
+    """Apply a Deployment, in place when only resources differ."""
     metadata = desired["metadata"]
     live = ctx.store.get(DEPLOYMENT, metadata["namespace"], metadata["name"])
     await _hand_over_replicas(ctx, desired, live)
     plan = rollout.plan_deployment(desired, live)
     if plan.resize is None:
-        return await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload), ""
+        return Applied(await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload), held=plan.held)
     # The template first: a pod that is made from now on is compared with it.
     applied = await ctx.applier.apply_if_changed(DEPLOYMENT, plan.workload)
     try:
-        return applied, await _resize_pods(ctx, applied, plan.resize)
+        return Applied(applied, await _resize_pods(ctx, applied, plan.resize), plan.held)
     except ResizeRefused:
         rolling = rollout.plan_deployment(desired, live, in_place=False)
-        return await ctx.applier.apply_if_changed(DEPLOYMENT, rolling.workload), ""
+        return Applied(await ctx.applier.apply_if_changed(DEPLOYMENT, rolling.workload), held=rolling.held)
 
 
 async def _hand_over_replicas(ctx: Context, desired: Obj, live: Obj | None) -> None:
@@ -51,27 +58,26 @@ async def _hand_over_replicas(ctx: Context, desired: Obj, live: Obj | None) -> N
     await ctx.client.apply(DEPLOYMENT, kept, manager=naming.HANDOVER_MANAGER)
 
 
-async def apply_postgres(ctx: Context, desired: Obj) -> tuple[Obj, str]:
+async def apply_postgres(ctx: Context, desired: Obj) -> Applied:
     """Apply the StatefulSet; resize its pod in place, or replace the pod when more than resources changed."""
-    plan = rollout.plan_statefulset(desired)
+    metadata = desired["metadata"]
+    plan = rollout.plan_statefulset(desired, ctx.store.get(STATEFUL_SET, metadata["namespace"], metadata["name"]))
     live = await ctx.applier.apply_if_changed(STATEFUL_SET, plan.workload)
     status = live.get("status", {})
     if not status.get("replicas") or status.get("currentRevision") == status.get("updateRevision"):
-        return live, ""
-    namespace = live["metadata"]["namespace"]
-    key, version = (namespace, naming.POSTGRES), live["metadata"]["resourceVersion"]
-    if ctx.memory.resized.get(key) == version:
-        return live, ""
-    for pod in await _pods(ctx, namespace, labels.POSTGRES):
+        return Applied(live, held=plan.held)
+    if ctx.memory.resized.get((metadata["namespace"], metadata["name"])) == live["metadata"]["resourceVersion"]:
+        return Applied(live, held=plan.held)
+    for pod in await _pods(ctx, metadata["namespace"], labels.POSTGRES):
         if rollout.pod_is_outdated(pod, plan.workload):
             await _replace(ctx, pod)
-            return live, "PostgreSQL restarts with its new template"
+            return Applied(live, "PostgreSQL restarts with its new template", plan.held)
     try:
-        return live, await _resize_pods(ctx, live, plan.resize or {})
+        return Applied(live, await _resize_pods(ctx, live, plan.resize or {}), plan.held)
     except ResizeRefused:
-        for pod in await _pods(ctx, namespace, labels.POSTGRES):
+        for pod in await _pods(ctx, metadata["namespace"], labels.POSTGRES):
             await _replace(ctx, pod)
-        return live, "PostgreSQL restarts, because its pod cannot be resized in place"
+        return Applied(live, "PostgreSQL restarts, because its pod cannot be resized in place", plan.held)
 
 
 async def _resize_pods(ctx: Context, workload: Obj, wanted: Mapping[str, Obj]) -> str:
