@@ -43,7 +43,8 @@ class Server:
         }
         with (self.root / "log").open("ab") as log:
             return subprocess.Popen(
-                ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "sh", str(self.root / "script")],
+                ["unshare", "--pid", "--fork", "setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups",
+                 "sh", str(self.root / "script")],
                 env=environ, stdout=log, stderr=log, cwd=self.root,
             )  # fmt: skip
 
@@ -83,8 +84,14 @@ def server() -> Iterator[Server]:
     shutil.rmtree(root)
 
 
+def signal_container(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal the first process of the namespace, as the kubelet does; SIGKILL takes all others with it."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), number)
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
+    signal_container(process, signal.SIGINT)
     process.wait(30)
 
 
@@ -113,12 +120,8 @@ def test_killed_while_it_makes_its_data_it_starts_later(server: Server, after: f
     process = server.start()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(after)
-    subprocess.run(["pkill", "-KILL", "-f", str(server.root)], check=False)
+    signal_container(process, signal.SIGKILL)
     process.wait(10)
-    eventually(
-        lambda: subprocess.run(["pgrep", "-f", str(server.root)], check=False, capture_output=True).returncode != 0,
-        timeout=10,
-    )
     process = server.start()
     try:
         assert eventually(server.answers, timeout=60, what="PostgreSQL answers after a killed first start")

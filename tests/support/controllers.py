@@ -47,7 +47,7 @@ def controllers(server: ApiServer) -> Iterator[None]:
         )  # fmt: skip
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while '"Started controller" controller="deployment-controller"' not in log.read_text(errors="replace"):
+        while '"Starting controller" controller="deployment"' not in log.read_text(errors="replace"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"kube-controller-manager does not start:\n{log.read_text()[-3000:]}")
             if process.poll() is not None:

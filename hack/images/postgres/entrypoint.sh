@@ -63,6 +63,9 @@ if [ ! -s "$data/PG_VERSION" ]; then
     mv "$root/data.new" "$data"
 fi
 configure "$data"
+# A killed pod leaves its lock file. The process number in it means nothing in this container, where another process
+# may bear it; the StatefulSet sees to it that no second pod uses the volume.
+rm -f "$data/postmaster.pid"
 
 # Roles first, reachable by nobody else; this also finishes crash recovery before the pod is ready.
 say "checking the operator's role"
