@@ -44,9 +44,8 @@ async def process(world: World, folder: Path, name: str) -> AsyncIterator[subpro
         "ELINK_METRICS_PORT": "0",
         "ELINK_REGION_NODE_LABEL": "",
         "ELINK_SPARE_DATABASES": "0",
-        "ELINK_LEASE_DURATION_SECONDS": "2",
-        "ELINK_LEASE_RENEW_DEADLINE_SECONDS": "1.5",
-        "ELINK_LEASE_RETRY_SECONDS": "0.3",
+        # One process at a time: waiting for the dead one's Lease would only make this slow, a short one unsteady.
+        "ELINK_LEADER_ELECTION": "false",
         "ELINK_RETRY_BASE_SECONDS": "0.1",
         "ELINK_RETRY_MAX_SECONDS": "2",
     }
