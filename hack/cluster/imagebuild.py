@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hack.cluster import binaries, versions
 from hack.cluster.config import ROOT, cache_dir
 from hack.cluster.images import BASE, Image, reference
-from hack.cluster.steps import Steps, locked, succeeds
+from hack.cluster.steps import StepError, Steps, locked, read, succeeds
 
 _CA_VARIABLES = ("ELINK_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -40,6 +40,21 @@ def ca_bundle(environment: Mapping[str, str] | None = None, extra: Path = _EXTRA
         if path.is_file():
             return path
     return _SYSTEM_CA if extra.is_dir() and any(extra.glob("*.crt")) else None
+
+
+def debian_mirror(environment: Mapping[str, str] | None = None) -> str:
+    """Where the base image's packages come from: ELINK_DEBIAN_MIRROR, else the mirror that this host's apt uses."""
+    environment = os.environ if environment is None else environment
+    if environment.get("ELINK_DEBIAN_MIRROR"):
+        return environment["ELINK_DEBIAN_MIRROR"]
+    listed = read(
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages", check=False
+    )
+    for line in listed.splitlines():
+        uri, _, origin = line.partition(" ")
+        if origin == "Debian Debian":
+            return uri
+    raise StepError("no Debian mirror is known", advice="Set ELINK_DEBIAN_MIRROR to the address of one.")
 
 
 def build_arguments(image: Image, name: str, root: Path, ca: Path | None) -> list[str]:
@@ -144,7 +159,7 @@ class Buildah:
                 self.steps.run(
                     "unshare", "--mount", "nice", "mmdebstrap", "--variant=minbase", f"--include={_BASE_PACKAGES}",
                     "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", versions.DEBIAN, partial,
-                    f"deb http://deb.debian.org/debian {versions.DEBIAN} main",
+                    f"deb {debian_mirror()} {versions.DEBIAN} main",
                 )  # fmt: skip
                 partial.rename(archive)
             scratch = self.folder / "base"
