@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         description="Time to undo a cancellation; the promise is erasure within 30 days (R18).",
     )
     setup_link_days: int = Field(7, ge=1, le=30, description="A first log-in link that nobody used must die.")
-    backup_generations: int = Field(7, ge=1, le=90, description="Seven daily generations (R10).")
+    backup_generations: int = Field(
+        7, ge=1, le=90, description="The least that is kept, whatever a tenant asks for; seven are promised (R10)."
+    )
     time_zone: str = Field("Asia/Tokyo", description="Backups run in the night of the customers.")
 
     resync_seconds: float = Field(600, gt=0, description="Every object is looked at again, spread over this period.")

@@ -57,7 +57,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "env": pod.env(
             {
                 "ELINK_TENANT_ID": naming.short_id(inputs.name),
-                "ELINK_GENERATIONS": str(inputs.tenant.spec.backup.generations),
+                "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
                 "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
             }
         ),
