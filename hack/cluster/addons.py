@@ -14,7 +14,7 @@ from hack.cluster.node import VOLUMES
 from hack.cluster.pki import Pki
 from hack.cluster.steps import Steps
 
-_FOLDER = Path(__file__).resolve().parent / "addons"
+_FOLDER = Path(__file__).resolve().parent / "manifests"
 DEPLOYMENTS = (
     ("kube-system", "coredns"),
     ("kube-system", "local-path-provisioner"),

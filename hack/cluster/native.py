@@ -60,8 +60,8 @@ class Native:
         # Importing images and starting the control plane take the longest, and neither needs the other.
         with self._loading(images.values()):
             controlplane.start(cluster, pki, steps)
-            addons.install(self.kubectl, addons.values(cluster, images, pki, native=True), steps)
-        node.start(cluster, steps)
+            node.start(cluster, steps)
+        addons.install(self.kubectl, addons.values(cluster, images, pki, native=True), steps)
         ports.ensure(cluster, steps)
         addons.wait(self.kubectl, steps)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,6 @@ def kubelet_config(cluster: Cluster) -> dict[str, Any]:
         "registryPullQPS": 0,
         "serializeImagePulls": False,
         "syncFrequency": "20s",
-        "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",
     }
 
@@ -197,7 +197,8 @@ def start(cluster: Cluster, steps: Steps) -> None:
         )
     with steps.step("Starting kube-proxy and the kubelet", "node-start"):
         services.define("kube-proxy", [str(PROGRAMS / "kube-proxy"), f"--config={_CONFIG / 'kube-proxy.json'}"])
-        services.define(
+        began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        started = services.define(
             "kubelet",
             [
                 str(PROGRAMS / "kubelet"), f"--config={_CONFIG / 'kubelet.json'}",
@@ -207,10 +208,17 @@ def start(cluster: Cluster, steps: Steps) -> None:
                 "--node-labels=topology.kubernetes.io/region=jp,topology.kubernetes.io/zone=jp-1",
             ],
         )  # fmt: skip
+        # A node that was killed is still called Ready by the API server until its new kubelet reports.
+        since = began if started else ""
         wait_for(
-            lambda: read(
-                *kubectl, "get", "node", cluster.device, "-o",
-                "jsonpath={.status.conditions[?(@.type=='Ready')].status}", check=False,
-            ) == "True",
-            timeout=90, what="the node is Ready", log=services.log("kubelet"),
-        )  # fmt: skip
+            lambda: is_ready(read(*kubectl, "get", "node", cluster.device, "-o", "json", check=False), since),
+            timeout=90,
+            what="the node is Ready",
+            log=services.log("kubelet"),
+        )
+
+
+def is_ready(node: str, since: str) -> bool:
+    """Whether a Node (JSON text, may be empty) is Ready by a report not older than `since` (RFC 3339, UTC)."""
+    conditions = json.loads(node)["status"].get("conditions", []) if node.strip() else []
+    return any(c["type"] == "Ready" and c["status"] == "True" and c["lastHeartbeatTime"] >= since for c in conditions)

@@ -76,8 +76,10 @@ class Sandbox:
         name, cluster = self.cluster.device, self.cluster
         if self.pid is not None:
             return
-        # A start that was killed half-way may have left a node that no pid file knows.
+        # A start that was killed half-way may have left a node that no pid file knows, and control groups of dead
+        # containers cost the new kubelet three seconds each.
         kill_node(cluster)
+        cgroups.remove(cluster.device)
         self.remove_network()
         self.steps.run("ip", "netns", "add", name)
         self.steps.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -95,8 +97,12 @@ class Sandbox:
         name = self.cluster.device
         if (NETNS / name).exists():
             self.steps.run("ip", "netns", "delete", name)
-        if succeeds("ip", "link", "show", name):
-            self.steps.run("ip", "link", "delete", name)
+
+        def unplugged() -> bool:
+            # The kernel removes the cable of a dead namespace by itself, some time later: both may be first.
+            return not succeeds("ip", "link", "show", name) or succeeds("ip", "link", "delete", name)
+
+        wait_for(unplugged, timeout=10, what=f"the interface {name} is gone")
 
     def ensure_node(self) -> None:
         """Start process 1 of the node, in its own control group, and wait until its file system is prepared."""
@@ -108,6 +114,7 @@ class Sandbox:
             folder.mkdir(parents=True, exist_ok=True)
         for stale in (cluster.state / "services").glob("*.json"):
             stale.unlink()
+        (cluster.state / "netpol.ready").unlink(missing_ok=True)
         log = cluster.logs / "node.log"
         log.write_text("")
         command = [

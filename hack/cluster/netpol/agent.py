@@ -77,9 +77,11 @@ class Agent:
 
     def _refresh(self, view: View) -> None:
         self._since = self._since or view.since
-        if view.generation != self._generation or self._flushed():
+        if self._flushed():
+            self._text = ""
+        if view.generation != self._generation or not self._text:
             self._apply(view)
-            self._since, self._checked = 0.0, time.monotonic()
+            self._since = 0.0
         self._generation = view.generation
         self._store.loaded(view.generation)
         self._write_status(view)
@@ -96,10 +98,10 @@ class Agent:
         ruleset = compile_world(view.world)
         text = render(ruleset)
         rendered = time.monotonic()
-        loaded = text != self._text or not packet_filter.present()
+        loaded = text != self._text
         if loaded:
             packet_filter.load(text)
-            self._text, self._applied_at = text, time.time()
+            self._text, self._applied_at, self._checked = text, time.time(), time.monotonic()
         end = time.monotonic()
         chains, elements = size(ruleset)
         log.info(

@@ -1,0 +1,187 @@
+"""Which back end is used, and what kind and an existing cluster are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from hack.cluster import backend, deploy, kind
+from hack.cluster.config import Cluster
+from hack.cluster.existing import Existing
+from hack.cluster.images import PRODUCT, Image
+from hack.cluster.kind import Kind
+from hack.cluster.steps import StepError, Steps
+
+# Stands in for docker, kind and kubectl, as no Docker daemon can run here: writes down what it is told.
+RECORDER = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$RECORD"
+case "$(basename "$0") $*" in
+  "kind get clusters") cat "$RECORD.clusters" 2>/dev/null ;;
+  "kind create cluster"*) echo elink-test >"$RECORD.clusters"; touch "$TEST_KUBECONFIG" ;;
+  "kind delete cluster"*) rm -f "$RECORD.clusters" ;;
+  "docker image inspect"*) exit 1 ;;
+  "docker exec"*) echo '{"images":[{"repoTags":["docker.io/elink/toy:dev-0"]},{"repoTags":null}]}' ;;
+  "kubectl "*"get deployment metrics-server"*) exit 1 ;;
+  "kubectl "*" apply -f -") cat >>"$RECORD.applied" ;;
+  "kubectl config view"*) echo "{}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster("test", tmp_path)
+
+
+@pytest.fixture
+def steps(cluster: Cluster) -> Steps:
+    cluster.logs.mkdir(parents=True)
+    return Steps(cluster.logs, out=io.StringIO())
+
+
+@pytest.fixture
+def record(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the recorders write their command lines."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("docker", "kind", "kubectl"):
+        (folder / name).write_text(RECORDER)
+        (folder / name).chmod(0o755)
+    file = tmp_path / "record"
+    file.touch()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("RECORD", str(file))
+    monkeypatch.setenv("TEST_KUBECONFIG", str(cluster.kubeconfig))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded", "docker", "chosen"),
+    [
+        ("", "", True, "kind"),
+        ("", "", False, "native"),
+        ("", "native", True, "native"),
+        ("existing", "", True, "existing"),
+        ("native", "kind", True, "native"),
+        ("", "nonsense", False, "native"),
+    ],
+)
+def test_choice(cluster: Cluster, asked: str, recorded: str, docker: bool, chosen: str) -> None:
+    if recorded:
+        cluster.state.mkdir()
+        (cluster.state / "facts.json").write_text(json.dumps({"backend": recorded}))
+    assert backend.choose(cluster, {"CLUSTER": asked} if asked else {}, docker) == chosen
+
+
+def test_an_unknown_back_end_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(ValueError, match="one of native, kind, existing"):
+        backend.choose(cluster, {"CLUSTER": "minikube"}, True)
+
+
+def test_kind_maps_the_ports_of_the_contract_to_loopback(cluster: Cluster) -> None:
+    (only,) = kind.config(cluster)["nodes"]
+    mapped = {(m["hostPort"], m["containerPort"], m["listenAddress"]) for m in only["extraPortMappings"]}
+    assert mapped == {(18443, 30443, "127.0.0.1"), (18025, 30025, "127.0.0.1")}
+    assert only["labels"]["topology.kubernetes.io/region"] == "jp"
+
+
+def test_kind_uses_upstream_images_for_what_is_not_ours() -> None:
+    assert set(kind.addon_images()) == {"metrics-server", "traefik", "mailpit"}
+
+
+def test_kind_up_creates_once_and_installs(cluster: Cluster, steps: Steps, record: Path) -> None:
+    Kind(cluster, steps).up()
+    said = record.read_text()
+    assert said.count("kind create cluster --config") == 1
+    assert json.loads((cluster.state / "kind.json").read_text())["name"] == "elink-test"
+    assert kind.GATEWAY_API_URL in said
+    assert "--kubelet-insecure-tls" in said
+    applied = Path(f"{record}.applied").read_text()
+    assert "docker.io/library/traefik:v" in applied
+    assert "docker.io/axllent/mailpit:v" in applied
+    assert (cluster.state / "ca.crt").is_file()
+    assert cluster.kubeconfig.stat().st_mode & 0o077 == 0
+    Kind(cluster, steps).up()
+    said = record.read_text()
+    assert said.count("kind create cluster") == 1
+    assert "kind export kubeconfig --name elink-test" in said
+
+
+def test_kind_builds_and_loads_only_what_the_node_lacks(
+    cluster: Cluster, steps: Steps, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toys = [Image("toy", "toy/Dockerfile"), Image("new", "new/Dockerfile")]
+    monkeypatch.setattr("hack.cluster.imagebuild.reference", lambda i, *_: f"docker.io/elink/{i.name}:dev-0")
+    Path(f"{record}.clusters").write_text("elink-test\n")
+    names = Kind(cluster, steps).images(toys)
+    said = record.read_text()
+    assert names == {"toy": "docker.io/elink/toy:dev-0", "new": "docker.io/elink/new:dev-0"}
+    assert said.count("docker build --file") == 2
+    assert "kind load docker-image docker.io/elink/new:dev-0 --name elink-test" in said
+    assert "kind load docker-image docker.io/elink/toy" not in said
+
+
+def test_kind_down_forgets_everything(cluster: Cluster, steps: Steps, record: Path) -> None:
+    Path(f"{record}.clusters").write_text("elink-test\n")
+    Kind(cluster, steps).down()
+    assert "kind delete cluster --name elink-test" in record.read_text()
+    assert not cluster.state.exists()
+
+
+def test_image_names_of_a_broken_listing() -> None:
+    assert kind.image_names("") == set()
+    assert kind.image_names('{"images": []}') == set()
+
+
+def test_existing_needs_a_kubeconfig(cluster: Cluster, steps: Steps) -> None:
+    with pytest.raises(StepError, match="needs KUBECONFIG"):
+        Existing(cluster, steps, {}).up()
+
+
+def test_existing_copies_only_the_current_context(cluster: Cluster, steps: Steps, record: Path) -> None:
+    Existing(cluster, steps, {"KUBECONFIG": "/home/me/config"}).up()
+    assert "kubectl config view --minify --flatten --raw" in record.read_text()
+    assert cluster.kubeconfig.stat().st_mode & 0o077 == 0
+
+
+def test_existing_images_come_from_a_tag_or_a_registry(
+    cluster: Cluster, steps: Steps, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged = Existing(cluster, steps, {"IMAGE_TAG": "0.1.0", "IMAGE_PREFIX": "r.example/elink"}).images(PRODUCT)
+    assert tagged["operator"] == "r.example/elink/operator:0.1.0"
+    assert record.read_text() == "", "published images are not built"
+    with pytest.raises(StepError, match="can pull from"):
+        Existing(cluster, steps, {}).images(PRODUCT)
+    monkeypatch.setattr("hack.cluster.imagebuild.reference", lambda i, _, prefix: f"{prefix}/{i.name}:dev-0")
+    built = Existing(cluster, steps, {"IMAGE_PREFIX": "r.example/elink"}).images([Image("toy", "toy/Dockerfile")])
+    assert built == {"toy": "r.example/elink/toy:dev-0"}
+    assert "docker push r.example/elink/toy:dev-0" in record.read_text()
+
+
+def test_existing_down_touches_no_cluster(cluster: Cluster, steps: Steps, record: Path) -> None:
+    Existing(cluster, steps, {}).down()
+    assert record.read_text() == ""
+    assert not cluster.state.exists()
+
+
+def test_chart_values_split_references() -> None:
+    names = {image.name: f"docker.io/elink/{image.name}:dev-1" for image in PRODUCT}
+    values = deploy.chart_values(names, 18443)
+    assert values["externalPort"] == 18443
+    assert values["image"]["tenantApp"] == {"repository": "docker.io/elink/tenant-app", "tag": "dev-1"}
+    local = deploy.chart_values({**names, "operator": "localhost:5000/x/operator:2"}, 443)
+    assert local["image"]["operator"] == {"repository": "localhost:5000/x/operator", "tag": "2"}
+
+
+def test_the_table_shows_how_to_log_in_but_no_link(cluster: Cluster) -> None:
+    rows = [{"name": "aozora", "plan": "Shared", "url": "https://aozora.elink.localhost:18443", "email": "a@b.example"}]
+    text = deploy.table(cluster, rows)
+    for part in ("https://aozora.elink.localhost:18443", "a@b.example", "elink-aozora-master", ".cluster-test/ca.crt",
+                 "http://127.0.0.1:18025", "make down CLUSTER_NAME=test"):  # fmt: skip
+        assert part in text
+    assert "setup-url" in text
+    assert "token" not in text
