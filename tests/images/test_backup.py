@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.kubectl import eventually
 from tests.support.postgres import Postgres, find_program
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
@@ -76,6 +80,7 @@ def bench(postgres: Postgres, tmp_path: Path) -> Bench:
         "ELINK_STORE": str(tmp_path / "backup"),
         "ELINK_FILES": str(tmp_path / "files"),
         "ELINK_COMPRESS": "3",
+        "ELINK_PATIENCE": "0",
     }
     return Bench(tmp_path, environ)
 
@@ -108,6 +113,7 @@ def test_a_generation_can_be_restored(bench: Bench, postgres: Postgres) -> None:
     manifest = json.loads((bench.store / name / "manifest.json").read_text())
     assert manifest["tenant"] == "aozora"
     assert manifest["started"].endswith("+09:00")
+    assert (manifest["tables"], manifest["archived"]) == (1, 1)
 
 
 def test_seven_newest_stay(bench: Bench) -> None:
@@ -154,24 +160,94 @@ def test_leftovers_of_a_killed_job_are_cleared(bench: Bench) -> None:
 
 
 def test_only_one_at_a_time(bench: Bench) -> None:
-    import fcntl
-
     with (bench.store / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, said = bench.run("backup")
+        assert code == 1
+        assert "another backup" in said["message"]
+        waiting = threading.Timer(1.5, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        waiting.start()
+        code, said = bench.run("backup", ELINK_PATIENCE="20")
+        waiting.join()
+    assert (code, said["generations"]) == (0, 1)
+
+
+def test_damage_is_found_whatever_its_size(bench: Bench) -> None:
+    assert bench.run("backup")[0] == 0
+    (name,) = bench.names()
+    assert bench.run("backup", "verify") == (0, {"result": "ok", "tenant": "aozora", "checked": 1, "damaged": {}})
+    dump = bench.store / name / "database.dump"
+    content = bytearray(dump.read_bytes())
+    content[-20] ^= 0xFF
+    dump.write_bytes(content)
+    code, said = bench.run("backup", "verify")
     assert code == 1
-    assert "another backup" in said["message"]
+    assert said["damaged"] == {name: "database.dump is not what was written"}
+    dump.unlink()
+    assert bench.run("backup", "verify")[0] == 1
+
+
+def test_a_store_that_fills_up_keeps_the_old_generations(bench: Bench) -> None:
+    """A real full disk: a tmpfs of 70 MiB in a mount namespace of its own, and files that do not fit."""
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a tmpfs and must run as root")
+    (bench.root / "files" / "big").write_bytes(os.urandom(90 << 20))
+    for day in range(1, 4):
+        fake_generation(bench.store, f"2026010{day}T000000Z")
+    script = (
+        'mount -t tmpfs -o size=70m none "$ELINK_STORE" && cp -r "$1"/2* "$ELINK_STORE" && '
+        '"$2" -m elink_backup.backup; echo "$?" > "$1/code"; ls -A "$ELINK_STORE" > "$1/left"'
+    )
+    full = bench.root / "full"
+    full.mkdir()
+    began = time.monotonic()
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(bench.store), sys.executable],
+        env={**bench.environ, "ELINK_STORE": str(full), "ELINK_TERMINATION_LOG": str(bench.root / "message")},
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert time.monotonic() - began < 30
+    said = json.loads((bench.root / "message").read_text())
+    assert (bench.store / "code").read_text().strip() == "1", said
+    assert "No space left" in said["message"]
+    assert said["generations"] == 3
+    assert (bench.store / "left").read_text().split() == [".lock", *(f"2026010{d}T000000Z" for d in (1, 2, 3))]
+
+
+def test_a_store_without_room_is_refused_before_anything_is_written(bench: Bench) -> None:
+    script = 'mount -t tmpfs -o size=20m none "$ELINK_STORE" && exec "$1" -m elink_backup.backup'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable],
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(bench.root / "message")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "enlarge the volume" in json.loads((bench.root / "message").read_text())["message"]
+
+
+def test_a_job_that_is_told_to_end_leaves_nothing(bench: Bench) -> None:
+    (bench.root / "files" / "big").write_bytes(os.urandom(150 << 20))
+    process = subprocess.Popen([sys.executable, "-m", "elink_backup.backup"], env=bench.environ, stdout=subprocess.PIPE)
+    eventually(lambda: list(bench.store.glob(".unfinished-*/files.tar.zst")), timeout=30, every=0.02)
+    process.terminate()
+    assert process.wait(20) == 143
+    assert bench.names() == []
+    assert not list(bench.store.glob(".unfinished-*"))
 
 
 def test_erase_removes_exactly_one_tenant(bench: Bench) -> None:
     for name in ("aozora", "aozora-2", "aozor"):
         (bench.root / "files" / name / "sub").mkdir(parents=True)
         (bench.root / "files" / name / "sub" / "f").write_text(name)
-        (bench.root / "backup" / name).mkdir()
+        (bench.root / "backup" / name / "20260101T000000Z").mkdir(parents=True)
+        (bench.root / "backup" / name / "20260101T000000Z" / "manifest.json").write_text("{}")
     os.symlink(bench.root / "files" / "aozora-2", bench.root / "files" / "aozora" / "link")
     code, said = bench.run("erase")
     assert code == 0
-    assert said["removed"] == {"directory": 1, "backups": 0}
+    assert said["removed"] == {"directory": 1, "backups": 1}
+    assert said["generations"] == ["20260101T000000Z"]
+    assert said["left"] == []
+    assert said["looked_again"].endswith("+09:00")
     assert sorted(p.name for p in (bench.root / "files").iterdir()) == ["aozor", "aozora-2", "画像.txt"]
     assert (bench.root / "files/aozora-2/sub/f").read_text() == "aozora-2"
     assert sorted(p.name for p in bench.store.iterdir()) == ["aozor", "aozora-2"]

@@ -40,6 +40,7 @@ class Server:
             "ELINK_PG_SOCKET": str(self.root / "run"),
             "ELINK_PG_PORT": str(self.port),
             "ELINK_PG_LISTEN": "127.0.0.1",
+            "ELINK_CGROUP": str(self.root / "cgroup"),
         }
         with (self.root / "log").open("ab") as log:
             return subprocess.Popen(
@@ -51,6 +52,18 @@ class Server:
     @property
     def log(self) -> str:
         return (self.root / "log").read_text()
+
+    def asks(self, query: str) -> object:
+        async def ask() -> object:
+            connection = await asyncpg.connect(
+                host="127.0.0.1", port=self.port, user="elink_operator", password=PASSWORD, database="postgres"
+            )
+            try:
+                return await connection.fetchval(query)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
 
     def answers(self, user: str = "elink_operator", password: str = PASSWORD) -> bool:
         async def ask() -> bool:
@@ -132,3 +145,39 @@ def test_killed_while_it_makes_its_data_it_starts_later(server: Server, after: f
 def test_script_is_clean() -> None:
     done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_told_to_end_while_it_prepares_it_ends_cleanly(server: Server) -> None:
+    process = server.start()
+    eventually(lambda: "checking the operator's role" in server.log, timeout=60, every=0.02)
+    signal_container(process, signal.SIGINT)
+    assert process.wait(30) in (0, 143), server.log
+    assert not (server.root / "data/data/postmaster.pid").exists(), server.log
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(None, "64MB"), ("max", "64MB"), ("1073741824", "256MB"), ("1048576", "32MB")]
+)
+def test_shared_buffers_follow_the_memory_limit(server: Server, limit: str | None, expected: str) -> None:
+    if limit is not None:
+        (server.root / "cgroup").mkdir()
+        (server.root / "cgroup/memory.max").write_text(f"{limit}\n")
+    process = server.start()
+    try:
+        eventually(server.answers, timeout=60, what="PostgreSQL answers")
+        assert server.asks("SHOW shared_buffers") == expected
+        assert server.asks("SHOW log_timezone") == "Asia/Tokyo"
+    finally:
+        stop(process)
+
+
+def test_a_folder_opened_to_the_group_is_closed_again(server: Server) -> None:
+    process = server.start()
+    eventually(server.answers, timeout=60)
+    stop(process)
+    (server.root / "data/data").chmod(0o2770)
+    process = server.start()
+    try:
+        assert eventually(server.answers, timeout=60)
+    finally:
+        stop(process)

@@ -12,6 +12,15 @@ socket=${ELINK_PG_SOCKET:-/run/postgresql}
 me=$(id -un)
 data=$root/data
 
+# In-place growth of the pod's memory takes effect here at the next start.
+shared_buffers() {
+    limit=$(cat "${ELINK_CGROUP:-/sys/fs/cgroup}/memory.max" 2>/dev/null || echo max)
+    case $limit in *[!0-9]* | '') limit=268435456 ;; esac
+    quarter=$((limit / 4194304))
+    if [ "$quarter" -lt 32 ]; then quarter=32; elif [ "$quarter" -gt 4096 ]; then quarter=4096; fi
+    echo "${quarter}MB"
+}
+
 say() { printf '{"level":"info","event":"%s"}\n' "$1"; }
 
 configure() {
@@ -29,13 +38,25 @@ listen_addresses = '${ELINK_PG_LISTEN:-*}'
 port = ${ELINK_PG_PORT:-5432}
 unix_socket_directories = '$socket'
 max_connections = ${ELINK_PG_MAX_CONNECTIONS:-200}
-shared_buffers = '${ELINK_PG_SHARED_BUFFERS:-64MB}'
+shared_buffers = '${ELINK_PG_SHARED_BUFFERS:-$(shared_buffers)}'
+# A huge page that the pod may not have would end a backend with SIGBUS.
+huge_pages = off
 password_encryption = 'scram-sha-256'
+authentication_timeout = '15s'
 log_timezone = 'Asia/Tokyo'
 log_line_prefix = '%m [%p] %d %u '
 log_statement = 'none'
+log_lock_waits = on
+# Values of a customer's statements do not belong in a log.
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
 idle_in_transaction_session_timeout = '5min'
 max_wal_size = '1GB'
+# A client that vanished with its node must not keep locks for two hours.
+tcp_keepalives_idle = 60
+tcp_keepalives_interval = 10
+tcp_keepalives_count = 6
+client_connection_check_interval = '10s'
 EOF
 }
 
@@ -61,7 +82,10 @@ if [ ! -s "$data/PG_VERSION" ]; then
     rm -rf "$root/data.new"
     initdb -D "$root/data.new" -U postgres -E UTF8 --locale=C.UTF-8 --auth=reject --data-checksums > /dev/null
     mv "$root/data.new" "$data"
+    sync
 fi
+# A volume plugin may have opened the folder to the group, which PostgreSQL refuses.
+chmod 0700 "$data"
 configure "$data"
 # A killed pod leaves its lock file. The process number in it means nothing in this container, where another process
 # may bear it; the StatefulSet sees to it that no second pod uses the volume.
@@ -69,6 +93,8 @@ rm -f "$data/postmaster.pid"
 
 # Roles first, reachable by nobody else; this also finishes crash recovery before the pod is ready.
 say "checking the operator's role"
+# The first process of a container ignores signals that it does not handle.
+trap 'pg_ctl -D "$data" -m fast -s stop || :; exit 143' INT TERM
 pg_ctl -D "$data" -w -t 300 -s -o "-c listen_addresses=''" start
 set_operator
 pg_ctl -D "$data" -w -m fast -s stop

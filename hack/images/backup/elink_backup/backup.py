@@ -1,4 +1,4 @@
-"""`elink-backup`: one backup of one tenant; `elink-backup list`: what is in the store.
+"""`elink-backup`: one backup of one tenant; `list`: what is in the store; `verify`: whether all of it can be read.
 
 Exit codes: 0 done, 1 failed (older generations are untouched), 2 wrong usage or environment.
 """
@@ -10,11 +10,13 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +41,15 @@ class Job:
     store: Path
     files: Path
     compress: str = "zstd:3"
+    patience: float = 600
+    """Seconds to wait for another backup of the same tenant: the nightly one and one made by hand may meet."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Job:
-        """Read ELINK_TENANT_ID, _GENERATIONS, _SECRET_DIR, _STORE, _FILES, _COMPRESS; KeyError names a missing one."""
+        """Read ELINK_TENANT_ID, _GENERATIONS, _SECRET_DIR, _STORE, _FILES, _COMPRESS, _PATIENCE.
+
+        KeyError names a missing one, ValueError a wrong one.
+        """
         return cls(
             environ["ELINK_TENANT_ID"],
             int(environ.get("ELINK_GENERATIONS", "7")),
@@ -50,6 +57,7 @@ class Job:
             Path(environ.get("ELINK_STORE", "/backup")),
             Path(environ.get("ELINK_FILES", "/files")),
             environ.get("ELINK_COMPRESS", cls.compress),  # pg_dump 15 and older know no zstd
+            float(environ.get("ELINK_PATIENCE", cls.patience)),
         )
 
     def secret(self, key: str) -> str:
@@ -59,21 +67,18 @@ class Job:
 
 def back_up(job: Job) -> store.Generation:
     """Make one generation and keep the newest `job.keep`. Raises `BackupError`; a failure displaces nothing."""
-    started = now()
-    name = store.name_of(started)
-    with (job.store / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupError("another backup of this tenant is running; this one is not needed") from None
+    with _alone(job):
+        started = now()
+        name = store.name_of(started)
         store.clear_unfinished(job.store)
         _check_room(job)
         unfinished = Path(tempfile.mkdtemp(prefix=store.UNFINISHED, dir=job.store))
         try:
-            _dump_database(job, unfinished / "database.dump")
-            _archive_files(job.files, unfinished / "files.tar.zst")
-            _write_manifest(job, unfinished, jst(started))
-            _check(unfinished)
+            # The database first: a file that it names was there before it, and is there unless it was deleted since.
+            _dump_database(job, unfinished / store.DUMP)
+            _archive_files(job.files, unfinished / store.ARCHIVE)
+            counts = read_back(unfinished)
+            _write_manifest(job, unfinished, jst(started), counts)
             store.publish(unfinished, name)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -83,6 +88,22 @@ def back_up(job: Job) -> store.Generation:
     if not made:
         raise BackupError(f"generation {name} was written but is not complete in the store")
     return made[0]
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Hold the folder's lock; another backup is waited for."""
+    deadline = time.monotonic() + job.patience
+    with (job.store / ".lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise BackupError("another backup of this tenant is still running") from None
+                time.sleep(1)
+        yield
 
 
 def _check_room(job: Job) -> None:
@@ -108,44 +129,56 @@ def _dump_database(job: Job, target: Path) -> None:
 
 
 def _archive_files(source: Path, target: Path) -> None:
-    with target.open("wb") as out:
-        tar = subprocess.Popen(
-            ["tar", "--create", "--sort=name", "--numeric-owner", f"--directory={source}", "."],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        packed = subprocess.run(["zstd", "-q", "-3", "-c"], stdin=tar.stdout, stdout=out, check=False)
-        _, complaint = tar.communicate()
+    command = ["tar", "--create", "--sort=name", "--numeric-owner", "--use-compress-program=zstd -q -3 -T1",
+               f"--file={target}", f"--directory={source}", "."]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     # 1: a file changed while it was read, which is normal for a tenant at work.
-    if tar.returncode not in (0, 1) or packed.returncode != 0:
-        raise BackupError(f"the files could not be archived: {complaint.decode(errors='replace').strip()[:500]}")
+    if done.returncode not in (0, 1):
+        raise BackupError(f"the files could not be archived: {done.stderr.strip()[-500:]}")
 
 
-def _write_manifest(job: Job, folder: Path, started: str) -> None:
-    facts = {path.name: store.file_facts(path) for path in sorted(folder.iterdir())}
+def _write_manifest(job: Job, folder: Path, started: str, counts: Mapping[str, int]) -> None:
     manifest = {
         "tenant": job.tenant,
         "started": started,
         "finished": jst(now()),
         "pg_dump": _run("pg_dump", "--version").strip(),
-        "files": facts,
+        "files": {path.name: store.file_facts(path) for path in sorted(folder.iterdir())},
+        **counts,
     }
     (folder / store.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def _check(folder: Path) -> None:
-    """Read both archives back before they count as a backup."""
-    if "TABLE DATA" not in _run("pg_restore", "--list", str(folder / "database.dump")):
+def read_back(folder: Path) -> dict[str, int]:
+    """Read a generation's archives to their last byte; how many tables and files they hold. Raises `BackupError`."""
+    dump, archive = folder / store.DUMP, folder / store.ARCHIVE
+    tables = _run("pg_restore", "--list", str(dump)).count(" TABLE DATA ")
+    if not tables:
         raise BackupError("the dump holds no table data: is the database migrated?")
-    unpacked = subprocess.Popen(["zstd", "-q", "-d", "-c", str(folder / "files.tar.zst")], stdout=subprocess.PIPE)
-    listed = subprocess.run(["tar", "--list"], stdin=unpacked.stdout, capture_output=True, check=False)
-    if unpacked.wait() != 0 or listed.returncode != 0:
-        raise BackupError("the archive of files cannot be read back")
+    _run("pg_restore", "--file=/dev/null", str(dump))
+    members = _run("tar", "--list", "--use-compress-program=zstd -q -d", f"--file={archive}").splitlines()
+    return {"tables": tables, "archived": sum(not member.endswith("/") for member in members)}
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Checksums and contents of every generation in the store: name → what is wrong (empty: nothing)."""
+    found = {}
+    for path in store.candidates(folder):
+        try:
+            store.check_facts(path)
+            read_back(path)
+            found[path.name] = ""
+        except (BackupError, OSError, ValueError) as error:
+            found[path.name] = str(error)[:200]
+    return found
 
 
 def _run(*command: str, **environ: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environ})
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, env={**os.environ, **environ}
+    )
     if done.returncode != 0:
-        raise BackupError(f"{command[0]} failed: {done.stderr.strip()[:500]}")
+        raise BackupError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
@@ -158,22 +191,20 @@ def summary(folder: Path) -> dict[str, object]:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="elink-backup", description="Back up one tenant, or list its generations.")
-    parser.add_argument("action", nargs="?", choices=["run", "list"], default="run")
+    parser = argparse.ArgumentParser(prog="elink-backup", description="Back up one tenant, or look at its generations.")
+    parser.add_argument("action", nargs="?", choices=["run", "list", "verify"], default="run")
     action = parser.parse_args().action
+    # The first process of a container ignores signals that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         job = Job.from_environment(os.environ)
     except (KeyError, ValueError) as error:
         report(result="error", message=f"the environment is incomplete: {error}")
         return 2
-    if action == "list":
-        report(
-            result="listed",
-            tenant=job.tenant,
-            names=[g.name for g in store.generations(job.store)],
-            **summary(job.store),
-        )
-        return 0
+    return {"run": _main_run, "list": _main_list, "verify": _main_verify}[action](job)
+
+
+def _main_run(job: Job) -> int:
     try:
         made = back_up(job)
     except (BackupError, OSError) as error:
@@ -182,6 +213,19 @@ def main() -> int:
         return 1
     report(result="ok", tenant=job.tenant, made=made.name, **summary(job.store))
     return 0
+
+
+def _main_list(job: Job) -> int:
+    names = [g.name for g in store.generations(job.store)]
+    report(result="listed", tenant=job.tenant, names=names, **summary(job.store))
+    return 0
+
+
+def _main_verify(job: Job) -> int:
+    checked = verify(job.store)
+    damaged = {name: wrong for name, wrong in checked.items() if wrong}
+    report(result="error" if damaged else "ok", tenant=job.tenant, checked=len(checked), damaged=damaged)
+    return 1 if damaged else 0
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
-from elink_backup.report import report
+from elink_backup import store
+from elink_backup.report import jst, now, report
 
 _ID = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
@@ -34,6 +36,7 @@ def erase_folder(parent: Path, name: str) -> int:
 
 def main() -> int:
     """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup)."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     name = os.environ.get("ELINK_TENANT_ID", "")
     if not _ID.fullmatch(name):
         report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
@@ -42,17 +45,28 @@ def main() -> int:
         "directory": Path(os.environ.get("ELINK_FILES", "/files")),
         "backups": Path(os.environ.get("ELINK_STORE", "/backup")),
     }
+    began = jst(now())
     removed: dict[str, int] = {}
     try:
-        for what, parent in places.items():
+        for parent in places.values():
             if not parent.is_dir():
                 raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
+        generations = [path.name for path in store.candidates(places["backups"] / name)]
+        for what, parent in places.items():
             removed[what] = erase_folder(parent, name)
     except OSError as error:
         report(result="error", tenant=name, removed=removed, message=str(error))
         return 1
     left = [what for what, parent in places.items() if os.path.lexists(parent / name)]
-    report(result="error" if left else "ok", tenant=name, removed=removed, left=left)
+    report(
+        result="error" if left else "ok",
+        tenant=name,
+        began=began,
+        looked_again=jst(now()),
+        removed=removed,
+        generations=generations,
+        left=left,
+    )
     return 1 if left else 0
 
 

@@ -16,6 +16,8 @@ _NAME = re.compile(r"\d{8}T\d{6}Z")
 _FORMAT = "%Y%m%dT%H%M%SZ"
 UNFINISHED = ".unfinished-"
 MANIFEST = "manifest.json"
+DUMP = "database.dump"
+ARCHIVE = "files.tar.zst"
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,26 @@ def name_of(moment: datetime) -> str:
 
 def generations(folder: Path) -> list[Generation]:
     """The complete generations, oldest first. A folder without its manifest, or with a file missing, is not one."""
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if _NAME.fullmatch(path.name) and not path.is_symlink() and path.is_dir() and _complete(path):
-            found.append(Generation(path.name, sum(p.stat().st_size for p in path.iterdir())))
-    return found
+    return [
+        Generation(path.name, sum(p.stat().st_size for p in path.iterdir()))
+        for path in candidates(folder)
+        if _complete(path)
+    ]
+
+
+def candidates(folder: Path) -> list[Path]:
+    """Everything that is named like a generation, whole or damaged, oldest first. No folder means none."""
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.iterdir()) if _NAME.fullmatch(p.name) and not p.is_symlink() and p.is_dir()]
+
+
+def check_facts(path: Path) -> None:
+    """Compare a generation with its manifest, checksums included. Raises ValueError or OSError with the difference."""
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    for name, facts in manifest["files"].items():
+        if file_facts(path / name) != facts:
+            raise ValueError(f"{name} is not what was written")
 
 
 def _complete(path: Path) -> bool:
