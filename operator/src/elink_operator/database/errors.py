@@ -102,7 +102,8 @@ def translated(server: str) -> Iterator[None]:
     except ValueError as error:
         # What the driver refuses to send (its DataError among them): the value is at fault, not the server.
         raise DatabaseError(f"server {server}: a value does not fit its column: {error}; it is retried") from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    # InternalClientError: a statement met the server's farewell, before the driver had closed the connection.
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseUnavailable(
             f"PostgreSQL of server {server} cannot be reached ({type(error).__name__}); it is retried"
         ) from error

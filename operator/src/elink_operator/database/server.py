@@ -7,10 +7,11 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from elink_operator.database.errors import DatabaseForbidden, TemplateMissing
+from elink_operator.database.locks import held
 from elink_operator.database.model import Snapshot
 from elink_operator.database.sessions import Connection, Sessions
 from elink_operator.database.snapshot import read_database
-from elink_operator.database.sql import ident, literal, lock_key, scram_verifier
+from elink_operator.database.sql import ident, literal, scram_verifier
 from elink_operator.naming import APP_ROLE, REGISTRY_DATABASE, TEMPLATE_DATABASE, TEMPLATE_ROLE
 
 Salt = Callable[[], bytes]
@@ -30,18 +31,15 @@ async def ensure_server(sessions: Sessions, salt: Salt = random_salt) -> None:
     server = sessions.server
     async with sessions.admin() as connection:
         await _check_rights(connection, server.user)
-        await connection.execute("SELECT pg_advisory_lock($1)", lock_key("elink server"))
-        try:
+        async with held(connection, "elink server"):
             await _ensure_role(connection, APP_ROLE, f"LOGIN NOINHERIT PASSWORD {_password(server.app_password, salt)}")
             await _ensure_role(connection, TEMPLATE_ROLE, "NOLOGIN")
-            await grant_role(connection, APP_ROLE, server.user)
-            await grant_role(connection, TEMPLATE_ROLE, server.user)
+            await connection.execute(grant_role(connection, APP_ROLE, server.user))
+            await connection.execute(grant_role(connection, TEMPLATE_ROLE, server.user))
             await connection.execute(f"GRANT {ident(TEMPLATE_ROLE)} TO {ident(APP_ROLE)}")
             for database in (REGISTRY_DATABASE, TEMPLATE_DATABASE):
                 await _ensure_database(connection, database)
             await connection.execute(f"GRANT CREATE ON DATABASE {ident(TEMPLATE_DATABASE)} TO {ident(TEMPLATE_ROLE)}")
-        finally:
-            await connection.execute("SELECT pg_advisory_unlock($1)", lock_key("elink server"))
     async with sessions.registry() as connection:
         await connection.execute(files(__package__).joinpath("registry.sql").read_text(encoding="utf-8"))
     async with sessions.into(TEMPLATE_DATABASE) as connection:
@@ -72,16 +70,18 @@ async def template_revision(connection: Connection) -> str:
     return fact.marker.removeprefix(_TEMPLATE_MARK)
 
 
-async def grant_role(connection: Connection, role: str, to: str) -> None:
-    """Make `to` a member that may act as `role`. PostgreSQL 16 and later ask for both options by name."""
+def grant_role(connection: Connection, role: str, to: str) -> str:
+    """SQL that makes `to` a member that may act as `role`. PostgreSQL 16 and later ask for both options by name."""
     options = " WITH INHERIT TRUE, SET TRUE" if connection.get_server_version().major >= 16 else ""
-    await connection.execute(f"GRANT {ident(role)} TO {ident(to)}{options}")
+    return f"GRANT {ident(role)} TO {ident(to)}{options};"
 
 
-async def restrict_database(connection: Connection, database: str) -> None:
-    """Nobody but the owner and the app may connect. A copy of a template does not inherit this, so it is said anew."""
-    await connection.execute(f"REVOKE ALL ON DATABASE {ident(database)} FROM PUBLIC")
-    await connection.execute(f"GRANT CONNECT ON DATABASE {ident(database)} TO {ident(APP_ROLE)}")
+def restrict_database(database: str) -> str:
+    """SQL: nobody but the owner and the app may connect. A copy does not inherit this from its template."""
+    return (
+        f"REVOKE ALL ON DATABASE {ident(database)} FROM PUBLIC;"
+        f"GRANT CONNECT ON DATABASE {ident(database)} TO {ident(APP_ROLE)};"
+    )
 
 
 def _password(password: str, salt: Salt) -> str:
@@ -109,4 +109,4 @@ async def _ensure_role(connection: Connection, role: str, options: str) -> None:
 async def _ensure_database(connection: Connection, database: str) -> None:
     if await read_database(connection, database) is None:
         await connection.execute(f"CREATE DATABASE {ident(database)} TEMPLATE template0 ENCODING 'UTF8'")
-    await restrict_database(connection, database)
+    await connection.execute(restrict_database(database))

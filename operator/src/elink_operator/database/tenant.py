@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from elink_operator.database.errors import DatabaseError, DatabaseTaken, TemplateBusy
+from elink_operator.database.locks import held, tried
 from elink_operator.database.model import TenantDb, spare_marker, tenant_marker
 from elink_operator.database.server import (
     Salt,
@@ -20,9 +21,11 @@ from elink_operator.database.server import (
 )
 from elink_operator.database.sessions import Connection, Sessions
 from elink_operator.database.snapshot import databases_marked, read_database, role_marker
-from elink_operator.database.sql import ident, literal, lock_key, scram_verifier
+from elink_operator.database.sql import ident, literal, scram_verifier
 from elink_operator.naming import APP_ROLE, SPARE_PREFIX, TEMPLATE_DATABASE, TEMPLATE_ROLE, digest
 
+SPARES_LOCK = "elink spares"
+"""Held while a spare is given away or thrown away."""
 _CONNECTION_LIMIT = 10
 """Of the tenant's own role, which only its backup uses; the app connects as its own role."""
 
@@ -48,14 +51,10 @@ async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = rando
 @asynccontextmanager
 async def locked(connection: Connection, tenant: str) -> AsyncIterator[None]:
     """One operator at a time works on a tenant, two leaders by accident included."""
-    key = lock_key("elink tenant", tenant)
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
-        raise DatabaseError(f"another operator is working on the database of tenant {tenant}; it is retried")
-    try:
+    async with tried(connection, "elink tenant", tenant) as free:
+        if not free:
+            raise DatabaseError(f"another operator is working on the database of tenant {tenant}; it is retried")
         yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1)", key)
 
 
 def unfinished_name(tenant: TenantDb) -> str:
@@ -68,17 +67,18 @@ async def _ensure_role(connection: Connection, admin: str, tenant: TenantDb, sal
     role = ident(tenant.role)
     verifier = literal(scram_verifier(tenant.password, salt()))
     if marker is None:
-        async with connection.transaction():
-            await connection.execute(
-                f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {_CONNECTION_LIMIT} PASSWORD {verifier}"
-            )
-            await connection.execute(f"COMMENT ON ROLE {role} IS {literal(tenant_marker(tenant.uid))}")
+        statements = (
+            f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {_CONNECTION_LIMIT} PASSWORD {verifier};"
+            f"COMMENT ON ROLE {role} IS {literal(tenant_marker(tenant.uid))};"
+        )
     elif marker != tenant_marker(tenant.uid):
         raise DatabaseTaken(f"role {tenant.role} belongs to somebody else: remove or rename it; it is retried")
     else:
-        await connection.execute(f"ALTER ROLE {role} PASSWORD {verifier}")
-    await grant_role(connection, tenant.role, admin)
-    await connection.execute(f"GRANT {role} TO {ident(APP_ROLE)}")
+        statements = f"ALTER ROLE {role} PASSWORD {verifier};"
+    # One message is one transaction: a role without its comment could not be told from a stranger's.
+    await connection.execute(
+        statements + grant_role(connection, tenant.role, admin) + f"GRANT {role} TO {ident(APP_ROLE)}"
+    )
 
 
 async def _present(connection: Connection, tenant: TenantDb) -> bool:
@@ -102,15 +102,11 @@ async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -
                 "rename it back, or remove its comment; it is retried"
             )
         await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
-    key = lock_key("elink spares")
-    await connection.execute("SELECT pg_advisory_lock($1)", key)
-    try:
+    async with held(connection, SPARES_LOCK):
         for name in await databases_marked(connection, spare_marker(revision)):
             if name.startswith(SPARE_PREFIX):
                 await _mark(connection, name, tenant_marker(tenant.uid))
                 return name
-    finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", key)
     return None
 
 
@@ -125,7 +121,7 @@ async def _copy_template(connection: Connection, tenant: TenantDb) -> str:
 async def copy_template(connection: Connection, name: str) -> None:
     """CREATE DATABASE from the migrated template. WAL_LOG spares the checkpoint that FILE_COPY forces (3x faster)."""
     await connection.execute(f"CREATE DATABASE {ident(name)} TEMPLATE {ident(TEMPLATE_DATABASE)} STRATEGY WAL_LOG")
-    await restrict_database(connection, name)
+    await connection.execute(restrict_database(name))
 
 
 async def _finish(sessions: Sessions, connection: Connection, name: str, tenant: TenantDb) -> None:
@@ -138,12 +134,9 @@ async def _finish(sessions: Sessions, connection: Connection, name: str, tenant:
         return
     async with sessions.into(name) as inside:
         # The schema first: a function goes only to a role that may create in its schema.
-        await inside.execute(f"ALTER SCHEMA public OWNER TO {role}")
-        await inside.execute(f"REASSIGN OWNED BY {ident(TEMPLATE_ROLE)} TO {role}")
-    await connection.execute(f"ALTER DATABASE {ident(name)} OWNER TO {role}")
-    await restrict_database(connection, name)
-    if name != tenant.database:
-        await connection.execute(f"ALTER DATABASE {ident(name)} RENAME TO {ident(tenant.database)}")
+        await inside.execute(f"ALTER SCHEMA public OWNER TO {role}; REASSIGN OWNED BY {ident(TEMPLATE_ROLE)} TO {role}")
+    rename = "" if name == tenant.database else f"ALTER DATABASE {ident(name)} RENAME TO {ident(tenant.database)}"
+    await connection.execute(f"ALTER DATABASE {ident(name)} OWNER TO {role};{restrict_database(name)}{rename}")
 
 
 async def _mark(connection: Connection, database: str, marker: str) -> None:
