@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 from elink_app.errors import LimitReached
 from elink_app.messages import Message as Text
-from elink_app.web.i18n import TRANSLATORS, choose_language
+from elink_app.web.i18n import TRANSLATORS, choose_language, merged_catalog
 
 SOURCE = Path(__file__).resolve().parents[3] / "tenant-app" / "src" / "elink_app"
 MAPPING = [("**.py", "python"), ("web/templates/**.html", "jinja2")]
@@ -28,7 +26,7 @@ def source_texts() -> set[str | tuple[str, ...]]:
 
 
 def japanese() -> Catalog:
-    return read_po(io.BytesIO((SOURCE / "web" / "locale" / "ja.po").read_bytes()), locale="ja")
+    return merged_catalog("ja")
 
 
 def entries() -> list[Message]:

@@ -1,4 +1,4 @@
-"""Japanese and English. The msgids are English; `locale/ja.po` holds the Japanese and is read as it is at start."""
+"""Japanese and English. The msgids are English; `locale/ja/*.po` hold the Japanese and are read as they are at start."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 from babel.dates import format_datetime
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -22,14 +23,25 @@ LANGUAGES = ("ja", "en")
 DEFAULT = "ja"
 
 
+def merged_catalog(language: str) -> Catalog:
+    """All files of a language as one; each domain has its own. A text that two files hold is a ValueError."""
+    merged = Catalog(locale=language)
+    for file in sorted(resources.files("elink_app.web").joinpath("locale", language).iterdir(), key=lambda f: f.name):
+        for message in read_po(io.BytesIO(file.read_bytes()), locale=language):
+            if message.id and message.id in merged:
+                raise ValueError(f"{file.name}: {message.id!r} is in another file too")
+            if message.id:
+                merged[message.id] = message
+    return merged
+
+
 @cache
 def catalog(language: str) -> gettext.NullTranslations:
     """The translations of a language; English is what the msgids already are."""
     if language == "en":
         return gettext.NullTranslations()
-    source = resources.files("elink_app.web").joinpath("locale", f"{language}.po").read_bytes()
     compiled = io.BytesIO()
-    write_mo(compiled, read_po(io.BytesIO(source), locale=language))
+    write_mo(compiled, merged_catalog(language))
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
 
