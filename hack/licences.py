@@ -37,7 +37,9 @@ ALLOWED = frozenset(
 )  # fmt: skip
 ALIASES = {
     "Apache 2.0": "Apache-2.0",
+    "Apache License, Version 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
+    "BSD": "BSD-2-Clause",  # pyasn1-modules, whose LICENSE.txt has the two clauses
     "BSD License": "BSD-3-Clause",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
