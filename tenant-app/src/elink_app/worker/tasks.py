@@ -92,19 +92,26 @@ class TaskRunner:
             self._running.pop(key, None)
             if key in self._again:
                 self._again.discard(key)
-                if not stop.asked:
-                    self._start(task, tenant, stop)
+                current = self._active(tenant.name)
+                if current is not None and not stop.asked:
+                    self._start(task, current, stop)
 
         running = asyncio.create_task(self._work(task, tenant, stop), name=f"{task.name} {tenant.name}")
         self._running[key] = running
         running.add_done_callback(ended)
 
+    def _active(self, name: str) -> Tenant | None:
+        tenant = self._directory.get(name)
+        return tenant if tenant is not None and tenant.state is TenantState.ACTIVE else None
+
     async def _work(self, task: TenantTask, tenant: Tenant, stop: Stop) -> None:
         try:
             more = True
-            while more and not stop.asked and self._directory.get(tenant.name) is not None:
+            while more and not stop.asked:
                 async with self._slots:
-                    more = await task.run(tenant, stop)
+                    # Suspended or cancelled meanwhile: its work waits. A changed row (a new limit) counts at once.
+                    current = self._active(tenant.name)
+                    more = current is not None and await task.run(current, stop)
             self._metrics.worker_tasks.labels(task.name, "success").inc()
         except Exception as error:
             self._metrics.worker_tasks.labels(task.name, "failure").inc()
