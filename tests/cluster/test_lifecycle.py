@@ -102,12 +102,12 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         kubectl.run("create", "job", "-n", SHARED, f"last-{name}", f"--from=cronjob/backup-{name}")
     for name in [victim, *neighbours]:
         kubectl.run("wait", "-n", SHARED, f"job/last-{name}", "--for=condition=Complete", "--timeout=120s")
-    found = "\n".join(search_volumes(live, victim))
+    found = "\n".join(files_of(live, victim))
     assert f"/files/tenants/{victim}/planted.txt" in found, "the search must find what is there"
     assert f"/backups/{victim}/" in found
-    assert search_volumes(live, SECRET_TEXT) != []
+    assert files_with(live, SECRET_TEXT) != []
     before = {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours}
-    files_before = {name: search_volumes(live, name) for name in neighbours}
+    files_before = {name: files_of(live, name) for name in neighbours}
     assert all(files_before.values())
 
     assert "confirm-erasure" in kubectl.refused("delete", "et", victim, "--wait=false")
@@ -128,9 +128,9 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         left = [n for n in left if not n.startswith("erase-")] if kind in {"jobs", "pods"} else left
         assert left == [], f"{kind} left of {victim}: {left}"
     assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
-    assert search_volumes(live, victim) == [], "directory, backups and whatever bears the name are gone"
-    assert search_volumes(live, SECRET_TEXT) == []
-    assert {name: search_volumes(live, name) for name in neighbours} == files_before
+    assert files_of(live, victim) == [], "directory and backups are gone"
+    assert files_with(live, SECRET_TEXT) == []
+    assert {name: files_of(live, name) for name in neighbours} == files_before
     assert live.get(f"{victim}.elink.localhost", "/login")[0] == 404
     assert {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours} == before
     for name in neighbours:
@@ -146,16 +146,24 @@ for top in ('/files', '/backups'):
     for name in names:
       path = os.path.join(folder, name)
       with open(path, 'rb') as file: content = file.read()
-      if sys.argv[1] in path.split('/') or sys.argv[1].encode() in content:
+      wanted, where = sys.argv[1:]
+      if wanted in path.split('/') if where == 'path' else wanted.encode() in content:
         print(hashlib.sha256(content).hexdigest(), path)
 """
 
 
-def search_volumes(live: Live, text: str) -> list[str]:
-    """Files on the files and backups volumes with `text` in their content or as a whole part of their path.
+def files_of(live: Live, tenant: str) -> list[str]:
+    """Files on the files and backups volumes with the name as a whole part of their path: SHA-256 and path."""
+    return search_volumes(live, tenant, "path")
 
-    One line a file: its SHA-256 and path, as seen by a pod of our own.
-    """
+
+def files_with(live: Live, text: str) -> list[str]:
+    """The same of files whose content holds `text`."""
+    return search_volumes(live, text, "content")
+
+
+def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
+    """What a pod of our own sees on the two volumes; `where`: path or content."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -173,7 +181,7 @@ def search_volumes(live: Live, text: str) -> list[str]:
                 {
                     "name": "main",
                     "image": live.image("TENANT_APP"),
-                    "command": ["python3", "-c", SEARCH, text],
+                    "command": ["python3", "-c", SEARCH, wanted, where],
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     "volumeMounts": [
                         {"name": "files", "mountPath": "/files"},
