@@ -25,3 +25,7 @@ test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the brow
 	hack/with-cluster $(TEST_CLUSTER) $(PYTEST) -m "cluster or browser"
 
 test: lint test-local test-cluster ## Everything
+
+.PHONY: bench-addresses
+bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addresses: lists, search, segments beside a floor
+	PYTHONPATH=operator/src:tenant-app/src $(PYTHON) -m tests.bench.addresses

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
+from elink_app.attributes import models as _attributes
 from elink_app.audit import models as _audit
+from elink_app.consent import models as _consent
 from elink_app.database.base import Base
+from elink_app.duplicates import models as _duplicates
 from elink_app.outbox import models as _outbox
+from elink_app.segments import models as _segments
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _outbox)
+_MODULES = (_accounts, _addresses, _attributes, _audit, _consent, _duplicates, _outbox, _segments)

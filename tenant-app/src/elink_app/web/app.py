@@ -13,8 +13,12 @@ from elink_app.accounts import api as accounts_api
 from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
+from elink_app.attributes import api as attributes_api
+from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
+from elink_app.labels import api as labels_api
+from elink_app.segments import api as segments_api
 from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -29,6 +33,10 @@ ROUTERS = (
     addresses_pages.router,
     accounts_api.router,
     addresses_api.router,
+    attributes_api.router,
+    consent_api.router,
+    labels_api.router,
+    segments_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
