@@ -7,8 +7,12 @@ from elink_app.addresses import models as _addresses
 from elink_app.audit import models as _audit
 from elink_app.database.base import Base
 from elink_app.outbox import models as _outbox
+from elink_app.people import models as _people
+from elink_app.roles import models as _roles
+from elink_app.security import models as _security
+from elink_app.tokens import models as _tokens
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _outbox)
+_MODULES = (_accounts, _addresses, _audit, _outbox, _people, _roles, _security, _tokens)
