@@ -40,20 +40,20 @@ def _key(table: str, *columns: str) -> sa.PrimaryKeyConstraint:
     return sa.PrimaryKeyConstraint(*columns, name=op.f(f"pk_{table}"))
 
 
-def _no() -> dict[str, object]:
-    return {"server_default": sa.text("false"), "nullable": False}
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean(), server_default=sa.text("false"), nullable=False)
 
 
 def upgrade() -> None:
     op.alter_column("account", "password_hash", existing_type=sa.Text(), nullable=True)
-    op.add_column("account", sa.Column("must_change_password", sa.Boolean(), **_no()))
+    op.add_column("account", _flag("must_change_password"))
     op.add_column(
         "account", sa.Column("attributes", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False)
     )
     op.add_column("account", sa.Column("totp_secret", sa.String(length=64), nullable=True))
     op.add_column("account", sa.Column("totp_pending", sa.String(length=64), nullable=True))
     op.add_column("account", sa.Column("totp_step", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
-    op.add_column("session", sa.Column("awaits_factor", sa.Boolean(), **_no()))
+    op.add_column("session", _flag("awaits_factor"))
     _create_roles()
     _create_people()
     _create_security()
@@ -73,7 +73,9 @@ def _create_roles() -> None:
         "account_role",
         *_account("account_role"),
         sa.Column("role_id", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["role_id"], ["role.id"], name=op.f("fk_account_role_role_id_role"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["role_id"], ["role.id"], name=op.f("fk_account_role_role_id_role"), ondelete="CASCADE"
+        ),
         _key("account_role", "account_id", "role_id"),
     )
     op.create_index("ix_account_role_role_id", "account_role", ["role_id"])
@@ -86,7 +88,7 @@ def _create_people() -> None:
         sa.Column("key", sa.String(length=40), nullable=False),
         sa.Column("label", sa.String(length=50), nullable=False),
         sa.Column("kind", sa.String(length=10), nullable=False),
-        sa.Column("required", sa.Boolean(), **_no()),
+        _flag("required"),
         sa.Column("choices", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("position", sa.Integer(), server_default=sa.text("0"), nullable=False),
         _key("user_field", "id"),
@@ -139,7 +141,7 @@ def _create_security() -> None:
     op.create_table(
         "security_rules",
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
-        sa.Column("second_factor_for_all", sa.Boolean(), **_no()),
+        _flag("second_factor_for_all"),
         sa.CheckConstraint("id = 1", name=op.f("ck_security_rules_one_row")),
         _key("security_rules", "id"),
     )
