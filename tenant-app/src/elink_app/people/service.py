@@ -14,7 +14,7 @@ from elink_app.accounts.repository import SessionRepository
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.emails import email_key
-from elink_app.errors import Forbidden, InvalidInput, NotFound
+from elink_app.errors import FieldError, Forbidden, InvalidInput, NotFound
 from elink_app.people.models import UserField
 from elink_app.people.repository import PeopleRepository, Person
 from elink_app.people.schemas import (
@@ -207,7 +207,7 @@ class Users:
             return model.model_validate(data.attributes).model_dump(exclude_none=True)
         except ValidationError as error:
             wrong = [
-                field_error(("attributes", *found.field), found.code, **found.message.params)
+                FieldError(("attributes", *found.field), found.code, found.message)
                 for found in field_errors(error.errors())
             ]
             raise InvalidInput(wrong) from None
