@@ -1,4 +1,4 @@
-"""`elink-app web|worker|migrate`."""
+"""`elink-app web|worker|migrate|audit verify`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,33 @@ import sys
 
 import uvloop
 
+from elink_app.audit.command import verify_all
 from elink_app.database.migrate import migrate_all
 from elink_app.process import run_web, run_worker
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="elink-app", description="The elink tenant application.")
+    roles = parser.add_subparsers(dest="role", required=True)
+    for role in ("web", "worker", "migrate"):
+        roles.add_parser(role)
+    audit = roles.add_parser("audit", help="the audit logs of the tenants").add_subparsers(dest="action", required=True)
+    verify = audit.add_parser("verify", help="compute every chain again; exit code 1 when one is broken")
+    verify.add_argument("--tenant", metavar="NAME", help="this tenant only")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one role; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="elink-app", description="The elink tenant application.")
-    parser.add_argument("role", choices=("web", "worker", "migrate"))
-    role = parser.parse_args(arguments).role
+    given = _parser().parse_args(arguments)
+    # To the database a check is what a migration is: a short-lived job.
+    role = "migrate" if given.role == "audit" else given.role
     settings = Settings(role=role)
     configure_logs(settings.log_level, server=settings.server_name, role=role, version=settings.version)
+    if given.role == "audit":
+        return uvloop.run(verify_all(settings, given.tenant))
     if role == "migrate":
         return uvloop.run(migrate_all(settings))
     uvloop.run(run_web(settings) if role == "web" else run_worker(settings))

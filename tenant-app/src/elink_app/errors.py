@@ -66,6 +66,31 @@ class Forbidden(AppError):
         super().__init__(Message(N_("Your account may not do this. Ask the master account for the permission.")))
 
 
+class ActFirst(AppError):
+    """The account must do something before it may go on; `location` is the page for it."""
+
+    status = 403
+    code = "account-action-required"
+    title = N_("One step first")
+
+    def __init__(self, detail: Message, location: str) -> None:
+        super().__init__(detail)
+        self.location = location
+
+    @classmethod
+    def by_password(cls) -> ActFirst:
+        """A new password is due."""
+        return cls(Message(N_("Choose a new password before you go on.")), "/account?notice=password-due")
+
+    @classmethod
+    def by_second_factor(cls) -> ActFirst:
+        """The master demands a second factor."""
+        return cls(
+            Message(N_("Your organisation asks for a second factor. Set it up before you go on.")),
+            "/account/second-factor",
+        )
+
+
 class CsrfRefused(AppError):
     """The request does not prove that it came from a page of this site."""
 

@@ -29,6 +29,11 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/suppressions/{suppression_id}/lift", "/api/v1/tags", "/api/v1/tags/{tag_id}",
         "/api/v1/tags/{tag_id}/label", "/api/v1/segments", "/api/v1/segments/preview",
         "/api/v1/segments/{segment_id}", "/api/v1/segments/{segment_id}/addresses",
+        "/api/v1/addresses/{address_id}/restore", "/api/v1/audit",
+        "/api/v1/roles", "/api/v1/roles/{role_id}", "/api/v1/tokens", "/api/v1/tokens/{token_id}",
+        "/api/v1/users", "/api/v1/users/{user_id}", "/api/v1/users/{user_id}/disable",
+        "/api/v1/users/{user_id}/enable", "/api/v1/users/{user_id}/invite", "/api/v1/users/{user_id}/sessions",
+        "/api/v1/user-fields", "/api/v1/user-fields/{field_id}",
     }  # fmt: skip
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
@@ -39,6 +44,7 @@ async def test_every_operation_is_described(world: World) -> None:
             statuses = set(operation["responses"])
             assert {"401", "503"} <= statuses, where
             if "_id}" in path:
+            if "{" in path:
                 assert "404" in statuses, where
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
@@ -75,6 +81,7 @@ async def test_answers_are_what_is_documented(world: World) -> None:
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
             real = re.sub("{[a-z]+_id}", "12345", path).replace("{email}", "somebody@example.jp")
+            real = re.sub(r"\{\w+\}", "12345", path)
             for browser in (me, stranger):
                 body = {"json": {"name": 5}} if method in ("post", "put") else {}
                 answer = await browser.api(method.upper(), real, **body)

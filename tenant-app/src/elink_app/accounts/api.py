@@ -34,15 +34,18 @@ class SessionOutput(BaseModel):
     email: str
     is_master: bool
     permissions: list[Permission]
-    csrf_token: Annotated[str, Field(description="To send as X-CSRF-Token with POST, PUT and DELETE")]
+    csrf_token: Annotated[
+        str, Field(description="To send as X-CSRF-Token with POST, PUT and DELETE; empty for an API token")
+    ]
 
 
 @router.get("")
 async def get_session(request: Request, principal: PrincipalDep) -> SessionOutput:
-    """Who is logged in with this cookie."""
+    """Who is logged in with this cookie, or whose token this is."""
+    secrets = csrf.usable_secrets(request)
     return SessionOutput(
         email=principal.email,
         is_master=principal.is_master,
         permissions=sorted(principal.permissions),
-        csrf_token=csrf.csrf_token(csrf.usable_secrets(request)[0]),
+        csrf_token=csrf.csrf_token(secrets[0]) if secrets else "",
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, String, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from elink_app.database.base import Base
@@ -24,11 +26,20 @@ class Account(Base):
     # The e-mail in the form in which it is compared (see accounts.repository.email_key).
     email_key: Mapped[str] = mapped_column(String(320))
     display_name: Mapped[str] = mapped_column(String(100), server_default="")
-    password_hash: Mapped[str] = mapped_column(Text)
+    # None until an invited user has chosen a password.
+    password_hash: Mapped[str | None] = mapped_column(Text)
     password_changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     is_master: Mapped[bool] = mapped_column(server_default=text("false"))
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    must_change_password: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Values of the tenant's own fields (see people.models.UserField).
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    # Base32; the second factor is on when it is there. A secret being tried out waits in `totp_pending`.
+    totp_secret: Mapped[str | None] = mapped_column(String(64))
+    totp_pending: Mapped[str | None] = mapped_column(String(64))
+    # The time step of the last code that was accepted: no code counts twice.
+    totp_step: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class LoginSession(Base):
@@ -50,6 +61,8 @@ class LoginSession(Base):
     expires_at: Mapped[datetime]
     address: Mapped[str] = mapped_column(String(45), server_default="")
     user_agent: Mapped[str] = mapped_column(String(200), server_default="")
+    # The password was right and the second factor is still to come: good for nothing else.
+    awaits_factor: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class UsedSetupToken(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +25,13 @@ class Permission(StrEnum):
 
 ALL = frozenset(Permission)
 NONE: frozenset[Permission] = frozenset()
+# Who has these can reach everything else: no one but the master hands them on.
+MASTER_ONLY = frozenset({Permission.USERS_MANAGE, Permission.SETTINGS_MANAGE, Permission.UTILITIES_RUN})
+
+
+def known(names: Iterable[str]) -> frozenset[Permission]:
+    """The permissions among stored names; a name of another release counts for nothing."""
+    return frozenset(Permission(name) for name in names if name in ALL)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,9 @@ class Principal:
     session_id: int | None
     # Ids of the account's roles: information labels name roles.
     roles: frozenset[int] = frozenset()
+    # What must be done before anything else is allowed.
+    must_change_password: bool = False
+    must_add_factor: bool = False
 
     def may(self, permission: Permission) -> bool:
         """True when the account was granted `permission`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import case, delete, func, select, update
@@ -11,6 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.models import Account, LoginSession, LoginThrottle, UsedSetupToken
 from elink_app.emails import email_key
+from elink_app.roles.repository import grants_of
+from elink_app.security.models import SecurityRules
+
+Grants = Mapping[str, Sequence[str]]
 
 
 class AccountRepository:
@@ -24,14 +28,28 @@ class AccountRepository:
         statement = select(Account).where(Account.email_key == email_key(email))
         return (await self._session.scalars(statement)).one_or_none()
 
-    async def get(self, account_id: int) -> Account | None:
+    async def get(self, account_id: int, *, lock: bool = False) -> Account | None:
         """The account with this id."""
-        return await self._session.get(Account, account_id)
+        return await self._session.get(Account, account_id, with_for_update=lock or None)
 
     async def master(self) -> Account | None:
         """The master account, locked."""
         statement = select(Account).where(Account.is_master).with_for_update()
         return (await self._session.scalars(statement)).one_or_none()
+
+    async def active_users(self) -> list[tuple[int, str]]:
+        """Ids and e-mails of all who can log in, but the master."""
+        statement = (
+            select(Account.id, Account.email)
+            .where(Account.is_master.is_(False), Account.disabled_at.is_(None), Account.password_hash.is_not(None))
+            .order_by(Account.email_key)
+        )
+        return [(row[0], row[1]) for row in await self._session.execute(statement)]
+
+    async def depose(self, master: Account) -> None:
+        """Make the master an ordinary account, before another one becomes master: there is never a second."""
+        master.is_master = False
+        await self._session.flush()
 
     async def add(self, account: Account) -> None:
         """Insert an account."""
@@ -70,20 +88,37 @@ class SessionRepository:
 
     async def find(
         self, secret_sha256: bytes, now: datetime, idle_since: datetime
-    ) -> tuple[LoginSession, Account] | None:
-        """The living session with this hash, and its account unless that is disabled."""
+    ) -> tuple[LoginSession, Account, Grants, bool] | None:
+        """The living session with this hash and its account unless that is disabled; in the same query its roles'
+        permissions, and whether the tenant demands a second factor."""
+        rule = select(SecurityRules.second_factor_for_all).scalar_subquery()
         statement = (
-            select(LoginSession, Account)
+            select(LoginSession, Account, grants_of(Account.id), rule)
             .join(Account, Account.id == LoginSession.account_id)
             .where(
                 LoginSession.secret_sha256 == secret_sha256,
                 LoginSession.expires_at > now,
                 LoginSession.last_seen_at > idle_since,
+                LoginSession.awaits_factor.is_(False),
                 Account.disabled_at.is_(None),
             )
         )
         row = (await self._session.execute(statement)).one_or_none()
-        return (row[0], row[1]) if row is not None else None
+        return (row[0], row[1], row[2] or {}, bool(row[3])) if row is not None else None
+
+    async def awaiting_factor(self, secret_sha256: bytes, now: datetime) -> Account | None:
+        """The account of the session with this hash that waits for its second factor."""
+        statement = (
+            select(Account)
+            .join(LoginSession, LoginSession.account_id == Account.id)
+            .where(
+                LoginSession.secret_sha256 == secret_sha256,
+                LoginSession.expires_at > now,
+                LoginSession.awaits_factor,
+                Account.disabled_at.is_(None),
+            )
+        )
+        return (await self._session.scalars(statement)).one_or_none()
 
     async def add(self, row: LoginSession) -> None:
         """Insert a session."""
@@ -102,6 +137,7 @@ class SessionRepository:
                 LoginSession.account_id == account_id,
                 LoginSession.expires_at > now,
                 LoginSession.last_seen_at > idle_since,
+                LoginSession.awaits_factor.is_(False),
             )
             .order_by(LoginSession.last_seen_at.desc(), LoginSession.id.desc())
             .limit(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
@@ -11,7 +12,7 @@ from elink_app.accounts.service import SetupLink
 from elink_app.errors import InvalidInput, NotFound, TooManyAttempts
 from elink_app.messages import N_, Message
 from elink_app.web import cookies, pages
-from elink_app.web.deps import PrincipalDep, SessionsDep, StateDep, TenantDep
+from elink_app.web.deps import InPersonDep, SessionsDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form, safe_next
 from elink_app.web.i18n import LANGUAGES
 from elink_app.web.state import WebState, client_of
@@ -52,15 +53,16 @@ async def log_in(request: Request, state: StateDep, tenant: TenantDep) -> Respon
     email, wanted = field(form, "email")[:320], safe_next(field(form, "next"))
     failure, status, headers = Message(_WRONG), 401, {"WWW-Authenticate": 'Session realm="elink"'}
     try:
-        secret = await state.accounts.log_in(
+        found = await state.accounts.log_in(
             tenant,
             email,
             field(form, "password"),
             client_of(request),
             replaces=cookies.session_secret(request),
         )
-        if secret is not None:
-            return _welcome(state, secret, wanted)
+        if found is not None:
+            second = f"/login/second?{urlencode({'next': wanted})}"
+            return _welcome(state, found.secret, second if found.awaits_factor else wanted)
     except TooManyAttempts as error:
         failure, status, headers = error.detail, error.status, error.headers
     return pages.render(
@@ -131,7 +133,7 @@ def _setup_page(
 
 @router.get("/account")
 async def account(
-    request: Request, principal: PrincipalDep, sessions: SessionsDep, notice: Annotated[str, Query()] = ""
+    request: Request, principal: InPersonDep, sessions: SessionsDep, notice: Annotated[str, Query()] = ""
 ) -> Response:
     """The account's own page: where it is logged in, and its password."""
     return pages.render(
@@ -145,7 +147,7 @@ async def account(
 
 
 @router.post("/account/sessions/{session_id}/revoke")
-async def revoke(principal: PrincipalDep, sessions: SessionsDep, session_id: SessionId) -> Response:
+async def revoke(principal: InPersonDep, sessions: SessionsDep, session_id: SessionId) -> Response:
     """Log another browser out."""
     if not await sessions.revoke(principal, session_id):
         raise NotFound
@@ -153,7 +155,7 @@ async def revoke(principal: PrincipalDep, sessions: SessionsDep, session_id: Ses
 
 
 @router.post("/account/sessions/revoke-others")
-async def revoke_others(principal: PrincipalDep, sessions: SessionsDep) -> Response:
+async def revoke_others(principal: InPersonDep, sessions: SessionsDep) -> Response:
     """Log all other browsers out."""
     await sessions.revoke_others(principal)
     return pages.redirect("/account?notice=revoked")
@@ -161,7 +163,7 @@ async def revoke_others(principal: PrincipalDep, sessions: SessionsDep) -> Respo
 
 @router.post("/account/password")
 async def change_password(
-    request: Request, state: StateDep, tenant: TenantDep, principal: PrincipalDep, sessions: SessionsDep
+    request: Request, state: StateDep, tenant: TenantDep, principal: InPersonDep, sessions: SessionsDep
 ) -> Response:
     """Change the password; every other browser is logged out."""
     form = await read_form(request)

@@ -17,13 +17,18 @@ from elink_app.accounts.permissions import Principal
 from elink_app.accounts.repository import AccountRepository, ThrottleRepository
 from elink_app.accounts.sessions import Client, SessionPolicy, Sessions
 from elink_app.accounts.throttle import Throttle
+from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.emails import email_key
 from elink_app.errors import InvalidInput, TooManyAttempts, Unauthenticated
 from elink_app.registry.tenant import Tenant
+from elink_app.security.repository import OldPasswordRepository
 from elink_app.telemetry.metrics import Metrics
 from elink_app.text import has_refused_character
 from elink_app.validation import field_error
+
+# With the present one: as many as are refused again.
+_REMEMBERED = 4
 
 Transactions = Callable[[Tenant], AbstractAsyncContextManager[AsyncSession]]
 
@@ -35,6 +40,14 @@ class SetupLink(Enum):
     USED = auto()
     EXPIRED = auto()
     UNKNOWN = auto()
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """The secret of a new session. One that `awaits_factor` opens nothing but the page of the second factor."""
+
+    secret: str
+    awaits_factor: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,14 +63,14 @@ class Accounts:
 
     async def log_in(
         self, tenant: Tenant, email: str, password: str, client: Client, *, replaces: str | None
-    ) -> str | None:
-        """The secret of a new session, or None: whether the account exists shows in nothing, not in the time either.
+    ) -> LoggedIn | None:
+        """A new session, or None: whether the account exists shows in nothing, not in the time either.
 
         Raises TooManyAttempts while attempts are held back.
         """
         now = self.clock()
         async with self.transactions(tenant) as session:
-            await self._begin(Throttle(ThrottleRepository(session), email, client.address, now))
+            await self.begin(Throttle(ThrottleRepository(session), email, client.address, now))
             account = await AccountRepository(session).by_email(email)
         usable = account is not None and account.disabled_at is None
         stored = account.password_hash if account is not None and usable else None
@@ -72,12 +85,29 @@ class Accounts:
                 return None
             if renewed:
                 current.password_hash = renewed
-            await Throttle(ThrottleRepository(session), email, client.address, now).succeeded()
-            secret = await Sessions(session, self.clock, self.policy).open(current, client, replaces=replaces)
+            sessions = Sessions(session, self.clock, self.policy)
+            if current.totp_secret is not None:
+                # The attempt stays counted until the second factor was right too.
+                waiting = await sessions.open(current, client, replaces=replaces, awaits_factor=True)
+                return LoggedIn(waiting, awaits_factor=True)
+            return LoggedIn(await self.welcome(session, current, client, replaces=replaces))
+
+    async def welcome(self, session: AsyncSession, account: Account, client: Client, *, replaces: str | None) -> str:
+        """Open a session for an account whose proofs were all right, and write that down. Returns its secret."""
+        now = self.clock()
+        await Throttle(ThrottleRepository(session), account.email, client.address, now).succeeded()
+        secret = await Sessions(session, self.clock, self.policy).open(account, client, replaces=replaces)
         self.metrics.logins.labels("success").inc()
+        await self.note(session, account, client, "account.log_in")
         return secret
 
-    async def _begin(self, throttle: Throttle) -> None:
+    async def note(self, session: AsyncSession, account: Account, client: Client, action: str) -> None:
+        """An audit line on what the account did with itself."""
+        actor = Actor(account.id, account.email, client.address)
+        await record(session, actor, action, kind="account", key=str(account.id), now=self.clock())
+
+    async def begin(self, throttle: Throttle) -> None:
+        """Count an attempt in advance; raises TooManyAttempts while attempts are held back."""
         try:
             await throttle.begin()
         except TooManyAttempts:
@@ -111,7 +141,7 @@ class Accounts:
         InvalidInput for a password that is not accepted, TooManyAttempts after many wrong links.
         """
         async with self.transactions(tenant) as session:
-            await self._begin(Throttle(ThrottleRepository(session), None, client.address, self.clock()))
+            await self.begin(Throttle(ThrottleRepository(session), None, client.address, self.clock()))
         link = await self.check_setup_link(tenant, token)
         if link is not SetupLink.VALID:
             return link
@@ -124,20 +154,26 @@ class Accounts:
             sessions = Sessions(session, self.clock, self.policy)
             account = await self._save_master(accounts, tenant.master_email, hashed)
             await sessions.revoke_account(account.id)
-            await Throttle(ThrottleRepository(session), tenant.master_email, client.address, self.clock()).succeeded()
-            return await sessions.open(account, client, replaces=replaces)
+            await self.note(session, account, client, "master.set_up")
+            return await self.welcome(session, account, client, replaces=replaces)
 
     async def _save_master(self, accounts: AccountRepository, email: str, hashed: str) -> Account:
+        """The account of the link's e-mail, else the present master under that e-mail, else a new one."""
         now = self.clock()
-        account = await accounts.master() or await accounts.by_email(email)
+        master, named = await accounts.master(), await accounts.by_email(email)
+        account = named or master
         if account is None:
             account = Account(email=email, email_key=email_key(email), password_hash=hashed, is_master=True)
             account.password_changed_at = now
             await accounts.add(account)
             return account
+        if master is not None and master is not account:
+            await accounts.depose(master)
         account.email, account.email_key = email, email_key(email)
         account.password_hash, account.password_changed_at = hashed, now
-        account.is_master, account.disabled_at = True, None
+        account.is_master, account.disabled_at, account.must_change_password = True, None, False
+        # Whoever asks the provider for a new link may have lost the phone too.
+        account.totp_secret = account.totp_pending = None
         return account
 
     async def change_password(
@@ -147,27 +183,53 @@ class Accounts:
 
         Raises InvalidInput (also when `current` is wrong), TooManyAttempts.
         """
-        self._require_good_password(password, repeated, principal.email)
+        await self.prove(tenant, principal, current, client)
+        hashed = await self.hash_new(tenant, principal.account_id, principal.email, password, repeated)
+        async with self.transactions(tenant) as session:
+            changed = await AccountRepository(session).get(principal.account_id, lock=True)
+            if changed is None or changed.disabled_at is not None:
+                raise Unauthenticated
+            await self.store_password(session, changed, hashed)
+            await self.note(session, changed, client, "account.change_password")
+            return await Sessions(session, self.clock, self.policy).open(changed, client, replaces=None)
+
+    async def prove(self, tenant: Tenant, principal: Principal, password: str, client: Client) -> None:
+        """Ask for the password once more before something that matters.
+
+        Raises InvalidInput for the field `current_password`, TooManyAttempts, Unauthenticated.
+        """
         now = self.clock()
         async with self.transactions(tenant) as session:
-            await self._begin(Throttle(ThrottleRepository(session), principal.email, client.address, now))
+            await self.begin(Throttle(ThrottleRepository(session), principal.email, client.address, now))
             account = await AccountRepository(session).get(principal.account_id)
         if account is None:
             raise Unauthenticated
-        right, _ = await self.passwords.check(current, account.password_hash)
+        right, _ = await self.passwords.check(password, account.password_hash)
         if not right:
             self.metrics.logins.labels("failure").inc()
             raise InvalidInput([field_error(("current_password",), "password_wrong")])
-        hashed = await self.passwords.hash(password)
         async with self.transactions(tenant) as session:
-            changed = await AccountRepository(session).get(principal.account_id)
-            if changed is None or changed.disabled_at is not None:
-                raise Unauthenticated
-            changed.password_hash, changed.password_changed_at = hashed, now
             await Throttle(ThrottleRepository(session), principal.email, client.address, now).succeeded()
-            sessions = Sessions(session, self.clock, self.policy)
-            await sessions.revoke_account(changed.id)
-            return await sessions.open(changed, client, replaces=None)
+
+    async def hash_new(self, tenant: Tenant, account_id: int, email: str, password: str, repeated: str) -> str:
+        """The hash of a password that the rules accept; raises InvalidInput, also for one that was used before."""
+        self._require_good_password(password, repeated, email)
+        async with self.transactions(tenant) as session:
+            account = await AccountRepository(session).get(account_id)
+            old = list(await OldPasswordRepository(session).of(account_id))
+        present = [account.password_hash] if account is not None and account.password_hash else []
+        for known in [*present, *old]:
+            if (await self.passwords.check(password, known))[0]:
+                raise InvalidInput([field_error(("password",), "password_reused")])
+        return await self.passwords.hash(password)
+
+    async def store_password(self, session: AsyncSession, account: Account, hashed: str) -> None:
+        """Set the password and end every session of the account; the old one is remembered, so that it stays old."""
+        if account.password_hash:
+            await OldPasswordRepository(session).push(account.id, account.password_hash, _REMEMBERED)
+        account.password_hash, account.password_changed_at = hashed, self.clock()
+        account.must_change_password = False
+        await Sessions(session, self.clock, self.policy).revoke_account(account.id)
 
     @staticmethod
     def _require_good_password(password: str, repeated: str, email: str) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.models import Account, LoginSession
-from elink_app.accounts.permissions import ALL, NONE, Principal
+from elink_app.accounts.permissions import ALL, Principal, known
 from elink_app.accounts.repository import SessionRepository
 from elink_app.clock import Clock
 
 SECRET_LENGTH = 43
+# From the right password to the second factor.
+FACTOR_WITHIN = timedelta(minutes=10)
 _TOUCH_EVERY = timedelta(minutes=1)
 
 
@@ -52,15 +54,20 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def principal_of(account: Account, session_id: int | None) -> Principal:
-    """The account as the rest of the application knows it."""
+def principal_of(
+    account: Account, session_id: int | None, grants: Mapping[str, Sequence[str]], *, factor_for_all: bool
+) -> Principal:
+    """The account as the rest of the application knows it. `grants`: permissions by the id of each of its roles."""
     return Principal(
         account_id=account.id,
         email=account.email,
         display_name=account.display_name,
         is_master=account.is_master,
-        permissions=ALL if account.is_master else NONE,
+        permissions=ALL if account.is_master else known(name for names in grants.values() for name in names),
         session_id=session_id,
+        roles=frozenset(map(int, grants)),
+        must_change_password=account.must_change_password,
+        must_add_factor=factor_for_all and account.totp_secret is None,
     )
 
 
@@ -71,9 +78,18 @@ class Sessions:
         self._rows = SessionRepository(session)
         self._clock = clock
         self._policy = policy
+        # Set by `identify` when it is time to note the use.
+        self.to_touch: int | None = None
 
-    async def open(self, account: Account, client: Client, *, replaces: str | None) -> str:
-        """Start a session and return its secret. A session that the browser still had is ended (no fixation)."""
+    async def touch(self, session_id: int) -> None:
+        """Note that the session was used now."""
+        await self._rows.touch(session_id, self._clock())
+
+    async def open(self, account: Account, client: Client, *, replaces: str | None, awaits_factor: bool = False) -> str:
+        """Start a session and return its secret. A session that the browser still had is ended (no fixation).
+
+        One that `awaits_factor` is short and identifies nobody.
+        """
         if replaces:
             await self._rows.revoke_secret(hash_secret(replaces))
         secret = secrets.token_urlsafe(32)
@@ -84,9 +100,10 @@ class Sessions:
                 account_id=account.id,
                 created_at=now,
                 last_seen_at=now,
-                expires_at=now + self._policy.absolute,
+                expires_at=now + (FACTOR_WITHIN if awaits_factor else self._policy.absolute),
                 address=client.address[:45],
                 user_agent=client.user_agent[:200],
+                awaits_factor=awaits_factor,
             )
         )
         return secret
@@ -99,10 +116,15 @@ class Sessions:
         found = await self._rows.find(hash_secret(secret), now, now - self._policy.idle)
         if found is None:
             return None
-        session, account = found
-        if now - session.last_seen_at > _TOUCH_EVERY:
-            await self._rows.touch(session.id, now)
-        return principal_of(account, session.id)
+        session, account, grants, factor_for_all = found
+        self.to_touch = session.id if now - session.last_seen_at > _TOUCH_EVERY else None
+        return principal_of(account, session.id, grants, factor_for_all=factor_for_all)
+
+    async def awaiting_factor(self, secret: str) -> Account | None:
+        """Whose password was right when this secret was handed out, while the second factor is still to come."""
+        if len(secret) != SECRET_LENGTH:
+            return None
+        return await self._rows.awaiting_factor(hash_secret(secret), self._clock())
 
     async def close(self, secret: str) -> None:
         """Log out."""
@@ -112,6 +134,15 @@ class Sessions:
         """The living sessions of the account."""
         now = self._clock()
         rows = await self._rows.of_account(principal.account_id, now, now - self._policy.idle)
+        return self._views(rows, principal)
+
+    async def of_account(self, account_id: int, principal: Principal) -> Sequence[SessionView]:
+        """The living sessions of another account, as `principal` sees them."""
+        now = self._clock()
+        return self._views(await self._rows.of_account(account_id, now, now - self._policy.idle), principal)
+
+    @staticmethod
+    def _views(rows: Sequence[LoginSession], principal: Principal) -> Sequence[SessionView]:
         return [
             SessionView(
                 row.id, row.created_at, row.last_seen_at, row.address, row.user_agent, row.id == principal.session_id
@@ -122,6 +153,10 @@ class Sessions:
     async def revoke(self, principal: Principal, session_id: int) -> bool:
         """End one of the account's own sessions; False when it has no such."""
         return await self._rows.revoke(principal.account_id, session_id)
+
+    async def revoke_of(self, account_id: int, session_id: int) -> bool:
+        """End one session of another account; False when it has no such."""
+        return await self._rows.revoke(account_id, session_id)
 
     async def revoke_others(self, principal: Principal) -> int:
         """End all of the account's sessions but the one in use. Returns how many."""

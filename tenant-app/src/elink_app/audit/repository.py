@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import String, cast, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.audit.models import AuditEntry, AuditHead
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is looked for; empty = everything. `until` is excluded."""
+
+    text: str = ""
+    actor: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def _holds(text: str) -> str:
+    return "%" + text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 class AuditRepository:
@@ -36,3 +53,26 @@ class AuditRepository:
         """Up to `limit` lines that follow line `number`, in their order."""
         statement = select(AuditEntry).where(AuditEntry.number > number).order_by(AuditEntry.number).limit(limit)
         return (await self._session.scalars(statement)).all()
+
+    async def search(self, wanted: Filter, *, below: int | None, limit: int) -> Sequence[AuditEntry]:
+        """Up to `limit` matching lines with a number below `below`, newest first."""
+        statement = select(AuditEntry).order_by(AuditEntry.number.desc()).limit(limit)
+        if below is not None:
+            statement = statement.where(AuditEntry.number < below)
+        if wanted.since is not None:
+            statement = statement.where(AuditEntry.at >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(AuditEntry.at < wanted.until)
+        if wanted.action:
+            statement = statement.where(AuditEntry.action.startswith(wanted.action, autoescape=True))
+        if wanted.actor:
+            statement = statement.where(func.lower(AuditEntry.actor).like(_holds(wanted.actor)))
+        if wanted.text:
+            places = (AuditEntry.actor, AuditEntry.action, AuditEntry.kind, AuditEntry.key, AuditEntry.address)
+            texts = [*places, cast(AuditEntry.before, String), cast(AuditEntry.after, String)]
+            statement = statement.where(or_(*(func.lower(text).like(_holds(wanted.text)) for text in texts)))
+        return (await self._session.scalars(statement)).all()
+
+    async def actions(self) -> Sequence[str]:
+        """The actions that occur, by name."""
+        return (await self._session.scalars(select(AuditEntry.action).distinct().order_by(AuditEntry.action))).all()

@@ -11,8 +11,13 @@ from elink_app.database.base import Base
 from elink_app.duplicates import models as _duplicates
 from elink_app.outbox import models as _outbox
 from elink_app.segments import models as _segments
+from elink_app.people import models as _people
+from elink_app.roles import models as _roles
+from elink_app.security import models as _security
+from elink_app.tokens import models as _tokens
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
 _MODULES = (_accounts, _addresses, _attributes, _audit, _consent, _duplicates, _outbox, _segments)
+_MODULES = (_accounts, _addresses, _audit, _outbox, _people, _roles, _security, _tokens)

@@ -19,6 +19,17 @@ from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
 from elink_app.labels import api as labels_api
 from elink_app.segments import api as segments_api
+from elink_app.audit import api as audit_api
+from elink_app.audit import routes as audit_pages
+from elink_app.dashboard import routes as dashboard_pages
+from elink_app.errors import NotFound
+from elink_app.people import api as people_api
+from elink_app.people import routes as people_pages
+from elink_app.roles import api as roles_api
+from elink_app.roles import routes as roles_pages
+from elink_app.security import routes as security_pages
+from elink_app.tokens import api as tokens_api
+from elink_app.tokens import routes as tokens_pages
 from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -31,7 +42,16 @@ ROUTERS = (
     dashboard_pages.router,
     accounts_pages.router,
     addresses_pages.router,
+    people_pages.router,
+    roles_pages.router,
+    tokens_pages.router,
+    security_pages.router,
+    audit_pages.router,
     accounts_api.router,
+    people_api.router,
+    roles_api.router,
+    tokens_api.router,
+    audit_api.router,
     addresses_api.router,
     attributes_api.router,
     consent_api.router,

@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.accounts.sessions import Sessions
 from elink_app.audit.service import Actor
-from elink_app.errors import Forbidden, Unauthenticated
+from elink_app.errors import ActFirst, Forbidden, Unauthenticated
 from elink_app.registry.tenant import Tenant
+from elink_app.tokens.service import Tokens
 from elink_app.web import cookies
+from elink_app.web.csrf import bearer_token
 from elink_app.web.state import WebState, client_of, state_of, tenant_of
 
 
@@ -36,12 +38,30 @@ def sessions_for(db: DbDep, state: StateDep) -> Sessions:
 SessionsDep = Annotated[Sessions, Depends(sessions_for)]
 
 
-async def current_principal(request: Request, sessions: SessionsDep) -> Principal:
-    """Who makes this request; raises Unauthenticated. The one place where a request is given an identity."""
-    secret = cookies.session_secret(request)
-    principal = await sessions.identify(secret) if secret else None
+_OWN_PAGES = ("/account", "/api/v1/session")
+
+
+async def current_principal(request: Request, sessions: SessionsDep, db: DbDep, state: StateDep) -> Principal:
+    """Who makes this request; raises Unauthenticated. The one place where a request is given an identity.
+
+    Raises ActFirst while the account must do something of its own before it may go on.
+    """
+    token, secret = bearer_token(request.scope), cookies.session_secret(request)
+    if token is not None:
+        principal = await Tokens(db, state.clock).identify(token)
+    else:
+        principal = await sessions.identify(secret) if secret else None
+        if sessions.to_touch is not None:
+            # Not in the request's transaction: a route that ends this session in one of its own would wait for it.
+            async with state.databases.transaction(tenant_of(request)) as own:
+                await sessions_for(own, state).touch(sessions.to_touch)
     if principal is None:
         raise Unauthenticated
+    if not request.url.path.startswith(_OWN_PAGES):
+        if principal.must_change_password:
+            raise ActFirst.by_password()
+        if principal.must_add_factor:
+            raise ActFirst.by_second_factor()
     return principal
 
 
@@ -67,5 +87,25 @@ def require(permission: Permission) -> Callable[[Principal], Coroutine[Any, Any,
     return permitted
 
 
+async def in_person(principal: PrincipalDep) -> Principal:
+    """Only a log-in passes, no token: secrets of the account are not given out to programs."""
+    if principal.session_id is None:
+        raise Forbidden
+    return principal
+
+
+InPersonDep = Annotated[Principal, Depends(in_person)]
+
+
+async def master_in_person(principal: InPersonDep) -> Principal:
+    """Only the master passes, logged in."""
+    if not principal.is_master:
+        raise Forbidden
+    return principal
+
+
+MasterDep = Annotated[Principal, Depends(master_in_person)]
+MayManageUsers = Annotated[Principal, Depends(require(Permission.USERS_MANAGE))]
+MayViewAudit = Annotated[Principal, Depends(require(Permission.AUDIT_VIEW))]
 MayView = Annotated[Principal, Depends(require(Permission.ADDRESSES_VIEW))]
 MayEdit = Annotated[Principal, Depends(require(Permission.ADDRESSES_EDIT))]

@@ -12,7 +12,9 @@ from elink_app.web.problems import MEDIA_TYPE, TYPE_PREFIX, Problem
 DESCRIPTION = """\
 The address book of one elink tenant. Every rule is the same as on the pages.
 
-**Who asks**: the session cookie of a log-in. Unsafe calls (POST, PUT, DELETE) need two things more: the header
+**Who asks**: an API token (`Authorization: Bearer elk_…`, made under "My account", without cookies), which may a part
+of what its owner may; or the session cookie of a log-in. With the cookie, unsafe calls (POST, PUT, DELETE) need two
+things more: the header
 `X-CSRF-Token` with the token of `GET /api/v1/session`, and an `Origin` (or `Sec-Fetch-Site`) header that names this
 site, as browsers send it.
 
@@ -70,12 +72,13 @@ def install(app: FastAPI) -> None:
                 schemas.pop(unused, None)
             components["securitySchemes"] = {
                 "session": {"type": "apiKey", "in": "cookie", "name": "__Host-elink-session"},
+                "token": {"type": "http", "scheme": "bearer"},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
             }
             for methods in document["paths"].values():
                 for method, operation in methods.items():
                     safe = method in ("get", "head")
-                    operation["security"] = [{"session": []} if safe else {"session": [], "csrf": []}]
+                    operation["security"] = [{"session": []} if safe else {"session": [], "csrf": []}, {"token": []}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from elink_app.database.errors import is_outage
-from elink_app.errors import AppError, InvalidInput, NotFound, Unauthenticated, Unavailable
+from elink_app.errors import ActFirst, AppError, InvalidInput, NotFound, Unauthenticated, Unavailable
 from elink_app.messages import N_, Message
 from elink_app.validation import field_errors
 from elink_app.web import pages
@@ -112,6 +112,8 @@ def respond(request: Request, error: AppError) -> Response:
     if wants_json(request):
         body = problem_body(error, translator_of(request), request_id_of(request.scope))
         return JSONResponse(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
+    if isinstance(error, ActFirst):
+        return pages.redirect(error.location)
     if isinstance(error, Unauthenticated) and request.method == "GET":
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return pages.redirect(_login_path(asked))

@@ -43,6 +43,11 @@ class WebState:
         """When sessions end."""
         return self.accounts.policy
 
+    def base_url(self, tenant: Tenant) -> str:
+        """Where the tenant is reached, for links in mails. Never from the request: its headers are a stranger's."""
+        port = self.settings.external_port
+        return f"https://{tenant.host}" + (f":{port}" if port not in (None, 443) else "")
+
     @property
     def undo_window(self) -> timedelta:
         """How long a deleted address can be brought back."""

@@ -14,10 +14,14 @@ from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.outbox.repository import OutboxRepository
 from elink_app.registry.tenant import Tenant
+from elink_app.security.repository import LinkRepository
 from elink_app.telemetry.metrics import Metrics
+from elink_app.tokens.repository import TokenRepository
 
 # Long after any link has expired: until then the mark says why a link no longer works.
 _SETUP_MARKS = timedelta(days=90)
+# What is over is shown as over for a while.
+_OVER = timedelta(days=30)
 _SENT_MAILS = timedelta(days=30)
 _BATCH = 500
 
@@ -51,6 +55,8 @@ class Housekeeper:
             gone["setup_tokens"] = await AccountRepository(db).purge_setup_tokens(
                 now - _SETUP_MARKS, tenant.setup_token_sha256
             )
+            gone["links"] = await LinkRepository(db).purge(now - _OVER)
+            gone["tokens"] = await TokenRepository(db).purge(now - _OVER)
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._purge_addresses(tenant)
         gone["attribute_values"] = await self._erase_attributes(tenant)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from elink_app.errors import CsrfRefused
-from elink_app.web.csrf import SAFE_METHODS
+from elink_app.web.csrf import SAFE_METHODS, bearer_token
 from elink_app.web.problems import respond
 
 
@@ -37,7 +37,8 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and not is_same_origin(Headers(scope=scope)):
+        guarded = scope["type"] == "http" and scope["method"] not in SAFE_METHODS and bearer_token(scope) is None
+        if guarded and not is_same_origin(Headers(scope=scope)):
             scope["app"] = self._fastapi
             await respond(Request(scope), CsrfRefused())(scope, receive, send)
             return

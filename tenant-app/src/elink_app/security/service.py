@@ -1,0 +1,336 @@
+"""Links that set a password, once; the second factor; the transfer of the master's place."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.models import Account
+from elink_app.accounts.permissions import Principal
+from elink_app.accounts.repository import AccountRepository, ThrottleRepository
+from elink_app.accounts.service import Accounts, LoggedIn
+from elink_app.accounts.sessions import Client, Sessions
+from elink_app.accounts.throttle import Throttle
+from elink_app.audit.service import Actor, record
+from elink_app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from elink_app.outbox.service import enqueue
+from elink_app.registry.tenant import Tenant
+from elink_app.security import mails, totp
+from elink_app.security.repository import LinkRepository, OfferRepository, RecoveryRepository, RulesRepository
+from elink_app.validation import field_error
+
+INVITE, RESET = "invite", "reset"
+INVITE_HOLDS = timedelta(hours=72)
+RESET_HOLDS = timedelta(hours=2)
+OFFER_HOLDS = timedelta(hours=72)
+# A second request within this time sends no second mail: nobody's mailbox is flooded through us.
+_RESET_PAUSE = timedelta(minutes=5)
+_TOKEN_LENGTH = 43
+
+
+@dataclass(frozen=True)
+class LinkView:
+    """Whose password a living link sets, and why."""
+
+    email: str
+    purpose: str
+
+
+@dataclass(frozen=True)
+class OfferView:
+    """The standing offer of the master's place."""
+
+    from_id: int
+    to_id: int
+    to_email: str
+    expires_at: datetime
+
+
+def hash_link(token: str) -> bytes:
+    """What is kept of a link's token. It has 256 random bits: a fast hash is enough."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+async def send_invitation(db: AsyncSession, tenant: Tenant, account: Account, base_url: str, now: datetime) -> None:
+    """Write a new link (an older one ends) and its mail into the transaction `db`."""
+    token, until = secrets.token_urlsafe(32), now + INVITE_HOLDS
+    await LinkRepository(db).issue(account.id, INVITE, hash_link(token), now, until)
+    mail = mails.invitation(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
+    await enqueue(
+        db, to=account.email, subject=mail.subject, text=mail.text, kind="invitation", expires_at=until
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Works with transactions of its own, as `Accounts` does and for the same reasons."""
+
+    accounts: Accounts
+
+    async def look_at_link(self, tenant: Tenant, token: str) -> LinkView | None:
+        """What the link is for; None when it is not valid (any more). Changes nothing: mail scanners look too."""
+        async with self.accounts.transactions(tenant) as db:
+            account, purpose = await self._behind(db, token)
+            return LinkView(account.email, purpose) if account is not None else None
+
+    async def _behind(self, db: AsyncSession, token: str) -> tuple[Account | None, str]:
+        if len(token) != _TOKEN_LENGTH:
+            return None, ""
+        link = await LinkRepository(db).find(hash_link(token), self.accounts.clock())
+        account = await AccountRepository(db).get(link.account_id) if link is not None else None
+        if link is None or account is None or account.disabled_at is not None:
+            return None, ""
+        return account, link.purpose
+
+    async def use_link(
+        self, tenant: Tenant, token: str, password: str, repeated: str, client: Client, *, replaces: str | None
+    ) -> LoggedIn | None:
+        """Set the password and log in; None when the link is not valid (any more).
+
+        Raises InvalidInput for a password that is not accepted (the link stays good), TooManyAttempts. An account
+        with a second factor is still asked for it.
+        """
+        async with self.accounts.transactions(tenant) as db:
+            await self.accounts.begin(Throttle(ThrottleRepository(db), None, client.address, self.accounts.clock()))
+            found, purpose = await self._behind(db, token)
+        if found is None:
+            return None
+        hashed = await self.accounts.hash_new(tenant, found.id, found.email, password, repeated)
+        async with self.accounts.transactions(tenant) as db:
+            if not await LinkRepository(db).use(hash_link(token), self.accounts.clock()):
+                return None
+            account = await AccountRepository(db).get(found.id, lock=True)
+            if account is None or account.disabled_at is not None:
+                return None
+            await self.accounts.store_password(db, account, hashed)
+            await LinkRepository(db).revoke(account.id)
+            await self.accounts.note(
+                db, account, client, "account.accept_invitation" if purpose == INVITE else "account.reset_password"
+            )
+            if purpose == RESET:
+                mail = mails.password_changed(tenant.language, tenant.display_name)
+                await enqueue(db, to=account.email, subject=mail.subject, text=mail.text, kind="password-changed")
+            if account.totp_secret is not None:
+                sessions = Sessions(db, self.accounts.clock, self.accounts.policy)
+                secret = await sessions.open(account, client, replaces=replaces, awaits_factor=True)
+                return LoggedIn(secret, awaits_factor=True)
+            return LoggedIn(await self.accounts.welcome(db, account, client, replaces=replaces))
+
+    async def count_request(self, tenant: Tenant, client: Client) -> None:
+        """Count a request for a new password against the network address; raises TooManyAttempts."""
+        async with self.accounts.transactions(tenant) as db:
+            await self.accounts.begin(Throttle(ThrottleRepository(db), None, client.address, self.accounts.clock()))
+
+    async def send_reset(self, tenant: Tenant, email: str, client: Client, base_url: str) -> bool:
+        """Send a link for a new password if there is such an account that has one; True when a mail was written.
+
+        Call it after the answer was sent: what it does, and how long it takes, tells nobody anything.
+        """
+        now = self.accounts.clock()
+        async with self.accounts.transactions(tenant) as db:
+            account = await AccountRepository(db).by_email(email)
+            if account is None or account.disabled_at is not None or account.password_hash is None:
+                return False
+            links = LinkRepository(db)
+            before = await links.of(account.id, RESET)
+            if before is not None and now - before.created_at < _RESET_PAUSE:
+                return False
+            token, until = secrets.token_urlsafe(32), now + RESET_HOLDS
+            await links.issue(account.id, RESET, hash_link(token), now, until)
+            mail = mails.forgotten(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
+            await enqueue(
+                db, to=account.email, subject=mail.subject, text=mail.text, kind="password-reset", expires_at=until
+            )
+            actor = Actor(None, "", client.address)
+            await record(
+                db, actor, "account.ask_reset", kind="account", key=str(account.id), now=now
+            )  # fmt: skip
+            return True
+
+    async def second_factor(self, tenant: Tenant, waiting_secret: str, code: str, client: Client) -> str | None:
+        """Finish a log-in with a code of the phone or a recovery code: the secret of a new session, or None.
+
+        Raises TooManyAttempts; Unauthenticated when no log-in waits (any more) behind `waiting_secret`.
+        """
+        clock, policy = self.accounts.clock, self.accounts.policy
+        async with self.accounts.transactions(tenant) as db:
+            waiting = await Sessions(db, clock, policy).awaiting_factor(waiting_secret)
+            if waiting is None:
+                raise Unauthenticated
+            await self.accounts.begin(Throttle(ThrottleRepository(db), waiting.email, client.address, clock()))
+        async with self.accounts.transactions(tenant) as db:
+            account = await AccountRepository(db).get(waiting.id, lock=True)
+            if account is None or account.disabled_at is not None:
+                raise Unauthenticated
+            if not await _code_counts(db, account, code, clock()):
+                self.accounts.metrics.logins.labels("failure").inc()
+                return None
+            return await self.accounts.welcome(db, account, client, replaces=waiting_secret)
+
+    async def accept_master(self, tenant: Tenant, principal: Principal, password: str, client: Client) -> None:
+        """Become the master. Raises InvalidInput for a wrong password, NotFound when no offer stands."""
+        await self.accounts.prove(tenant, principal, password, client)
+        now = self.accounts.clock()
+        async with self.accounts.transactions(tenant) as db:
+            rows = AccountRepository(db)
+            master = await rows.master()
+            heir = await rows.get(principal.account_id, lock=True)
+            offered_by = await OfferRepository(db).take(principal.account_id, now)
+            if master is None or heir is None or heir.disabled_at is not None or offered_by != master.id:
+                raise NotFound
+            await rows.depose(master)
+            heir.is_master = True
+            await db.flush()
+            actor = Actor(heir.id, heir.email, client.address)
+            facts = {"before": {"master": master.email}, "after": {"master": heir.email}}
+            await record(db, actor, "master.accept", kind="account", key=str(heir.id), now=now, **facts)
+
+    async def offer_master(
+        self, tenant: Tenant, principal: Principal, to_id: int, password: str, client: Client, base_url: str
+    ) -> None:
+        """The master offers his place to an active user, who is told by mail; an older offer ends.
+
+        Raises InvalidInput for a wrong password or a user who cannot take it, Forbidden for anybody but the master.
+        """
+        await self.accounts.prove(tenant, principal, password, client)
+        now = self.accounts.clock()
+        async with self.accounts.transactions(tenant) as db:
+            rows = AccountRepository(db)
+            master = await rows.master()
+            if master is None or master.id != principal.account_id:
+                raise Forbidden
+            heir = await rows.get(to_id)
+            if heir is None or heir is master or heir.disabled_at is not None or heir.password_hash is None:
+                raise InvalidInput([field_error(("to",), "enum")])
+            until = now + OFFER_HOLDS
+            await OfferRepository(db).put(master.id, heir.id, until)
+            url, name = f"{base_url}/settings/master", tenant.display_name
+            mail = mails.master_offered(tenant.language, name, master.email, url, until)
+            await enqueue(
+                db, to=heir.email, subject=mail.subject, text=mail.text, kind="master-offer", expires_at=until
+            )
+            actor = Actor(master.id, master.email, client.address)
+            await record(db, actor, "master.offer", kind="account", key=str(heir.id), after={"to": heir.email}, now=now)
+
+
+async def _code_counts(db: AsyncSession, account: Account, code: str, now: datetime) -> bool:
+    """True for the phone's code or an unused recovery code; either is then used up."""
+    if account.totp_secret is not None:
+        step = totp.step_of(account.totp_secret, code, now)
+        if step is not None and step > account.totp_step:
+            account.totp_step = step
+            return True
+    return await RecoveryRepository(db).use(account.id, totp.hash_recovery(account.id, code))
+
+
+class OwnFactor:
+    """The second factor of the caller, within one transaction."""
+
+    def __init__(self, db: AsyncSession, principal: Principal, actor: Actor, now: datetime) -> None:
+        self._db = db
+        self._principal = principal
+        self._actor = actor
+        self._now = now
+
+    async def _account(self) -> Account:
+        account = await AccountRepository(self._db).get(self._principal.account_id, lock=True)
+        if account is None:
+            raise Unauthenticated
+        return account
+
+    async def state(self) -> tuple[bool, int]:
+        """(on?, recovery codes left)."""
+        account = await self._account()
+        return account.totp_secret is not None, await RecoveryRepository(self._db).left(account.id)
+
+    async def begin(self) -> str:
+        """The secret to be tried out; the same until it is confirmed or a new one is asked for."""
+        account = await self._account()
+        if account.totp_pending is None:
+            account.totp_pending = totp.new_secret()
+        return account.totp_pending
+
+    async def confirm(self, code: str) -> list[str]:
+        """Switch it on when the phone shows the right code; returns the recovery codes. Raises InvalidInput."""
+        account = await self._account()
+        step = totp.step_of(account.totp_pending, code, self._now) if account.totp_pending else None
+        if step is None:
+            raise InvalidInput([field_error(("code",), "code_wrong")])
+        account.totp_secret, account.totp_pending, account.totp_step = account.totp_pending, None, step
+        return await self._new_codes(account, "account.add_factor")
+
+    async def renew_codes(self) -> list[str]:
+        """New recovery codes in place of the old ones. Raises NotFound while the factor is off."""
+        account = await self._account()
+        if account.totp_secret is None:
+            raise NotFound
+        return await self._new_codes(account, "account.renew_recovery")
+
+    async def _new_codes(self, account: Account, action: str) -> list[str]:
+        codes = totp.new_recovery_codes()
+        await RecoveryRepository(self._db).replace(account.id, [totp.hash_recovery(account.id, c) for c in codes])
+        await self._record(action)
+        return codes
+
+    async def remove(self) -> None:
+        """Switch it off. Raises NotFound while it is off."""
+        account = await self._account()
+        if account.totp_secret is None:
+            raise NotFound
+        account.totp_secret = account.totp_pending = None
+        await RecoveryRepository(self._db).replace(account.id, [])
+        await self._record("account.remove_factor")
+
+    async def _record(self, action: str) -> None:
+        key = str(self._principal.account_id)
+        await record(self._db, self._actor, action, kind="account", key=key, now=self._now)
+
+
+class MasterSettings:
+    """What the master decides for all, and the standing offer of his place; within one transaction."""
+
+    def __init__(self, db: AsyncSession, actor: Actor, now: datetime) -> None:
+        self._db = db
+        self._actor = actor
+        self._now = now
+
+    async def second_factor_for_all(self) -> bool:
+        """The rule as it is."""
+        return await RulesRepository(self._db).second_factor_for_all()
+
+    async def demand_second_factor(self, demanded: bool) -> None:
+        """Set the rule."""
+        rows = RulesRepository(self._db)
+        before = await rows.second_factor_for_all()
+        if before is not demanded:
+            await rows.demand_second_factor(demanded)
+            facts: dict[str, Any] = {
+                "before": {"second_factor_for_all": before}, "after": {"second_factor_for_all": demanded},
+            }  # fmt: skip
+            await record(self._db, self._actor, "settings.security", kind="settings", now=self._now, **facts)
+
+    async def offer(self) -> OfferView | None:
+        """The standing offer."""
+        found = await OfferRepository(self._db).get(self._now)
+        heir = await AccountRepository(self._db).get(found.to_id) if found is not None else None
+        if found is None or heir is None:
+            return None
+        return OfferView(found.from_id, found.to_id, heir.email, found.expires_at)
+
+    async def candidates(self) -> list[tuple[int, str]]:
+        """Ids and e-mails of those who can take the master's place: active users."""
+        return await AccountRepository(self._db).active_users()
+
+    async def end_offer(self, principal: Principal) -> None:
+        """The master withdraws, or the heir declines. Raises NotFound for anybody else, and when none stands."""
+        offer = await self.offer()
+        if offer is None or not (principal.is_master or principal.account_id == offer.to_id):
+            raise NotFound
+        await OfferRepository(self._db).clear()
+        action = "master.withdraw" if principal.is_master else "master.decline"
+        await record(self._db, self._actor, action, kind="account", key=str(offer.to_id), now=self._now)

@@ -1,0 +1,1 @@
+"""API tokens: secrets for programs, each with a part of its owner's permissions."""
