@@ -5,8 +5,9 @@ from __future__ import annotations
 from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
 from elink_app.database.base import Base
+from elink_app.deliveries import models as _deliveries
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses)
+_MODULES = (_accounts, _addresses, _deliveries)
