@@ -18,9 +18,11 @@ from elink_app.database.engines import TenantDatabases
 from elink_app.files import DirectoryKeeper
 from elink_app.ops.health import ops_app
 from elink_app.ops.servers import Stop, ops_server, run_servers, web_server
+from elink_app.outbox.sender import OutboxSender
 from elink_app.registry.client import RegistryClient
 from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.tenant import Tenant
+from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
 from elink_app.web.app import WebApp, create_app
@@ -28,6 +30,7 @@ from elink_app.web.assets import Assets
 from elink_app.web.state import WebState
 from elink_app.worker.housekeeping import Housekeeper
 from elink_app.worker.loop import Worker
+from elink_app.worker.tasks import TaskRunner, TenantTask
 
 _IDLE_CHECK_SECONDS = 30
 
@@ -42,6 +45,7 @@ class Parts:
     metrics: Metrics
     directory: TenantDirectory
     databases: TenantDatabases
+    wakeups: Wakeups
 
     @property
     def session_policy(self) -> SessionPolicy:
@@ -64,14 +68,16 @@ def make_parts(settings: Settings) -> Parts:
 
     directory.on_change(databases.tenant_changed)
     directory.on_change(forget)
-    return Parts(settings, metrics, directory, databases)
+    return Parts(settings, metrics, directory, databases, Wakeups(settings))
 
 
 def make_web(parts: Parts) -> WebApp:
     """The web application on these parts."""
     accounts = Accounts(parts.databases.transaction, Passwords(), utc_now, parts.session_policy, parts.metrics)
     return create_app(
-        WebState(parts.settings, parts.directory, parts.databases, accounts, Assets(), parts.metrics, utc_now)
+        WebState(
+            parts.settings, parts.directory, parts.databases, accounts, Assets(), parts.metrics, utc_now, parts.wakeups
+        )
     )
 
 
@@ -79,6 +85,11 @@ async def _close_idle(databases: TenantDatabases) -> None:
     while True:
         await asyncio.sleep(_IDLE_CHECK_SECONDS)
         await databases.close_idle()
+
+
+def make_tasks(parts: Parts) -> list[TenantTask]:
+    """What the worker does for each tenant."""
+    return [OutboxSender(parts.settings, parts.databases, utc_now)]
 
 
 @contextlib.asynccontextmanager
@@ -99,6 +110,7 @@ async def background(parts: Parts) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.wakeups.close()
         await parts.databases.close()
 
 
@@ -131,13 +143,14 @@ async def run_worker(settings: Settings) -> None:
         parts.databases, parts.metrics, utc_now, parts.session_policy, timedelta(days=settings.undo_days)
     )
     worker = Worker(settings, parts.directory, housekeeper, parts.metrics)
+    runner = TaskRunner(settings, parts.directory, parts.wakeups, make_tasks(parts), parts.metrics, utc_now)
     probes = ops_app(
-        alive=worker.is_alive,
+        alive=lambda: worker.is_alive() and runner.is_alive(),
         ready=lambda: parts.directory.loaded and not stop.asked,
         registry=parts.metrics.registry,
     )
     async with background(parts):
-        working = asyncio.create_task(worker.run(stop))
+        working = asyncio.gather(worker.run(stop), runner.run(stop))
         await run_servers(stop, settings, first=[], last=ops_server(probes, settings))
         stop.now()
         await working

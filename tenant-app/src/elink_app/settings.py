@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     session_absolute_seconds: int = Field(default=12 * 3600, ge=60)
     undo_days: int = Field(default=7, ge=1)
     housekeeping_seconds: float = Field(default=300, gt=0)
+    task_look_seconds: float = Field(default=60, gt=0, description="each tenant is looked at so often, woken or not")
+    task_slots: int = Field(default=16, ge=1, description="tasks of tenants at once, per worker process")
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -9,6 +9,7 @@ from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.tenant import Limits, Tenant, TenantState, normalise_host, parse_limits, parse_tenant
 
 ROW: dict[str, Any] = {
+    "mail": '{"from": "info@acme.example"}', "contacts": "{}",
     "name": "acme", "uid": "u", "host": "Acme.Example", "database": "t_acme", "role": "t_acme", "directory": "acme",
     "state": "Active", "state_reason": None, "display_name": None, "language": "fr", "limits": '{"addresses": 5}',
     "master_email": None, "setup_token_sha256": "ABC", "setup_expires_at": None,
@@ -63,6 +64,7 @@ def test_parse_limits(raw: object, limits: Limits) -> None:
 def test_parse_tenant_fills_what_may_be_empty() -> None:
     tenant = parse_tenant(ROW)
     assert (tenant.host, tenant.display_name, tenant.language) == ("acme.example", "acme", "")
+    assert (tenant.sender, tenant.mail.reply_to, tenant.chatwork_room) == ("info@acme.example", "", "")
     assert tenant.setup_token_sha256 == "abc"
     assert "abc" not in repr(tenant).replace("acme", "")
 

@@ -26,6 +26,8 @@ UPDATE used_setup_token SET used_at = now() - interval '200 days' WHERE length(t
 INSERT INTO session (secret_sha256, account_id, expires_at, last_seen_at) SELECT v.s::bytea, a.id, v.e, v.l
     FROM account a, (VALUES ('over', now(), now()), ('idle', now() + interval '1 hour', now() - interval '3 hours'))
     AS v (s, e, l);
+INSERT INTO outbox_mail (kind, recipient, subject, text_body, done_at)
+    SELECT 'test', 'a@example.jp', 's', '', now() - d * interval '1 day' FROM (VALUES (31), (29)) AS v (d);
 """
 
 
@@ -42,7 +44,7 @@ async def test_clears_what_is_over_and_nothing_else(world: World) -> None:
     async with world.server.inside(tenant.database) as inside:
         await inside.execute(FILL)
         gone = await keeper(world).clean(known)
-        assert gone == {"sessions": 2, "throttle": 1, "setup_tokens": 1, "addresses": 1200}
+        assert gone == {"sessions": 2, "throttle": 1, "setup_tokens": 1, "mails": 1, "addresses": 1200}
         left = {row[0] for row in await inside.fetch("SELECT name FROM address")}
         assert left == {"young", "alive"}
         # The mark of the registry's present link is never forgotten, however old: the link must stay used.

@@ -11,6 +11,15 @@ class Permission(StrEnum):
 
     ADDRESSES_VIEW = "addresses:view"
     ADDRESSES_EDIT = "addresses:edit"
+    ADDRESSES_EXPORT = "addresses:export"
+    DELIVERIES_DRAFT = "deliveries:draft"
+    DELIVERIES_APPROVE = "deliveries:approve"
+    DELIVERIES_SEND = "deliveries:send"
+    TEMPLATES_EDIT = "templates:edit"
+    USERS_MANAGE = "users:manage"
+    SETTINGS_MANAGE = "settings:manage"
+    AUDIT_VIEW = "audit:view"
+    UTILITIES_RUN = "utilities:run"
 
 
 ALL = frozenset(Permission)
@@ -27,6 +36,8 @@ class Principal:
     is_master: bool
     permissions: frozenset[Permission]
     session_id: int | None
+    # Ids of the account's roles: information labels name roles.
+    roles: frozenset[int] = frozenset()
 
     def may(self, permission: Permission) -> bool:
         """True when the account was granted `permission`."""

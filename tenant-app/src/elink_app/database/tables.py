@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
+from elink_app.audit import models as _audit
 from elink_app.database.base import Base
 from elink_app.deliveries import models as _deliveries
+from elink_app.outbox import models as _outbox
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _deliveries)
+_MODULES = (_accounts, _addresses, _audit, _deliveries, _outbox)

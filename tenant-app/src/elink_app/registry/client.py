@@ -19,7 +19,7 @@ from elink_app.telemetry.metrics import Metrics
 CHANNEL = "elink_registry"
 _COLUMNS = (
     "name, uid, host, database, role, directory, state, state_reason, display_name, language, limits, "
-    "master_email, setup_token_sha256, setup_expires_at"
+    "master_email, setup_token_sha256, setup_expires_at, mail, contacts"
 )
 _READ_ALL = f"SELECT {_COLUMNS} FROM tenant"  # noqa: S608 - constants
 _READ_ONE = f"SELECT {_COLUMNS} FROM tenant WHERE name = $1"  # noqa: S608 - constants

@@ -34,6 +34,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class MailSettings:
+    """How the customer's mails leave; empty = the platform's default."""
+
+    sender: str = ""
+    reply_to: str = ""
+
+
+@dataclass(frozen=True)
 class Tenant:
     """One row of `tenant`. `setup_token_sha256` is lower-case hex; `language` is ja, en or empty."""
 
@@ -51,6 +59,13 @@ class Tenant:
     master_email: str
     setup_token_sha256: str = field(repr=False)
     setup_expires_at: datetime | None
+    mail: MailSettings = MailSettings()
+    chatwork_room: str = ""
+
+    @property
+    def sender(self) -> str:
+        """The address that mails of the service itself come from."""
+        return self.mail.sender or f"no-reply@{self.host}"
 
 
 def normalise_host(header: str) -> str | None:
@@ -69,11 +84,20 @@ def normalise_host(header: str) -> str | None:
     return None
 
 
+def _object(raw: object) -> dict[str, Any]:
+    """A jsonb column as the driver gives it (text) or as a dict; anything else is empty."""
+    values = orjson.loads(raw) if isinstance(raw, str | bytes) else raw
+    return values if isinstance(values, dict) else {}
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    value = values.get(key)
+    return value if isinstance(value, str) else ""
+
+
 def parse_limits(raw: object) -> Limits:
     """Read the `limits` column (JSON text or object); what is absent or no positive number is no limit."""
-    values = orjson.loads(raw) if isinstance(raw, str | bytes) else raw
-    if not isinstance(values, dict):
-        return Limits()
+    values = _object(raw)
 
     def number(key: str) -> int | None:
         value = values.get(key)
@@ -90,6 +114,7 @@ def parse_tenant(row: Mapping[str, Any]) -> Tenant:
     for column in ("name", "database", "role", "directory"):
         if not row[column]:
             raise ValueError(column)
+    mail = _object(row["mail"])
     return Tenant(
         name=row["name"],
         uid=row["uid"] or "",
@@ -105,4 +130,6 @@ def parse_tenant(row: Mapping[str, Any]) -> Tenant:
         master_email=row["master_email"] or "",
         setup_token_sha256=(row["setup_token_sha256"] or "").lower(),
         setup_expires_at=row["setup_expires_at"],
+        mail=MailSettings(_text(mail, "from"), _text(mail, "replyTo")),
+        chatwork_room=_text(_object(row["contacts"]), "chatworkRoomId"),
     )

@@ -84,6 +84,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.worker_tasks = Counter(
+            "elink_app_worker_tasks_total",
+            "Runs of a task for one tenant: success, failure.",
+            ["task", "outcome"],
+            registry=registry,
+        )
         self.purged = Counter(
             "elink_app_purged_rows_total", "Rows removed by housekeeping.", ["kind"], registry=registry
         )

@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.accounts.sessions import Sessions
+from elink_app.audit.service import Actor
 from elink_app.errors import Forbidden, Unauthenticated
 from elink_app.registry.tenant import Tenant
 from elink_app.web import cookies
-from elink_app.web.state import WebState, state_of, tenant_of
+from elink_app.web.state import WebState, client_of, state_of, tenant_of
 
 
 async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
@@ -45,6 +46,14 @@ async def current_principal(request: Request, sessions: SessionsDep) -> Principa
 
 
 PrincipalDep = Annotated[Principal, Depends(current_principal)]
+
+
+def actor_of(request: Request, principal: PrincipalDep) -> Actor:
+    """The author of what this request does, for the audit log."""
+    return Actor(principal.account_id, principal.email, client_of(request).address)
+
+
+ActorDep = Annotated[Actor, Depends(actor_of)]
 
 
 def require(permission: Permission) -> Callable[[Principal], Coroutine[Any, Any, Principal]]:

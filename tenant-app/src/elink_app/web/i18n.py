@@ -1,4 +1,4 @@
-"""Japanese and English. The msgids are English; `locale/ja/*.po` hold the Japanese and are read as they are at start."""
+"""Japanese and English. The msgids are English; `locale/ja/*.po` hold the Japanese, read as they are at start."""
 
 from __future__ import annotations
 

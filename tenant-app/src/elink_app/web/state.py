@@ -14,6 +14,7 @@ from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.tenant import Tenant
+from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
 from elink_app.web import cookies
@@ -35,6 +36,7 @@ class WebState:
     assets: Assets
     metrics: Metrics
     clock: Clock
+    wakeups: Wakeups
 
     @property
     def session_policy(self) -> SessionPolicy:

@@ -12,11 +12,13 @@ from elink_app.accounts.throttle import FORGET_AFTER
 from elink_app.addresses.repository import AddressRepository
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
+from elink_app.outbox.repository import OutboxRepository
 from elink_app.registry.tenant import Tenant
 from elink_app.telemetry.metrics import Metrics
 
 # Long after any link has expired: until then the mark says why a link no longer works.
 _SETUP_MARKS = timedelta(days=90)
+_SENT_MAILS = timedelta(days=30)
 _BATCH = 500
 
 log = structlog.get_logger("housekeeping")
@@ -49,6 +51,7 @@ class Housekeeper:
             gone["setup_tokens"] = await AccountRepository(db).purge_setup_tokens(
                 now - _SETUP_MARKS, tenant.setup_token_sha256
             )
+            gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._purge_addresses(tenant)
         for kind, count in gone.items():
             self._metrics.purged.labels(kind).inc(count)

@@ -1,0 +1,109 @@
+"""Sends what waits in the outbox, one mail at a time, over aiosmtplib."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+import aiosmtplib
+import structlog
+
+from elink_app.clock import JST, Clock
+from elink_app.database.engines import TenantDatabases
+from elink_app.ops.servers import Stop
+from elink_app.outbox.models import OutboxMail
+from elink_app.outbox.repository import OutboxRepository
+from elink_app.registry.tenant import Tenant
+from elink_app.settings import Settings
+
+_LEASE = timedelta(minutes=5)
+_TIMEOUT = 30.0
+_FIRST_DELAY, _LAST_DELAY = timedelta(seconds=30), timedelta(hours=1)
+_GIVE_UP_AFTER = 20
+"""Attempts: with these delays about 15 hours."""
+
+log = structlog.get_logger("outbox")
+
+
+class OutboxSender:
+    """A task of the worker. A mail that was sent when the process died goes out again under the same Message-ID."""
+
+    name = "outbox"
+
+    def __init__(self, settings: Settings, databases: TenantDatabases, clock: Clock) -> None:
+        self._settings = settings
+        self._databases = databases
+        self._clock = clock
+
+    async def run(self, tenant: Tenant, stop: Stop) -> bool:
+        """Send all that is due."""
+        while not stop.asked and self._settings.smtp_host:
+            now = self._clock()
+            async with self._databases.transaction(tenant) as db:
+                mail = await OutboxRepository(db).claim(now, now + _LEASE)
+                if mail is None:
+                    return False
+                db.expunge(mail)
+            await self._deliver(tenant, mail)
+        return False
+
+    async def _deliver(self, tenant: Tenant, mail: OutboxMail) -> None:
+        now = self._clock()
+        error, final = "", True
+        if mail.expires_at is not None and mail.expires_at <= now:
+            error = "not sent before it expired"
+        else:
+            try:
+                await aiosmtplib.send(
+                    build_mail(mail, tenant, self._settings),
+                    hostname=self._settings.smtp_host,
+                    port=self._settings.smtp_port,
+                    timeout=_TIMEOUT,
+                )
+            except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as refused:
+                error = str(refused)[:500]
+                final = _is_permanent(refused) or mail.attempts >= _GIVE_UP_AFTER
+            except (OSError, aiosmtplib.SMTPException) as failed:
+                error, final = f"{type(failed).__name__}: {failed}"[:500], mail.attempts >= _GIVE_UP_AFTER
+        async with self._databases.transaction(tenant) as db:
+            rows = OutboxRepository(db)
+            if not error:
+                await rows.finish(mail.id, now, sent=True)
+            elif final:
+                await rows.finish(mail.id, now, sent=False, error=error)
+            else:
+                await rows.postpone(mail.id, now + back_off(mail.attempts), error)
+        if error:
+            log.warning("mail not sent", tenant=tenant.name, mail=mail.id, kind=mail.kind, gave_up=final, why=error)
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long to wait after the given number of attempts."""
+    doublings: int = 2 ** min(attempts - 1, 10)
+    return min(_FIRST_DELAY * doublings, _LAST_DELAY)
+
+
+def build_mail(mail: OutboxMail, tenant: Tenant, settings: Settings) -> EmailMessage:
+    """The message as it is sent. UTF-8; text first, HTML as the alternative where there is one."""
+    message = EmailMessage()
+    message["From"] = tenant.sender
+    message["To"] = mail.recipient
+    message["Subject"] = mail.subject
+    message["Date"] = format_datetime(mail.created_at.astimezone(JST))
+    message["Message-ID"] = f"<outbox-{mail.id}.{tenant.uid or tenant.name}@{tenant.host}>"
+    message["Auto-Submitted"] = "auto-generated"
+    if tenant.mail.reply_to:
+        message["Reply-To"] = tenant.mail.reply_to
+    for name, value in mail.headers.items():
+        message[name] = value
+    message.set_content(mail.text_body, cte="base64")
+    if mail.html_body:
+        message.add_alternative(mail.html_body, subtype="html", cte="base64")
+    return message
+
+
+def _is_permanent(refused: aiosmtplib.SMTPException) -> bool:
+    if isinstance(refused, aiosmtplib.SMTPRecipientsRefused):
+        return all(500 <= one.code < 600 for one in refused.recipients)
+    return isinstance(refused, aiosmtplib.SMTPResponseException) and 500 <= refused.code < 600
