@@ -30,7 +30,7 @@ MOVING = text("state IN ('scheduled', 'holding', 'sending')")
 
 
 class Delivery(Base):
-    """One mail to many people. Subject and bodies are final sources with placeholders (`delivery.placeholders`)."""
+    """One mail to many people. Subject and bodies are final sources with placeholders (`mail.placeholders`)."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_moving", "id", postgresql_where=MOVING),)
