@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import css_inline
 import nh3
-from inscriptis import get_text
+from inscriptis import get_text  # type: ignore[import-untyped]
 from mjml import mjml2html
 
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, PlaceholderError, parse
@@ -104,8 +104,8 @@ def _compile_mjml(source: str) -> str:
         raise LayoutError(code) from error
 
 
-def _no_includes(_path: str) -> str:
-    raise ValueError("include")
+def _no_includes(path: str) -> str:
+    raise ValueError(f"include {path}")
 
 
 def _cleaner(base_url: str) -> nh3.Cleaner:

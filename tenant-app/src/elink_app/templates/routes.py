@@ -260,7 +260,7 @@ def _form(
         "template_form.html",
         principal=principal,
         status=status,
-        template=saved,
+        saved=saved,
         shown=shown or saved,
         values=values,
         errors=errors or pages.FormErrors(),

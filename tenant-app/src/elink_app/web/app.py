@@ -15,6 +15,8 @@ from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
+from elink_app.senders import api as senders_api
+from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
 from elink_app.templates import routes as templates_pages
 from elink_app.web import csrf, openapi, problems
@@ -30,9 +32,11 @@ ROUTERS = (
     accounts_pages.router,
     addresses_pages.router,
     templates_pages.router,
+    senders_pages.router,
     accounts_api.router,
     addresses_api.router,
     templates_api.router,
+    senders_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
