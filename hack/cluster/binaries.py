@@ -171,7 +171,7 @@ SOURCES = {
     )
 }  # fmt: skip
 
-API_ONLY = ("kubernetes", "etcd", "kubectl", "kwok")
+API_ONLY = ("kubernetes", "etcd", "kubectl", "kwok", "gateway-api")
 NATIVE = ("kubernetes", "etcd", "kubectl", "traefik", "coredns", "mailpit", "metrics-server", "local-path-provisioner",
           "gateway-api")  # fmt: skip
 

@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--name", default="dev", help="name of the cluster (default: dev)")
     fetch = commands.add_parser(
-        "binaries", help="only kube-apiserver, etcd, kubectl, helm and kwok; prints their folder"
+        "binaries",
+        help="only what tests without pods need; prints their folder",
     )
     fetch.add_argument("sources", nargs="*", help=f"others by name: {', '.join(binaries.SOURCES)}, or all")
     return top

@@ -56,7 +56,10 @@ def test_end_of_a_process_that_ignores_sigterm() -> None:
 
 def test_children_are_found(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.pid in processes.children(os.getpid())
-    assert sleeper.pid in processes.matching(lambda args: args == ["sleep", "60"])
+    # The kernel shows the arguments a moment after the new program has begun.
+    wait_for(
+        lambda: sleeper.pid in processes.matching(lambda args: args == ["sleep", "60"]), timeout=5, what="it is found"
+    )
 
 
 @pytest.mark.parametrize("unified", [True, False])

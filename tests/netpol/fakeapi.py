@@ -129,6 +129,8 @@ class FakeApi:
         with self._condition:
             self.requests[f"{'watch' if watching else 'list'} {kind}"] += 1
             failure = self.failures.pop(0) if self.failures else None
+            # With the count: whoever waits for the count and cuts then, cuts this watch too.
+            epoch = self._epoch
         if failure is None and request.headers.get("Authorization") != "Bearer t0ken":
             failure = (401, "")
         if failure is None and watching and int(query["resourceVersion"]) < self._horizon:
@@ -137,7 +139,7 @@ class FakeApi:
             if failure is not None:
                 _answer(request, failure[0], {"message": "injected"}, {"Retry-After": failure[1]} if failure[1] else {})
             elif watching:
-                self._watch(request, kind, int(query["resourceVersion"]))
+                self._watch(request, kind, int(query["resourceVersion"]), epoch)
             else:
                 self._list(request, kind, query)
         except (BrokenPipeError, ConnectionResetError):
@@ -151,12 +153,10 @@ class FakeApi:
         more = {"continue": str(start + count)} if start + count < len(items) else {}
         _answer(request, 200, {"metadata": {"resourceVersion": version, **more}, "items": items[start : start + count]})
 
-    def _watch(self, request: BaseHTTPRequestHandler, kind: str, version: int) -> None:
+    def _watch(self, request: BaseHTTPRequestHandler, kind: str, version: int, epoch: int) -> None:
         request.send_response(200)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
-        with self._condition:
-            epoch = self._epoch
         while True:
             with self._condition:
                 while not (news := self._news(kind, version)) and self._epoch == epoch:

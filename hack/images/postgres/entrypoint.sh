@@ -23,6 +23,9 @@ shared_buffers() {
 
 say() { printf '{"level":"info","event":"%s"}\n' "$1"; }
 
+# The first process of a container ignores signals that it does not handle.
+trap 'exit 143' INT TERM
+
 configure() {
     cat > "$1/pg_hba.conf" <<EOF
 # Written by the image at every start.
@@ -92,9 +95,8 @@ configure "$data"
 rm -f "$data/postmaster.pid"
 
 # Roles first, reachable by nobody else; this also finishes crash recovery before the pod is ready.
-say "checking the operator's role"
-# The first process of a container ignores signals that it does not handle.
 trap 'pg_ctl -D "$data" -m fast -s stop || :; exit 143' INT TERM
+say "checking the operator's role"
 pg_ctl -D "$data" -w -t 300 -s -o "-c listen_addresses=''" start
 set_operator
 pg_ctl -D "$data" -w -m fast -s stop

@@ -124,4 +124,6 @@ def _offer(server: Obj | None) -> tuple[Any, ...]:
     if server is None:
         return ()
     status = server.get("status") or {}
-    return is_ready(server), server["metadata"].get("generation"), status.get("version"), status.get("migration")
+    # The observed generation tells a Dedicated tenant that its new size is in effect; Ready may be True all along.
+    generations = server["metadata"].get("generation"), status.get("observedGeneration")
+    return is_ready(server), generations, status.get("version"), status.get("migration")

@@ -188,7 +188,7 @@ async def test_killed_after_any_statement_it_is_completed_later(
         assert (await fresh.drop_tenant(target(postgres), one)).clean
     finally:
         await fresh.close()
-    assert died or die_after > 8, "the list of statements is shorter than this test thinks"
+    assert died or die_after >= (5 if spare else 8), "the list of statements is shorter than this test thinks"
 
 
 async def _owners(postgres: Postgres, database: str) -> set[str]:

@@ -147,6 +147,16 @@ async def test_a_dedicated_tenant_is_woken_by_the_server_of_its_name(rig: Rig) -
     assert (tenant_key("same"), Lane.NEW) in await rig.queued()
 
 
+async def test_a_change_that_a_ready_server_has_taken_up_wakes_its_tenant(rig: Rig) -> None:
+    """Ready stays True while the server grows in place: its tenant waits for the observed generation."""
+    rig.triggers.received(TENANT, rig.tenant("same", server="same"), deleted=False)
+    grown = rig.server("same", generation=2, conditions=READY, observedGeneration=1)
+    rig.triggers.received(SERVER, grown, deleted=False)
+    await rig.queued()
+    rig.triggers.written(SERVER, rig.server("same", generation=2, conditions=READY, observedGeneration=2))
+    assert await rig.queued() == [(tenant_key("same"), Lane.NEW)]
+
+
 @pytest.mark.parametrize(
     ("metadata", "status", "lane"),
     [
