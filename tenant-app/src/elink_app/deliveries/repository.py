@@ -55,9 +55,7 @@ class DeliveryRepository:
     async def save_draft(self, delivery_id: int, values: dict[str, Any]) -> None:
         """Keep the author's words."""
         statement = insert(DeliveryDraft).values(delivery_id=delivery_id, **values)
-        await self._session.execute(
-            statement.on_conflict_do_update(index_elements=["delivery_id"], set_=values)
-        )
+        await self._session.execute(statement.on_conflict_do_update(index_elements=["delivery_id"], set_=values))
 
     async def change(self, delivery_id: int, values: dict[str, Any]) -> None:
         """Change columns of a delivery that this transaction holds."""

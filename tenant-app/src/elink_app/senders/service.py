@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.audit.service import Actor, record
@@ -16,6 +13,7 @@ from elink_app.deliveries.footer import Imprint
 from elink_app.deliveries.models import DkimKey
 from elink_app.emails import email_key
 from elink_app.errors import EditConflict, InvalidInput, NotFound
+from elink_app.mail.dkim import dns_record, new_private_pem
 from elink_app.senders.models import SenderAddress, SenderSettings
 from elink_app.senders.repository import SenderRepository
 from elink_app.senders.schemas import (
@@ -30,7 +28,6 @@ from elink_app.validation import field_error
 
 MAX_ADDRESSES = 50
 MAX_KEYS = 20
-_KEY_BITS = 2048
 
 
 def imprint_of(settings: SettingsInput) -> Imprint:
@@ -131,7 +128,7 @@ class Senders:
         names = (stem, *(f"{stem}-{number}" for number in range(2, MAX_KEYS + 2)))
         selector = next(name for name in names if name not in taken)
         # Making a key takes a good part of a second: not in the loop that serves everybody.
-        pem = await asyncio.to_thread(_new_pem)
+        pem = await asyncio.to_thread(new_private_pem)
         row = DkimKey(domain=wanted, selector=selector, private_pem=pem, active=False, created_at=now)
         await self._rows.add_key(row)
         await self._record_key(actor, "dkim.make", row)
@@ -163,22 +160,10 @@ class Senders:
         return row
 
 
-def _new_pem() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode("ascii")
-
-
-def _record_value(private_pem: str) -> str:
-    key = serialization.load_pem_private_key(private_pem.encode(), password=None)
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
-
-
 def _key(row: DkimKey) -> DkimKeyOutput:
     return DkimKeyOutput(
         id=row.id, domain=row.domain, selector=row.selector, active=row.active,
-        record_name=f"{row.selector}._domainkey.{row.domain}", record_value=_record_value(row.private_pem),
+        record_name=f"{row.selector}._domainkey.{row.domain}", record_value=dns_record(row.private_pem),
         created_at=row.created_at.astimezone(JST),
     )  # fmt: skip
 

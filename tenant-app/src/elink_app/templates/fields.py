@@ -61,14 +61,17 @@ def values_of(address: AddressOutput | None, extra: Mapping[str, str]) -> dict[s
     return {name: str(columns[column]) for name, column in BUILT_IN.items()} | dict(extra)
 
 
-def fill(source: str, values: Mapping[str, str], *, in_html: bool = False) -> str:
-    """`source` with the values in place of its placeholders; in HTML values are escaped. Raises PlaceholderError."""
+def fill(source: str, values: Mapping[str, str], *, in_html: bool = False, one_line: bool = False) -> str:
+    """`source` with the values in place of its placeholders, in HTML escaped, as the mail's maker does it.
+
+    Raises PlaceholderError.
+    """
     filled = []
     for part in parse(source):
         if isinstance(part, str):
             filled.append(part)
-            continue
-        value = " ".join(values.get(part.name, "").split()) or None
-        escaped = html.escape(value) if value is not None and in_html else value
-        filled.append(part.default if escaped is None else escaped)
-    return "".join(filled)
+        else:
+            value = values.get(part.name) or part.default
+            filled.append(html.escape(value) if in_html else value)
+    text = "".join(filled)
+    return " ".join(text.split()) if one_line else text

@@ -37,6 +37,7 @@ _PROPERTIES = frozenset(
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 _COLUMN_CLASS = re.compile(r"mj-column-(per|px)-([0-9]{1,4})(?:-([0-9]{1,6}))?\Z")
 _IMAGE_PATH = re.compile(r"/files/img/[a-z0-9]{26}\.(png|jpg|gif|webp)\Z")
+_PLACEHOLDER = re.compile(r"\{\{[^{}]{0,400}\}\}")
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=False, keep_link_tags=False)
 
 
@@ -69,7 +70,8 @@ def render(layout: Layout, source: str, *, base_url: str) -> str:
         inlined = _INLINER.inline(compiled)
     except (css_inline.InlineError, RecursionError) as error:
         raise LayoutError("html_unreadable") from error
-    body = _cleaner(base_url).clean(inlined)
+    # The mail's maker escapes defaults like values: what the cleaner wrote as entities there is text again.
+    body = _PLACEHOLDER.sub(lambda found: html.unescape(found[0]), _cleaner(base_url).clean(inlined))
     if not body.strip():
         raise LayoutError("html_empty")
     return document(body, _columns(body))

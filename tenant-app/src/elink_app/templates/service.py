@@ -70,7 +70,7 @@ def preview_of(content: Content, address: AddressOutput | None, extra: Mapping[s
     """The mail as `address` (None: an example) would see it."""
     values = values_of(address, extra)
     return Preview(
-        subject=fill(content.subject, values),
+        subject=fill(content.subject, values, one_line=True),
         text=fill(content.text, values),
         html=fill(content.html, values, in_html=True),
     )
