@@ -14,6 +14,9 @@ from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.dashboard import routes as dashboard_pages
+from elink_app.deliveries import api as deliveries_api
+from elink_app.deliveries import routes as deliveries_pages
+from elink_app.deliveries import running_routes as running_pages
 from elink_app.errors import NotFound
 from elink_app.senders import api as senders_api
 from elink_app.senders import routes as senders_pages
@@ -31,10 +34,13 @@ ROUTERS = (
     dashboard_pages.router,
     accounts_pages.router,
     addresses_pages.router,
+    deliveries_pages.router,
+    running_pages.router,
     templates_pages.router,
     senders_pages.router,
     accounts_api.router,
     addresses_api.router,
+    deliveries_api.router,
     templates_api.router,
     senders_api.router,
 )

@@ -1,0 +1,128 @@
+"""Who gets a delivery, who not and why: one judgement for the count, for the preview and for the freezing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, insert, literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Principal
+from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag
+from elink_app.addresses.schemas import AddressOutput
+from elink_app.deliveries.models import Delivery, DeliveryRecipient
+from elink_app.deliveries.schemas import AudienceOutput, LeftOut
+from elink_app.deliveries.states import Category, RecipientState
+from elink_app.templates.fields import BUILT_IN
+
+EXAMPLES = 200
+_CHOICES = 200
+
+
+@dataclass(frozen=True)
+class AudienceCount:
+    """`recipients` get it; the others of the segment do not: how many by reason, and the first of them."""
+
+    recipients: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    examples: Sequence[LeftOut] = ()
+
+    def output(self) -> AudienceOutput:
+        """For the API."""
+        return AudienceOutput(recipients=self.recipients, left_out=dict(self.left_out), examples=list(self.examples))
+
+
+class Audience:
+    """Judges within one transaction and for one account: it sends to nobody whom it may not see."""
+
+    def __init__(self, session: AsyncSession, principal: Principal) -> None:
+        self._session = session
+        self._principal = principal
+
+    async def choices(self) -> list[tuple[int, str]]:
+        """The segments to choose from, by id and name."""
+        rows = await self._session.execute(select(Tag.id, Tag.name).order_by(Tag.name).limit(_CHOICES))
+        return [(row[0], row[1]) for row in rows]
+
+    async def segment(self, segment_id: int) -> dict[str, Any] | None:
+        """What the segment asks for now; None when there is none of this id."""
+        found = await self._session.scalar(select(Tag.id).where(Tag.id == segment_id))
+        return {"tag": found} if found is not None else None
+
+    async def known_fields(self) -> frozenset[str]:
+        """Names that placeholders may use."""
+        return frozenset(BUILT_IN)
+
+    async def custom_values(self, address: AddressOutput | None) -> dict[str, str]:
+        """The values of the custom fields of an address; None: an example's."""
+        return {}
+
+    def visible_recipients(self) -> ColumnElement[bool] | None:
+        """Which recipients the account may see; None: all."""
+        return None
+
+    async def count(self, row: Delivery) -> AudienceCount:
+        """The judgement as it is now."""
+        judged = self._judged(row).subquery()
+        statement = select(judged.c.reason, func.count()).group_by(judged.c.reason)
+        counts = {reason: int(count) for reason, count in (await self._session.execute(statement)).all()}
+        recipients = counts.pop("", 0)
+        first = (
+            select(judged.c.address_id, judged.c.name, judged.c.email, judged.c.reason)
+            .where(judged.c.reason != "")
+            .order_by(judged.c.reason, judged.c.address_id)
+            .limit(EXAMPLES)
+        )
+        examples = [
+            LeftOut(address_id=found[0], name=found[1], email=found[2] or "", reason=found[3])
+            for found in await self._session.execute(first)
+        ]
+        return AudienceCount(recipients, dict(sorted(counts.items())), examples)
+
+    async def freeze(self, row: Delivery, now: datetime) -> int:
+        """Write the recipients with the values of their fields, in one statement; returns how many."""
+        judged = self._judged(row).subquery()
+        slots = [self._slot(judged, name) for name in row.fields]
+        chosen = select(
+            literal(row.id), judged.c.address_id, judged.c.email, judged.c.email_key,
+            func.jsonb_build_array(*slots), literal(RecipientState.QUEUED.value), literal(now), literal(now),
+        ).where(judged.c.reason == "")  # fmt: skip
+        names = ["delivery_id", "address_id", "email", "email_key", "slots", "state", "next_at", "updated_at"]
+        await self._session.execute(insert(DeliveryRecipient).from_select(names, chosen, include_defaults=False))
+        counted = select(func.count()).select_from(DeliveryRecipient).where(DeliveryRecipient.delivery_id == row.id)
+        return await self._session.scalar(counted) or 0
+
+    def _slot(self, judged: Any, name: str) -> ColumnElement[Any]:
+        return func.coalesce(judged.c[BUILT_IN[name]], "")
+
+    def _judged(self, row: Delivery) -> Select[Any]:
+        """Every address of the segment with the reason why it gets nothing; an empty reason is a recipient."""
+        first = self._first(row).subquery()
+        place = func.row_number().over(partition_by=(first.c.email_key, first.c.blocked), order_by=first.c.address_id)
+        reason = case((and_(first.c.blocked == "", place > 1), "duplicate"), else_=first.c.blocked)
+        return select(*(column for column in first.c if column.key != "blocked"), reason.label("reason"))
+
+    def _first(self, row: Delivery) -> Select[Any]:
+        blocked = case(
+            (AddressEmail.email.is_(None), "no_email"),
+            *self._rules(row),
+            else_="",
+        )
+        return (
+            select(
+                Address.id.label("address_id"), Address.name, Address.kana, Address.company, Address.phone,
+                Address.postal_code, Address.postal_address, AddressEmail.email, AddressEmail.email_key,
+                blocked.label("blocked"),
+            )
+            .outerjoin(AddressEmail, and_(AddressEmail.address_id == Address.id, AddressEmail.position == 0))
+            .where(Address.deleted_at.is_(None), Address.id.in_(self._chosen(row.segment or {})))
+        )  # fmt: skip
+
+    def _chosen(self, segment: Mapping[str, Any]) -> Select[Any]:
+        return select(AddressTag.address_id).where(AddressTag.tag_id == int(segment["tag"]))
+
+    def _rules(self, row: Delivery) -> list[tuple[ColumnElement[bool], str]]:
+        return [(literal(row.category == Category.ADVERT.value), "no_consent")]
