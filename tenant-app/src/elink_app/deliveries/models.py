@@ -9,9 +9,11 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Double,
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     SmallInteger,
     String,
@@ -101,7 +103,7 @@ class DeliveryRecipient(Base):
     address_id: Mapped[int | None]
     next_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     state: Mapped[str] = mapped_column(String(10), server_default="queued")
     email: Mapped[str] = mapped_column(String(320))
     email_key: Mapped[str] = mapped_column(String(320))
@@ -151,3 +153,14 @@ class MailSecret(Base):
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     secret: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class MailAllowance(Base):
+    """The tenant's token bucket for mails per hour, shared by all workers; one row."""
+
+    __tablename__ = "mail_allowance"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    tokens: Mapped[float] = mapped_column(Double)
+    filled_at: Mapped[datetime]

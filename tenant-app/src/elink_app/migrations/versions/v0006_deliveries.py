@@ -89,7 +89,7 @@ def _create_recipients() -> None:
         sa.Column("address_id", sa.BigInteger(), nullable=True),
         _moment("next_at"),
         _moment("updated_at", now=True),
-        sa.Column("attempts", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         _text("state", 10, "queued"),
         _text("email", 320, None),
         _text("email_key", 320, None),
@@ -150,7 +150,16 @@ def _create_keys() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mail_secret")),
     )
 
+    op.create_table(
+        "mail_allowance",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("tokens", sa.Double(), nullable=False),
+        sa.Column("filled_at", _MOMENT, nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_mail_allowance_only_one")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mail_allowance")),
+    )
+
 
 def downgrade() -> None:
-    for table in ("mail_secret", "dkim_key", "template", "delivery_recipient", "delivery"):
+    for table in ("mail_allowance", "mail_secret", "dkim_key", "template", "delivery_recipient", "delivery"):
         op.drop_table(table)
