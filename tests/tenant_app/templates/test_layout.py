@@ -62,7 +62,9 @@ def test_includes_are_refused() -> None:
         assert refused.value.code == "mjml_include"
 
 
-@pytest.mark.parametrize("source", ["plain", "<mjml>", "<mjml><mj-foo/></mjml>", "<!DOCTYPE x [<!ENTITY a 'b'>]><mjml/>"])
+@pytest.mark.parametrize(
+    "source", ["plain", "<mjml>", "<mjml><mj-foo/></mjml>", "<!DOCTYPE x [<!ENTITY a 'b'>]><mjml/>"]
+)
 def test_wrong_mjml_is_named_so(source: str) -> None:
     with pytest.raises(LayoutError) as refused:
         render(Layout.MJML, source, base_url=BASE)

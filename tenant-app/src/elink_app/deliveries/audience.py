@@ -89,7 +89,7 @@ class Audience:
         chosen = select(
             literal(row.id), judged.c.address_id, judged.c.email, judged.c.email_key,
             func.jsonb_build_array(*slots), literal(RecipientState.QUEUED.value), literal(now), literal(now),
-        ).where(judged.c.reason == "")  # fmt: skip
+        ).where(judged.c.reason == "").order_by(judged.c.address_id)  # fmt: skip
         names = ["delivery_id", "address_id", "email", "email_key", "slots", "state", "next_at", "updated_at"]
         await self._session.execute(insert(DeliveryRecipient).from_select(names, chosen, include_defaults=False))
         counted = select(func.count()).select_from(DeliveryRecipient).where(DeliveryRecipient.delivery_id == row.id)
