@@ -38,7 +38,8 @@ class Office:
     async def draft(self, expect: int = 201, **changes: Any) -> Any:
         body = {
             "name": "お知らせ", "category": "notice", "from_name": "さくら商店", "from_address": SENDER,
-            "segment_id": self.segment, "subject": "{{名前|お客様}} 様へ", "text_body": "{{会社|御社}} {{名前}} 様\n本文",
+            "segment_id": self.segment, "subject": "{{名前|お客様}} 様へ",
+            "text_body": "{{会社|御社}} {{名前}} 様\n本文",
             **changes,
         }  # fmt: skip
         return await self.call("POST", "/deliveries", expect, json=body)

@@ -72,7 +72,7 @@ async def test_moments_that_are_refused(office: Office) -> None:
         {"when": "at", "at": "2020-01-01T00:00:00"},
         {"when": "at", "at": "2099-01-01T00:00"},
     ):
-        await office.call("POST", path, 422, json=order)
+        await office.call("POST", path, 422, json={"when": "at", **at})
     assert await office.sql("SELECT 1 FROM delivery_recipient") == []
     business = await office.call("POST", path, json={"when": "business_day"})
     assert business["scheduled_at"].endswith("T09:00:00+09:00")

@@ -36,7 +36,8 @@ def test_styles_are_written_into_the_elements() -> None:
         "<link rel='stylesheet' href='http://169.254.169.254/latest'>あ",
         "<style>@import url('http://169.254.169.254/')</style><p style='background:url(http://evil.example/)'>あ</p>",
         "<img src='data:image/svg+xml,<svg onload=alert(1)>'>あ", "<base href='https://evil.example'>あ",
-        "<p style='position:fixed;top:0'>あ</p>", "<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>あ",
+        "<p style='position:fixed;top:0'>あ</p>",
+        "<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>あ",
         "<!--[if mso]><script>alert(1)</script><![endif]-->あ", "<template><script>alert(1)</script></template>あ",
     ],
 )  # fmt: skip
