@@ -48,8 +48,8 @@ async def test_settings_that_are_refused(world: World, change: dict[str, object]
 
 async def test_the_form_keeps_what_was_typed(world: World) -> None:
     me = await world.master(await world.tenant())
-    form = {"organisation": "<b>さくら", "postal_address": "", "contact": "", "hold_minutes": "x", "type_count_above": "9",
-            "quiet_from": "21:00", "quiet_until": "", "version": "0"}  # fmt: skip
+    form = {"organisation": "<b>さくら", "postal_address": "", "contact": "", "hold_minutes": "x",
+            "type_count_above": "9", "quiet_from": "21:00", "quiet_until": "", "version": "0"}  # fmt: skip
     answer = await me.post("/settings/sender", form)
     assert answer.status_code == 422
     assert 'value="&lt;b&gt;さくら"' in answer.text
