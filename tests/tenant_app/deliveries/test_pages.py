@@ -87,7 +87,12 @@ async def test_errors_stand_at_their_fields_and_nothing_typed_is_lost(office: Of
         form(office, from_address="evil@other.example", segment_id="999", subject="{{なに}}", name="残る名前"),
     )
     assert wrong.status_code == 422
-    for text in ("このアドレスは送信元として許可されていません", "「なに」という項目はありません", "選択肢から選んでください", "残る名前"):
+    for text in (
+        "このアドレスは送信元として許可されていません",
+        "「なに」という項目はありません",
+        "選択肢から選んでください",
+        "残る名前",
+    ):
         assert text in wrong.text
     made = await office.draft()
     stale = await office.me.post(f"/deliveries/{made['id']}", form(office, version="1", name="一"))
@@ -101,9 +106,7 @@ async def test_errors_stand_at_their_fields_and_nothing_typed_is_lost(office: Of
 @pytest.mark.parametrize("break_", ["\r\n", "\n", "\r", "\0", "\u2028", "\u0085"])
 async def test_no_header_is_injected(office: Office, field: str, break_: str) -> None:
     value = f"a@b.example{break_}Bcc: victim@evil.example"
-    answer = await office.me.api(
-        "POST", "/api/v1/deliveries", json={"name": "x", "category": "notice", field: value}
-    )
+    answer = await office.me.api("POST", "/api/v1/deliveries", json={"name": "x", "category": "notice", field: value})
     assert answer.status_code == 422
     assert await office.sql("SELECT 1 FROM delivery") == []
 
@@ -190,7 +193,9 @@ async def test_every_step_needs_the_token(office: Office) -> None:
     path = f"/deliveries/{made['id']}"
     assert read_token((await office.me.get(path)).text)
     for what in ("request", "release", "take-back", "pause", "resume", "cancel", "test", "approve", "reject"):
-        bare = await office.me.client.post(f"{path}/{what}", data={"when": "now"}, headers={"Sec-Fetch-Site": "same-origin"})
+        bare = await office.me.client.post(
+            f"{path}/{what}", data={"when": "now"}, headers={"Sec-Fetch-Site": "same-origin"}
+        )
         assert bare.status_code == 403, what
         cross = await office.me.client.post(f"{path}/{what}", headers={"Sec-Fetch-Site": "cross-site"})
         assert cross.status_code == 403, what
