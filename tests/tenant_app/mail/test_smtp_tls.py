@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -84,12 +85,23 @@ async def real(
 
 
 @pytest.mark.parametrize("mode", ["off", "starttls", "implicit"])
-async def test_mails_arrive_by_every_road(contexts: tuple[ssl.SSLContext, ssl.SSLContext], mode: str) -> None:
-    handler = Handler()
-    async with real(handler, tls=contexts[0] if mode != "off" else None, implicit=mode == "implicit") as relay:
-        queue, connection = await send(replace(relay, tls=mode, context=contexts[1]), 3, b"Subject: x\r\n\r\n.dot\r\n")
-        await connection.quit()
-    assert queue.results == dict.fromkeys(range(3), Outcome.ACCEPTED)
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_mails_arrive_by_every_road(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], mode: str, loop: Callable[..., Handler]
+) -> None:
+    """On both loops: production has the other one than the tests."""
+
+    async def roads() -> Handler:
+        handler = Handler()
+        async with real(handler, tls=contexts[0] if mode != "off" else None, implicit=mode == "implicit") as relay:
+            queue, connection = await send(
+                replace(relay, tls=mode, context=contexts[1]), 3, b"Subject: x\r\n\r\n.dot\r\n"
+            )
+            await connection.quit()
+        assert queue.results == dict.fromkeys(range(3), Outcome.ACCEPTED)
+        return handler
+
+    handler = loop(roads())
     assert [envelope.content for envelope in handler.envelopes] == [b"Subject: x\r\n\r\n.dot\r\n"] * 3
     assert [envelope.rcpt_tos for envelope in handler.envelopes] == [[f"to{n}@there.example"] for n in range(3)]
 

@@ -99,6 +99,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.inbound = Counter(
+            "elink_app_inbound_mails_total",
+            "Mails to bounce addresses: failed, delayed, delivered, complaint, other.",
+            ["kind"],
+            registry=registry,
+        )
 
     def forget_tenant(self, tenant: str) -> None:
         """Drop the series of a tenant that is gone."""

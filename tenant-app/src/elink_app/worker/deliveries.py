@@ -15,6 +15,7 @@ import structlog
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import is_outage
+from elink_app.deliveries.bounces import Suppressions
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.sending import Sending
 from elink_app.deliveries.states import Category, after_quiet
@@ -30,7 +31,7 @@ from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
 from elink_app.worker.delivery_results import result_of
-from elink_app.worker.delivery_run import DeliveryRun, Job, Suppressions, Tools
+from elink_app.worker.delivery_run import DeliveryRun, Job, Tools
 from elink_app.worker.domain_rates import DomainRates
 from elink_app.worker.journal import Findings, Journal, Key, journals, orphan
 from elink_app.worker.relay_pool import RelayPool

@@ -10,13 +10,13 @@ from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.clock import Clock
 from elink_app.database.errors import is_outage
+from elink_app.deliveries.bounces import Suppressions
 from elink_app.deliveries.sending import MOST_WAIT, Claimed, Result, Sending
 from elink_app.deliveries.states import RecipientState
 from elink_app.mail.address import BadMailbox
@@ -41,14 +41,6 @@ _SHORT_WHILE = 0.05
 log = structlog.get_logger("deliveries")
 
 Transactions = Callable[[Tenant], AbstractAsyncContextManager[AsyncSession]]
-
-
-class Suppressions(Protocol):
-    """The tenant's list of addresses that get no mail."""
-
-    async def among(self, db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
-        """Those of `email_keys` that are on the list now."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,6 +87,7 @@ class DeliveryRun:
         self._ready: deque[_InHand] = deque()
         self._filled = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._writer = ResultWriter(self._write)
         # Mails given back in a row because a connection broke before their body.
         self._broken = 0
@@ -104,8 +97,8 @@ class DeliveryRun:
     def stop(self) -> None:
         """Begin no other mail. What is under way is finished and written down."""
         self._sending = False
-        self._filled.set()
-        self._wanted.set()
+        for event in (self._filled, self._wanted, self._emptied):
+            event.set()
 
     async def run(self, patience: Callable[[], float]) -> None:
         """Send what is due. `patience()`: seconds that mails under way are waited for at the end."""
@@ -114,7 +107,8 @@ class DeliveryRun:
         try:
             await asyncio.gather(*(self._fill_on() for _ in range(_FILLERS)))
             while self._sending and self._in_hand:
-                await asyncio.sleep(_SHORT_WHILE)
+                self._emptied.clear()
+                await self._emptied.wait()
         finally:
             self.stop()
             await _ended(lanes, patience)
@@ -277,7 +271,7 @@ class DeliveryRun:
         with contextlib.suppress(OSError):
             # The database is told all the same; the journal only helps when this process dies before.
             self._tools.journal.answered(self._key(hand), outcome, words)
-        self._in_hand.pop(hand.row.id, None)
+        self._drop(hand)
         self._tools.metrics.mails.labels(outcome).inc()
         self._writer.add(
             result_of(
@@ -291,8 +285,13 @@ class DeliveryRun:
             )
         )
 
-    def _forget(self, hand: _InHand) -> None:
+    def _drop(self, hand: _InHand) -> None:
         self._in_hand.pop(hand.row.id, None)
+        if not self._in_hand:
+            self._emptied.set()
+
+    def _forget(self, hand: _InHand) -> None:
+        self._drop(hand)
         self._tools.journal.settled([self._key(hand)])
 
     async def _write(self, group: Sequence[Result]) -> None:
