@@ -8,6 +8,7 @@ from elink_app.audit import models as _audit
 from elink_app.database.base import Base
 from elink_app.deliveries import draft_models as _delivery_drafts
 from elink_app.deliveries import models as _deliveries
+from elink_app.optout import models as _optout
 from elink_app.outbox import models as _outbox
 from elink_app.senders import models as _senders
 from elink_app.templates import models as _templates
@@ -15,4 +16,4 @@ from elink_app.templates import models as _templates
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _deliveries, _delivery_drafts, _outbox, _senders, _templates)
+_MODULES = (_accounts, _addresses, _audit, _deliveries, _delivery_drafts, _optout, _outbox, _senders, _templates)

@@ -16,6 +16,7 @@ from elink_app.addresses.schemas import AddressOutput
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import AudienceOutput, LeftOut
 from elink_app.deliveries.states import Category, RecipientState
+from elink_app.optout.repository import newest_choice
 from elink_app.templates.fields import BUILT_IN
 
 EXAMPLES = 200
@@ -125,4 +126,10 @@ class Audience:
         return select(AddressTag.address_id).where(AddressTag.tag_id == int(segment["tag"]))
 
     def _rules(self, row: Delivery) -> list[tuple[ColumnElement[bool], str]]:
-        return [(literal(row.category == Category.ADVERT.value), "no_consent")]
+        advert = row.category == Category.ADVERT.value
+        stopped = ("adverts", "all") if advert else ("all",)
+        chosen = newest_choice(AddressEmail.email_key).correlate(AddressEmail).scalar_subquery()
+        return [
+            (chosen.in_(stopped), "suppressed"),
+            (literal(advert), "no_consent"),
+        ]

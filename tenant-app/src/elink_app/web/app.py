@@ -18,6 +18,7 @@ from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
 from elink_app.deliveries import running_routes as running_pages
 from elink_app.errors import NotFound
+from elink_app.optout import routes as optout_pages
 from elink_app.senders import api as senders_api
 from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
@@ -37,6 +38,7 @@ ROUTERS = (
     deliveries_pages.router,
     running_pages.router,
     templates_pages.router,
+    optout_pages.router,
     senders_pages.router,
     accounts_api.router,
     addresses_api.router,

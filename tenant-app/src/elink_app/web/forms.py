@@ -14,8 +14,11 @@ _UPLOADS = frozenset({"/templates/images"})
 async def read_form(request: Request) -> FormData:
     """The fields of the request; 415 for another kind of body. Reading twice gives the same."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    uploads = kind == "multipart/form-data" and request.url.path in _UPLOADS
-    if kind != "application/x-www-form-urlencoded" and not uploads:
+    multipart = kind == "multipart/form-data"
+    uploads = multipart and request.url.path in _UPLOADS
+    # RFC 8058 lets mail programs choose between the two kinds.
+    one_click = multipart and request.url.path.startswith("/unsubscribe/")
+    if kind != "application/x-www-form-urlencoded" and not uploads and not one_click:
         raise HTTPException(415)
     form = await request.form(max_fields=MAX_FIELDS, max_files=1 if uploads else 0)
     if len(form) > MAX_FIELDS:
