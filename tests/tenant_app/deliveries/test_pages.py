@@ -18,8 +18,8 @@ SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 def form(office: Office, **changes: Any) -> dict[str, Any]:
     return {
         "name": "春の案内", "category": "notice", "from_name": "さくら商店", "from_address": SENDER, "reply_to": "",
-        "segment_id": str(office.segment), "subject": "{{名前}} 様", "text_body": "本文", "layout": "none", "source": "",
-        "template_id": "", "version": "", **changes,
+        "segment_id": str(office.segment), "subject": "{{名前}} 様", "text_body": "本文", "layout": "none",
+        "source": "", "template_id": "", "version": "", **changes,
     }  # fmt: skip
 
 
