@@ -13,6 +13,7 @@ from tests.tenant_app.support import World
 pytestmark = pytest.mark.postgres
 
 SECRET = b"s" * 32
+TARO = "taro@a.example"
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
@@ -28,9 +29,16 @@ async def sent(office: Office, category: str = "notice") -> tuple[int, str]:  # 
     return made["id"], f"/unsubscribe/{unsubscribe_token(SECRET, RecipientIds(made['id'], rows[0]['id']))}"
 
 
-async def choices(office: Office) -> list[tuple[str, str, str]]:  # noqa: F811
-    rows = await office.sql("SELECT email_key, choice, how FROM opt_out ORDER BY id")
-    return [(row["email_key"], row["choice"], row["how"]) for row in rows]
+async def records(office: Office) -> tuple[list[tuple[str, str]], list[tuple[str, bool]]]:  # noqa: F811
+    """The ledger of consent and the reasons not to send, as (key, kind) and (key, still holds)."""
+    ledger = await office.sql("SELECT email_key, kind FROM consent ORDER BY id")
+    reasons = await office.sql("SELECT email_key, lifted_at IS NULL AS holds FROM suppression ORDER BY id")
+    return [(row["email_key"], row["kind"]) for row in ledger], [(row["email_key"], row["holds"]) for row in reasons]
+
+
+async def consent(office: Office, email_key: str = TARO) -> None:  # noqa: F811
+    statement = "INSERT INTO consent (email_key, kind, at) VALUES ($1, 'given', now() - interval '1 day')"
+    await office.sql(statement, email_key)
 
 
 async def test_looking_stops_nothing(office: Office) -> None:  # noqa: F811
@@ -46,18 +54,22 @@ async def test_looking_stops_nothing(office: Office) -> None:  # noqa: F811
         assert page.headers["referrer-policy"] == "no-referrer"
         assert (await visitor.client.head(path)).status_code in (200, 405)
     await visitor.get(path + "?List-Unsubscribe=One-Click&choice=all")
-    assert await choices(office) == []
+    assert await records(office) == ([], [])
 
 
 @pytest.mark.parametrize("multipart", [False, True])
 async def test_one_click_without_session_or_token(office: Office, multipart: bool) -> None:  # noqa: F811
+    await consent(office)
     delivery, path = await sent(office, "advert")
     program = office.world.browser(office.tenant.host).client
     body = {"files": {"List-Unsubscribe": (None, "One-Click")}} if multipart else {"data": ONE_CLICK}
     for _ in range(2):
         answer = await program.post(path, headers={"Origin": "https://mail.example"}, **body)
         assert answer.status_code == 200, answer.text
-    assert await choices(office) == [("taro@a.example", "adverts", "one_click")]
+    assert await records(office) == ([(TARO, "given"), (TARO, "withdrawn")], [])
+    proof = await office.sql("SELECT how, source, recorded_by FROM consent ORDER BY id DESC LIMIT 1")
+    assert (proof[0]["how"], proof[0]["recorded_by"]) == ("one_click", "recipient")
+    assert proof[0]["source"].startswith(f"delivery {delivery}, mail ")
     rows = await office.sql("SELECT email, state, reply, next_at FROM delivery_recipient ORDER BY email")
     assert [(row["email"], row["state"], row["reply"]) for row in rows] == [
         ("hanako@b.example", "queued", ""), ("taro@a.example", "skipped", "suppressed"),
@@ -83,7 +95,7 @@ async def test_everything_is_stopped_and_resumed_on_the_page(office: Office) -> 
     assert counted["recipients"] == 1
     await visitor.post(path, data={"choice": "none"})
     assert (await office.call("GET", f"/deliveries/{made['id']}/audience"))["recipients"] == 2
-    assert [choice for _, choice, _ in await choices(office)] == ["all", "none"]
+    assert await records(office) == ([], [(TARO, False)])
 
 
 async def test_adverts_alone(office: Office) -> None:  # noqa: F811
@@ -96,8 +108,35 @@ async def test_adverts_alone(office: Office) -> None:  # noqa: F811
     assert rows[0]["state"] == "queued"
     notice, advert = await office.draft(), await office.draft(category="advert")
     assert (await office.call("GET", f"/deliveries/{notice['id']}/audience"))["recipients"] == 2
-    left_out = (await office.call("GET", f"/deliveries/{advert['id']}/audience"))["left_out"]
-    assert left_out["suppressed"] == 1
+    await consent(office, "hanako@b.example")
+    counted = await office.call("GET", f"/deliveries/{advert['id']}/audience")
+    assert (counted["recipients"], counted["left_out"]) == (1, {"duplicate": 1, "no_consent": 1, "no_email": 1})
+    # There is no consent to go back to: the page does not offer it, and the press alone makes none.
+    assert "再び受け取る" not in (await visitor.get(path)).text
+    await visitor.post(path, data={"choice": "none"})
+    assert await records(office) == ([(TARO, "withdrawn"), ("hanako@b.example", "given")], [])
+
+
+async def test_undo_restores_a_consent_that_there_was(office: Office) -> None:  # noqa: F811
+    await consent(office)
+    _, path = await sent(office)
+    visitor = office.world.browser(office.tenant.host).client
+    await visitor.post(path, data={"choice": "all"})
+    assert await records(office) == ([(TARO, "given"), (TARO, "withdrawn")], [(TARO, True)])
+    assert "再び受け取る" in (await visitor.get(path)).text
+    await visitor.post(path, data={"choice": "none"})
+    assert await records(office) == ([(TARO, "given"), (TARO, "withdrawn"), (TARO, "given")], [(TARO, False)])
+    advert = await office.draft(category="advert")
+    assert (await office.call("GET", f"/deliveries/{advert['id']}/audience"))["recipients"] == 1
+
+
+async def test_a_bounce_is_not_lifted_by_the_link(office: Office) -> None:  # noqa: F811
+    _, path = await sent(office)
+    await office.sql("INSERT INTO suppression (email_key, reason) VALUES ($1, 'bounced')", TARO)
+    visitor = office.world.browser(office.tenant.host).client
+    await visitor.post(path, data={"choice": "all"})
+    await visitor.post(path, data={"choice": "none"})
+    assert (await records(office))[1] == [(TARO, True), (TARO, False)]
 
 
 async def test_wrong_tokens(office: Office, world: World) -> None:  # noqa: F811
@@ -119,7 +158,7 @@ async def test_wrong_tokens(office: Office, world: World) -> None:  # noqa: F811
     assert (await stranger.get(path)).status_code == 404
     assert (await visitor.post(path, data={"choice": "everything"})).status_code == 404
     assert (await visitor.post(path, json={"choice": "all"})).status_code == 415
-    assert await choices(office) == []
+    assert await records(office) == ([], [])
 
 
 async def test_nothing_else_is_open(office: Office) -> None:  # noqa: F811
@@ -136,7 +175,7 @@ async def test_the_link_of_a_test_mail_stops_nothing(office: Office) -> None:  #
     page = await office.world.browser(office.tenant.host).get("/unsubscribe/example")
     assert page.status_code == 200
     assert "何も停止されません" in page.text
-    assert "<form method=\"post\" action=\"/unsubscribe" not in page.text
+    assert '<form method="post" action="/unsubscribe' not in page.text
 
 
 def test_masked() -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
+from elink_app.attributes import models as _attributes
 from elink_app.audit import models as _audit
+from elink_app.consent import models as _consent
 from elink_app.database.base import Base
 from elink_app.deliveries import draft_models as _delivery_drafts
 from elink_app.deliveries import models as _deliveries
-from elink_app.optout import models as _optout
+from elink_app.duplicates import models as _duplicates
 from elink_app.outbox import models as _outbox
+from elink_app.segments import models as _segments
 from elink_app.senders import models as _senders
 from elink_app.templates import models as _templates
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _deliveries, _delivery_drafts, _optout, _outbox, _senders, _templates)
+_MODULES = (
+    _accounts, _addresses, _attributes, _audit, _consent, _deliveries, _delivery_drafts, _duplicates, _outbox,
+    _segments, _senders, _templates,
+)  # fmt: skip

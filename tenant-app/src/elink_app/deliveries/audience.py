@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, insert, literal, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag
 from elink_app.addresses.schemas import AddressOutput
+from elink_app.addresses.visibility import Action, visible
+from elink_app.consent.models import ConsentCurrent, Suppression
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import AudienceOutput, LeftOut
 from elink_app.deliveries.states import Category, RecipientState
-from elink_app.optout.repository import newest_choice
 from elink_app.templates.fields import BUILT_IN
 
 EXAMPLES = 200
@@ -61,9 +62,10 @@ class Audience:
         """The values of the custom fields of an address; None: an example's."""
         return {}
 
-    def visible_recipients(self) -> ColumnElement[bool] | None:
-        """Which recipients the account may see; None: all."""
-        return None
+    def visible_recipients(self, action: Action = Action.SEE) -> ColumnElement[bool]:
+        """Which recipients the account may see, or export."""
+        hidden = exists().where(Address.id == DeliveryRecipient.address_id, ~visible(self._principal, action))
+        return ~hidden
 
     async def count(self, row: Delivery) -> AudienceCount:
         """The judgement as it is now."""
@@ -119,17 +121,19 @@ class Audience:
                 blocked.label("blocked"),
             )
             .outerjoin(AddressEmail, and_(AddressEmail.address_id == Address.id, AddressEmail.position == 0))
-            .where(Address.deleted_at.is_(None), Address.id.in_(self._chosen(row.segment or {})))
+            .where(
+                Address.deleted_at.is_(None),
+                visible(self._principal),
+                Address.id.in_(self._chosen(row.segment or {})),
+            )
         )  # fmt: skip
 
     def _chosen(self, segment: Mapping[str, Any]) -> Select[Any]:
         return select(AddressTag.address_id).where(AddressTag.tag_id == int(segment["tag"]))
 
     def _rules(self, row: Delivery) -> list[tuple[ColumnElement[bool], str]]:
-        advert = row.category == Category.ADVERT.value
-        stopped = ("adverts", "all") if advert else ("all",)
-        chosen = newest_choice(AddressEmail.email_key).correlate(AddressEmail).scalar_subquery()
-        return [
-            (chosen.in_(stopped), "suppressed"),
-            (literal(advert), "no_consent"),
-        ]
+        key = AddressEmail.email_key
+        suppressed = exists().where(Suppression.email_key == key, Suppression.lifted_at.is_(None))
+        consented = exists().where(ConsentCurrent.email_key == key, ConsentCurrent.kind == "given")
+        rules = [(~visible(self._principal, Action.SEND), "label"), (suppressed, "suppressed")]
+        return [*rules, (~consented, "no_consent")] if row.category == Category.ADVERT.value else rules

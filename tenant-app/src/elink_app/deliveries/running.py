@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor
 from elink_app.clock import JST
 from elink_app.deliveries.calendar import next_business_morning
@@ -100,13 +101,13 @@ class Running:
 
     async def recipients(
         self, delivery_id: int, *, state: RecipientState | None = None, q: str = "", after: int = 0,
-        size: int = RECIPIENTS,
+        size: int = RECIPIENTS, action: Action = Action.SEE,
     ) -> RecipientPage:  # fmt: skip
         """One page of what became of each mail, as far as the account may see the people. Raises NotFound."""
         await self._deliveries.load(delivery_id)
         rows = await self._rows.recipients(
             delivery_id, state=state.value if state else "", email=email_key(q.replace("\0", ""))[:320], after=after,
-            size=size + 1, visible=self._deliveries.audience.visible_recipients(),
+            size=size + 1, visible=self._deliveries.audience.visible_recipients(action),
         )  # fmt: skip
         items = [_recipient(row) for row in rows[:size]]
         return RecipientPage(items=items, next=items[-1].id if len(rows) > size else None)

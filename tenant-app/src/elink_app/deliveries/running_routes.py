@@ -11,6 +11,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from elink_app.accounts.permissions import Permission, Principal
+from elink_app.addresses.visibility import Action
 from elink_app.audit.service import record
 from elink_app.deliveries.deps import DeliveriesDep, MayExportPeople, MaySeePeople, MaySend, RunningDep
 from elink_app.deliveries.routes import Id, errors_of, refused, show
@@ -170,6 +171,6 @@ async def _lines(
         async with state.databases.transaction(tenant) as db:
             templates = Templates(db, tenant, state.clock, url)
             running = Running(Deliveries(db, state.clock, url, principal, templates))
-            page = await running.recipients(delivery_id, after=after, size=_EXPORT_BATCH)
+            page = await running.recipients(delivery_id, after=after, size=_EXPORT_BATCH, action=Action.EXPORT)
         yield csv.lines(csv_row(item) for item in page.items)
         after = page.next

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.consent.models import Consent, ConsentCurrent, Suppression
 from elink_app.deliveries.models import Delivery, DeliveryRecipient, MailSecret
 from elink_app.deliveries.states import Category, DeliveryState, RecipientState
 from elink_app.mail.tokens import RecipientIds
-from elink_app.optout.models import OptOut
 
 _UNFINISHED = tuple(
     state.value
     for state in (DeliveryState.SCHEDULED, DeliveryState.HOLDING, DeliveryState.SENDING, DeliveryState.PAUSED)
 )
+_UNSUBSCRIBED = "unsubscribed"
 _WAITING = (RecipientState.QUEUED.value, RecipientState.DEFERRED.value)
 
 
@@ -31,11 +31,6 @@ class Recipient:
     email_key: str
     category: Category
     sender: str
-
-
-def newest_choice(email_key: Any) -> Select[Any]:
-    """The decision that counts for an e-mail, as a subquery."""
-    return select(OptOut.choice).where(OptOut.email_key == email_key).order_by(OptOut.id.desc()).limit(1)
 
 
 class OptOutRepository:
@@ -64,20 +59,21 @@ class OptOutRepository:
             return None
         return Recipient(ids, row[0], row[1], Category(row[2]), row[3] or row[4])
 
-    async def newest(self, email_key: str) -> str | None:
-        """The decision that counts."""
-        statement = select(OptOut.choice).where(OptOut.email_key == email_key).order_by(OptOut.id.desc()).limit(1)
-        return await self._session.scalar(statement)
+    async def has_unsubscribed(self, email_key: str) -> bool:
+        """True when the person stopped every mail, and has not resumed it."""
+        statement = select(Suppression.id).where(
+            Suppression.email_key == email_key, Suppression.reason == _UNSUBSCRIBED, Suppression.lifted_at.is_(None)
+        )
+        return await self._session.scalar(statement) is not None
 
-    async def add(self, person: Recipient, choice: str, how: str, now: datetime) -> None:
-        """Write a decision down."""
-        self._session.add(
-            OptOut(
-                email_key=person.email_key, choice=choice, how=how, delivery_id=person.ids.delivery_id,
-                recipient_id=person.ids.recipient_id, at=now,
-            )
-        )  # fmt: skip
-        await self._session.flush()
+    async def consent(self, email_key: str) -> str | None:
+        """`given` or `withdrawn`, whatever counts now; None when nothing is on record."""
+        return await self._session.scalar(select(ConsentCurrent.kind).where(ConsentCurrent.email_key == email_key))
+
+    async def ever_consented(self, email_key: str) -> bool:
+        """True when a consent is on record, withdrawn since or not."""
+        statement = select(Consent.id).where(Consent.email_key == email_key, Consent.kind == "given").limit(1)
+        return await self._session.scalar(statement) is not None
 
     async def skip_waiting(self, email_key: str, now: datetime, *, adverts_only: bool) -> int:
         """What still waits for this e-mail does not leave any more; returns how many mails."""

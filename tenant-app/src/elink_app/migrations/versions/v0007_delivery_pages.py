@@ -29,7 +29,6 @@ def upgrade() -> None:
     _create_templates()
     _create_senders()
     _create_drafts()
-    _create_opt_outs()
 
 
 def _create_templates() -> None:
@@ -127,24 +126,8 @@ def _create_drafts() -> None:
     op.create_index("ix_delivery_event_delivery_id", "delivery_event", ["delivery_id", "id"], unique=False)
 
 
-def _create_opt_outs() -> None:
-    op.create_table(
-        "opt_out",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        _text("email_key", 320),
-        _text("choice", 10),
-        _text("how", 10),
-        sa.Column("delivery_id", sa.BigInteger(), nullable=False),
-        sa.Column("recipient_id", sa.BigInteger(), nullable=False),
-        _now("at"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_opt_out")),
-    )
-    op.create_index("ix_opt_out_email_key", "opt_out", ["email_key", "id"], unique=False)
-
-
 def downgrade() -> None:
     for table in (
-        "opt_out",
         "delivery_event",
         "delivery_draft",
         "sender_address",
