@@ -15,7 +15,7 @@ LIVE = text("deleted_at IS NULL")
 
 
 class Address(Base):
-    """What is computed from the other fields comes from `addresses.service.computed`; `tag_ids` from a trigger."""
+    """What is computed from the other fields comes from `addresses.computed`; `tag_ids` from a trigger."""
 
     __tablename__ = "address"
     __table_args__ = (

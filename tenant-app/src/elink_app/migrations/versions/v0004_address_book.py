@@ -26,8 +26,8 @@ CREATE FUNCTION copy_address_tags() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE address SET tag_ids = now.ids
     FROM (
-        SELECT touched.address_id, coalesce(array_agg(t.tag_id ORDER BY t.tag_id) FILTER (WHERE t.tag_id IS NOT NULL), '{}')
-            AS ids
+        SELECT touched.address_id,
+            coalesce(array_agg(t.tag_id ORDER BY t.tag_id) FILTER (WHERE t.tag_id IS NOT NULL), '{}') AS ids
         FROM (SELECT DISTINCT address_id FROM changed) AS touched
         LEFT JOIN address_tag AS t ON t.address_id = touched.address_id
         GROUP BY touched.address_id
