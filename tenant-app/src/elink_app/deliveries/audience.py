@@ -11,17 +11,22 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
-from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag
-from elink_app.addresses.schemas import AddressOutput
+from elink_app.addresses.models import Address, AddressEmail
 from elink_app.addresses.visibility import Action, visible
+from elink_app.audit.service import Actor
+from elink_app.clock import Clock
 from elink_app.consent.models import ConsentCurrent, Suppression
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import AudienceOutput, LeftOut
 from elink_app.deliveries.states import Category, RecipientState
-from elink_app.templates.fields import BUILT_IN
+from elink_app.errors import NotFound
+from elink_app.segments.compile import segment_select
+from elink_app.segments.service import Segments
+from elink_app.templates.fields import BUILT_IN, NO, YES
+from elink_app.templates.service import custom_fields
 
 EXAMPLES = 200
-_CHOICES = 200
+_NOBODY = {"kind": "any", "of": []}
 
 
 @dataclass(frozen=True)
@@ -40,27 +45,22 @@ class AudienceCount:
 class Audience:
     """Judges within one transaction and for one account: it sends to nobody whom it may not see."""
 
-    def __init__(self, session: AsyncSession, principal: Principal) -> None:
+    def __init__(self, session: AsyncSession, principal: Principal, clock: Clock) -> None:
         self._session = session
         self._principal = principal
+        actor = Actor(principal.account_id, principal.email, "")
+        self._segments = Segments(session, principal, actor, clock)
 
     async def choices(self) -> list[tuple[int, str]]:
         """The segments to choose from, by id and name."""
-        rows = await self._session.execute(select(Tag.id, Tag.name).order_by(Tag.name).limit(_CHOICES))
-        return [(row[0], row[1]) for row in rows]
+        return [(segment.id, segment.name) for segment in await self._segments.all()]
 
     async def segment(self, segment_id: int) -> dict[str, Any] | None:
-        """What the segment asks for now; None when there is none of this id."""
-        found = await self._session.scalar(select(Tag.id).where(Tag.id == segment_id))
-        return {"tag": found} if found is not None else None
-
-    async def known_fields(self) -> frozenset[str]:
-        """Names that placeholders may use."""
-        return frozenset(BUILT_IN)
-
-    async def custom_values(self, address: AddressOutput | None) -> dict[str, str]:
-        """The values of the custom fields of an address; None: an example's."""
-        return {}
+        """What the segment asks for now; None when there is none that the account may see."""
+        try:
+            return (await self._segments.get(segment_id)).tree.model_dump(mode="json")
+        except NotFound:
+            return None
 
     def visible_recipients(self, action: Action = Action.SEE) -> ColumnElement[bool]:
         """Which recipients the account may see, or export."""
@@ -88,7 +88,8 @@ class Audience:
     async def freeze(self, row: Delivery, now: datetime) -> int:
         """Write the recipients with the values of their fields, in one statement; returns how many."""
         judged = self._judged(row).subquery()
-        slots = [self._slot(judged, name) for name in row.fields]
+        custom = await custom_fields(self._session)
+        slots = [self._slot(judged, name, custom) for name in row.fields]
         chosen = select(
             literal(row.id), judged.c.address_id, judged.c.email, judged.c.email_key,
             func.jsonb_build_array(*slots), literal(RecipientState.QUEUED.value), literal(now), literal(now),
@@ -98,8 +99,15 @@ class Audience:
         counted = select(func.count()).select_from(DeliveryRecipient).where(DeliveryRecipient.delivery_id == row.id)
         return await self._session.scalar(counted) or 0
 
-    def _slot(self, judged: Any, name: str) -> ColumnElement[Any]:
-        return func.coalesce(judged.c[BUILT_IN[name]], "")
+    def _slot(self, judged: Any, name: str, custom: Mapping[str, str]) -> ColumnElement[Any]:
+        if name in BUILT_IN:
+            return func.coalesce(judged.c[BUILT_IN[name]], "")
+        if name not in custom:
+            # Deleted since: the default of the placeholder stands in.
+            return literal("")
+        value = judged.c.attributes[custom[name]]
+        words = case((value.astext == "true", YES), else_=NO)
+        return case((func.jsonb_typeof(value) == "boolean", words), else_=func.coalesce(value.astext, ""))
 
     def _judged(self, row: Delivery) -> Select[Any]:
         """Every address of the segment with the reason why it gets nothing; an empty reason is a recipient."""
@@ -117,19 +125,14 @@ class Audience:
         return (
             select(
                 Address.id.label("address_id"), Address.name, Address.kana, Address.company, Address.phone,
-                Address.postal_code, Address.postal_address, AddressEmail.email, AddressEmail.email_key,
-                blocked.label("blocked"),
+                Address.postal_code, Address.postal_address, Address.attributes, AddressEmail.email,
+                AddressEmail.email_key, blocked.label("blocked"),
             )
             .outerjoin(AddressEmail, and_(AddressEmail.address_id == Address.id, AddressEmail.position == 0))
             .where(
-                Address.deleted_at.is_(None),
-                visible(self._principal),
-                Address.id.in_(self._chosen(row.segment or {})),
+                Address.id.in_(segment_select(row.segment or _NOBODY, self._principal))
             )
         )  # fmt: skip
-
-    def _chosen(self, segment: Mapping[str, Any]) -> Select[Any]:
-        return select(AddressTag.address_id).where(AddressTag.tag_id == int(segment["tag"]))
 
     def _rules(self, row: Delivery) -> list[tuple[ColumnElement[bool], str]]:
         key = AddressEmail.email_key

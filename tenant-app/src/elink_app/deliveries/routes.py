@@ -340,5 +340,5 @@ async def _form(
         sender_choices=[(row.email, row.email) for row in await deliveries.senders.addresses()],
         segments=await deliveries.audience.choices(),
         templates=[] if saved else await templates.all(),
-        fields=sorted(await deliveries.audience.known_fields()),
+        fields=sorted(await templates.known_fields()),
     )

@@ -36,11 +36,10 @@ from elink_app.outbox.service import enqueue
 from elink_app.senders.service import Senders, imprint_of
 from elink_app.templates.layout import Layout
 from elink_app.templates.schemas import Preview
-from elink_app.templates.service import Content, Templates, check_content, preview_of
+from elink_app.templates.service import EXAMPLE_TOKEN, Content, Templates, check_content, custom_fields, preview_of
 from elink_app.validation import field_error
 
 PAGE_SIZE = 50
-EXAMPLE_TOKEN = "example"  # noqa: S105 - what stands for a token in previews and test mails
 _HISTORY = 200
 _OPEN = (DeliveryState.DRAFT, DeliveryState.AWAITING_APPROVAL, DeliveryState.APPROVED)
 _TEXTS = ("name", "from_name", "from_address", "reply_to", "subject")
@@ -85,7 +84,7 @@ class Deliveries:
         self.base_url = base_url
         self.principal = principal
         self.senders = Senders(session, clock)
-        self.audience = Audience(session, principal)
+        self.audience = Audience(session, principal, clock)
         self._templates = templates
 
     async def page(self, before: int | None = None, state: str = "", size: int = PAGE_SIZE) -> DeliveryPage:
@@ -192,9 +191,9 @@ class Deliveries:
 
     async def preview_of(self, row: Delivery, address: AddressOutput | None) -> Preview:
         """The same for a row at hand."""
-        extra = await self.audience.custom_values(address)
-        extra[UNSUBSCRIBE_FIELD] = unsubscribe_url(self.base_url, EXAMPLE_TOKEN)
-        return preview_of(Content(row.subject, row.text_body, row.html_body), address, extra)
+        link = unsubscribe_url(self.base_url, EXAMPLE_TOKEN)
+        content = Content(row.subject, row.text_body, row.html_body)
+        return preview_of(content, address, await custom_fields(self.db), link)
 
     async def send_test(self, actor: Actor, delivery_id: int, data: TestMail, address: AddressOutput | None) -> int:
         """Write test mails to the outbox; returns how many. Raises NotFound, InvalidInput for an empty content."""
@@ -253,7 +252,7 @@ class Deliveries:
             errors.append(field_error(("from_address",), "sender_not_allowed"))
         if data.segment_id is not None and await self.audience.segment(data.segment_id) is None:
             errors.append(field_error(("segment_id",), "choice"))
-        known = await self.audience.known_fields()
+        known = await self._templates.known_fields()
         try:
             content = check_content(
                 data.subject, data.text_body, data.layout, data.source, known=known, base_url=self.base_url

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from elink_app.deliveries.service import EXAMPLE_TOKEN
 from elink_app.errors import NotFound
 from elink_app.optout.service import Choice, OptOuts
+from elink_app.templates.service import EXAMPLE_TOKEN
 from elink_app.web import pages
 from elink_app.web.deps import DbDep, StateDep
 from elink_app.web.forms import field, read_form

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 
 from elink_app.addresses.schemas import AddressOutput
+from elink_app.attributes.schemas import AttributeOutput
 from elink_app.errors import FieldError
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, PlaceholderError, parse
 from elink_app.validation import field_error
@@ -27,6 +29,7 @@ BUILT_IN: Mapping[str, str] = {
     "postal_code": "postal_code",
     "postal_address": "postal_address",
 }
+YES, NO = "はい", "いいえ"
 SAMPLE: Mapping[str, str] = {
     "name": "山田 太郎",
     "kana": "ヤマダ タロウ",
@@ -36,6 +39,16 @@ SAMPLE: Mapping[str, str] = {
     "postal_code": "100-0001",
     "postal_address": "東京都千代田区千代田1-1",
 }
+
+
+def custom_names(definitions: Sequence[AttributeOutput]) -> dict[str, str]:
+    """The tenant's own fields: name in mails (their label) -> key. A name of ours or of an earlier field goes first."""
+    names: dict[str, str] = {}
+    for one in definitions:
+        name = unicodedata.normalize("NFKC", one.label).strip()
+        if name not in BUILT_IN and name not in names and name != UNSUBSCRIBE_FIELD and not set(name) & set("{|}"):
+            names[name] = one.key
+    return names
 
 
 def check_placeholders(field: str, source: str, known: frozenset[str]) -> list[FieldError]:
@@ -52,13 +65,21 @@ def check_placeholders(field: str, source: str, known: frozenset[str]) -> list[F
     ]
 
 
-def values_of(address: AddressOutput | None, extra: Mapping[str, str]) -> dict[str, str]:
-    """What each field holds for an address (None: an example); `extra` are the values of custom fields by name."""
+def values_of(address: AddressOutput | None, custom: Mapping[str, str]) -> dict[str, str]:
+    """What each field holds for an address (None: an example); `custom` as `custom_names` gives it."""
     if address is None:
-        return {name: SAMPLE[column] for name, column in BUILT_IN.items()} | dict(extra)
+        return {name: SAMPLE[column] for name, column in BUILT_IN.items()} | {name: name for name in custom}
     columns = address.model_dump(include=set(SAMPLE))
     columns["email"] = address.emails[0] if address.emails else ""
-    return {name: str(columns[column]) for name, column in BUILT_IN.items()} | dict(extra)
+    own = {name: shown(address.attributes.get(key, "")) for name, key in custom.items()}
+    return {name: str(columns[column]) for name, column in BUILT_IN.items()} | own
+
+
+def shown(value: str | int | float | bool) -> str:
+    """A value of an own field as mails show it; `deliveries.audience` does the same in SQL."""
+    if isinstance(value, bool):
+        return YES if value else NO
+    return str(value)
 
 
 def fill(source: str, values: Mapping[str, str], *, in_html: bool = False, one_line: bool = False) -> str:

@@ -19,8 +19,8 @@ from elink_app.errors import EditConflict, InvalidInput, NotFound
 from elink_app.messages import Message
 from elink_app.templates import images
 from elink_app.templates.deps import ImagesDep, MayEditTemplates, TemplatesDep
-from elink_app.templates.fields import BUILT_IN
 from elink_app.templates.schemas import TemplateInput, TemplateOutput, TemplateUpdate
+from elink_app.templates.service import Templates
 from elink_app.validation import field_errors
 from elink_app.web import pages, previews
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
@@ -103,9 +103,11 @@ async def delete_image(_principal: MayEditTemplates, actor: ActorDep, kept: Imag
 
 
 @router.get("/templates/new")
-async def new_form(request: Request, principal: MayEditTemplates) -> Response:
+async def new_form(request: Request, principal: MayEditTemplates, templates: TemplatesDep) -> Response:
     """An empty form."""
-    return _form(request, principal, None, {**dict.fromkeys(_FIELDS, ""), "layout": "none", "version": ""})
+    return await _form(
+        request, principal, templates, None, {**dict.fromkeys(_FIELDS, ""), "layout": "none", "version": ""}
+    )
 
 
 @router.post("/templates")
@@ -115,7 +117,7 @@ async def create(request: Request, principal: MayEditTemplates, actor: ActorDep,
     try:
         made = await templates.create(actor, TemplateInput.model_validate(_input(form, with_version=False)))
     except (ValidationError, InvalidInput) as error:
-        return _again(request, principal, None, form, error)
+        return await _again(request, principal, templates, None, form, error)
     return pages.redirect(f"/templates/{made.id}?notice=saved")
 
 
@@ -132,8 +134,15 @@ async def edit_form(
     newest = await templates.get(template_id)
     shown = await templates.get(template_id, version) if version else newest
     values = {**shown.model_dump(mode="json", include=set(_FIELDS)), "version": str(newest.version)}
-    return _form(
-        request, principal, newest, values, versions=await templates.versions(template_id), notice=notice, shown=shown
+    return await _form(
+        request,
+        principal,
+        templates,
+        newest,
+        values,
+        versions=await templates.versions(template_id),
+        notice=notice,
+        shown=shown,
     )
 
 
@@ -147,7 +156,7 @@ async def save(
     try:
         await templates.update(actor, template_id, TemplateUpdate.model_validate(_input(form, with_version=True)))
     except (ValidationError, InvalidInput, EditConflict) as error:
-        return _again(request, principal, saved, form, error, await templates.versions(template_id))
+        return await _again(request, principal, templates, saved, form, error, await templates.versions(template_id))
     return pages.redirect(f"/templates/{template_id}?notice=saved")
 
 
@@ -225,9 +234,10 @@ def _input(form: FormData, *, with_version: bool) -> dict[str, Any]:
     return values
 
 
-def _again(
+async def _again(
     request: Request,
     principal: Principal,
+    templates: Templates,
     saved: TemplateOutput | None,
     form: FormData,
     error: ValidationError | InvalidInput | EditConflict,
@@ -237,14 +247,19 @@ def _again(
     if isinstance(error, EditConflict):
         # Saving once more is then a decision: the versions below show what the other one wrote.
         values["version"] = str(saved.version) if saved else ""
-        return _form(request, principal, saved, values, problem=error.detail, status=409, versions=versions)
+        return await _form(
+            request, principal, templates, saved, values, problem=error.detail, status=409, versions=versions
+        )
     wrong = error.errors if isinstance(error, InvalidInput) else field_errors(error.errors())
-    return _form(request, principal, saved, values, errors=pages.FormErrors(wrong), status=422, versions=versions)
+    return await _form(
+        request, principal, templates, saved, values, errors=pages.FormErrors(wrong), status=422, versions=versions
+    )
 
 
-def _form(
+async def _form(
     request: Request,
     principal: Principal,
+    templates: Templates,
     saved: TemplateOutput | None,
     values: dict[str, Any],
     *,
@@ -266,6 +281,6 @@ def _form(
         errors=errors or pages.FormErrors(),
         problem=problem,
         versions=versions,
-        fields=list(BUILT_IN),
+        fields=sorted(await templates.known_fields()),
         notice_name=notice,
     )

@@ -10,13 +10,16 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.addresses.schemas import AddressOutput
+from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.deliveries.models import Template
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
+from elink_app.mail.compose import unsubscribe_url
+from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD
 from elink_app.registry.tenant import Tenant
 from elink_app.templates import images
-from elink_app.templates.fields import BUILT_IN, check_placeholders, fill, values_of
+from elink_app.templates.fields import BUILT_IN, check_placeholders, custom_names, fill, values_of
 from elink_app.templates.layout import Layout, LayoutError, render, to_text
 from elink_app.templates.models import Image, TemplateVersion
 from elink_app.templates.repository import TemplateRepository
@@ -32,6 +35,7 @@ from elink_app.validation import field_error
 
 LIST_SIZE = 200
 MAX_TEMPLATES = 200
+EXAMPLE_TOKEN = "example"  # noqa: S105 - what stands for a token in previews and test mails
 _VERSIONS = 100
 
 
@@ -44,9 +48,9 @@ class Content:
     html: str
 
 
-def known_fields() -> frozenset[str]:
-    """Names that placeholders may use."""
-    return frozenset(BUILT_IN)
+async def custom_fields(db: AsyncSession) -> dict[str, str]:
+    """The tenant's own fields that mails may use: name -> key."""
+    return custom_names(await definitions(db))
 
 
 def check_content(
@@ -66,9 +70,9 @@ def check_content(
     return Content(subject, text_body or (to_text(html) if html else ""), html)
 
 
-def preview_of(content: Content, address: AddressOutput | None, extra: Mapping[str, str]) -> Preview:
-    """The mail as `address` (None: an example) would see it."""
-    values = values_of(address, extra)
+def preview_of(content: Content, address: AddressOutput | None, custom: Mapping[str, str], link: str) -> Preview:
+    """The mail as `address` (None: an example) would see it; `link` stands for the one to unsubscribe."""
+    values = {**values_of(address, custom), UNSUBSCRIBE_FIELD: link}
     return Preview(
         subject=fill(content.subject, values, one_line=True),
         text=fill(content.text, values),
@@ -131,7 +135,7 @@ class Templates:
         """Add a template; raises InvalidInput."""
         if await self._rows.count() >= MAX_TEMPLATES:
             raise InvalidInput([field_error(("name",), "too_many_templates", max=MAX_TEMPLATES)])
-        content = self.content(data)
+        content = await self.content(data)
         row = Template(version=1, created_at=self._clock())
         return await self._save(actor, "template.create", row, data, content)
 
@@ -140,7 +144,7 @@ class Templates:
         row = await self._load(template_id, lock=True)
         if data.version is not None and data.version != row.version:
             raise EditConflict
-        content = self.content(data)
+        content = await self.content(data)
         row.version += 1
         return await self._save(actor, "template.save", row, data, content)
 
@@ -153,15 +157,22 @@ class Templates:
             now=self._clock(),
         )  # fmt: skip
 
-    def content(self, data: TemplateInput) -> Content:
+    async def content(self, data: TemplateInput) -> Content:
         """The checked parts; raises InvalidInput."""
+        known = await self.known_fields()
         return check_content(
-            data.subject, data.text_body, data.layout, data.source, known=known_fields(), base_url=self._base_url
+            data.subject, data.text_body, data.layout, data.source, known=known, base_url=self._base_url
         )
+
+    async def known_fields(self) -> frozenset[str]:
+        """Names that placeholders may use."""
+        return frozenset(BUILT_IN) | frozenset(await custom_fields(self._db))
 
     async def preview(self, template_id: int, address: AddressOutput | None, version: int | None = None) -> Preview:
         """The template as a person would see it; raises NotFound, or InvalidInput for an old text with a lost field."""
-        return preview_of(self.content(_input(await self.get(template_id, version))), address, {})
+        content = await self.content(_input(await self.get(template_id, version)))
+        link = unsubscribe_url(self._base_url, EXAMPLE_TOKEN)
+        return preview_of(content, address, await custom_fields(self._db), link)
 
     async def _save(
         self, actor: Actor, action: str, row: Template, data: TemplateInput, content: Content
