@@ -25,5 +25,7 @@ async def office(world: World) -> Office:
         await made.call("POST", "/addresses", 201, json=person)
     await made.call("POST", "/settings/sender-addresses", 201, json={"email": SENDER, "name": "さくら"})
     await made.rules()
-    made.segment = (await made.sql("SELECT id FROM tag WHERE name = '客'"))[0]["id"]
+    tag = (await made.sql("SELECT id FROM tag WHERE name = '客'"))[0]["id"]
+    tree = {"kind": "all", "of": [{"kind": "tag", "tag_id": tag}]}
+    made.segment = await made.new_segment("お客様", tree)
     return made

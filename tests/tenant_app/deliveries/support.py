@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,12 @@ class Office:
             **changes,
         }  # fmt: skip
         return await self.call("POST", "/deliveries", expect, json=body)
+
+    async def new_segment(self, name: str, tree: dict[str, Any]) -> int:
+        """A saved segment; its pages are another domain's."""
+        statement = "INSERT INTO segment (name, key, tree) VALUES ($1, $1, $2::jsonb) RETURNING id"
+        rows = await self.sql(statement, name, json.dumps(tree))
+        return int(rows[0]["id"])
 
     async def ready(self, **changes: Any) -> Any:
         """A delivery that may be released."""
