@@ -7,11 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 from elink_app.clock import JST
+from elink_app.deliveries import schemas
 from elink_app.deliveries.calendar import is_business_day, next_business_morning
 from elink_app.deliveries.content import fingerprint
 from elink_app.deliveries.footer import Imprint, with_footer
 from elink_app.mail.placeholders import field_names
+from elink_app.senders.schemas import DkimDomainInput, SenderAddressInput, SettingsInput, SettingsOutput
 from elink_app.templates.layout import Layout, render
+from elink_app.templates.schemas import TemplateInput, TemplateOutput
+from pydantic import BaseModel
 
 IMPRINT = Imprint("株式会社さくら <商店>", "〒100-0001\n東京都千代田区1-1", "info@sakura.example")
 
@@ -53,9 +57,9 @@ def test_the_footer_is_the_last_thing_in_both_parts() -> None:
         assert part.index("本文") < part.index("株式会社さくら")
     assert "&lt;商店&gt;" in html
     assert "<商店>" not in html
-    assert html.rstrip().endswith("</div>\n</body></html>") or html.rstrip().endswith("</div></body></html>")
-    # What the author left open does not hold the footer.
-    assert html.index("</div>", html.index("display") if "display" in html else 0) < html.index("株式会社さくら")
+    assert html.endswith("</div>\n</body></html>\n")
+    # What the author left open is closed before the footer: it cannot be hidden with it.
+    assert html.index("</div>", html.index("display:none")) < html.index("株式会社さくら")
     assert with_footer("本文", "", IMPRINT)[1] == ""
 
 
@@ -77,3 +81,16 @@ def test_any_change_changes_the_fingerprint() -> None:
         seen.add(fingerprint(SimpleNamespace(**{**values, name: changed})))
     assert len(seen) == len(values) + 1
     assert fingerprint(SimpleNamespace(**{**values, "subject": "st", "text_body": ""})) not in seen
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        schemas.DeliveryInput, schemas.DeliveryUpdate, schemas.DeliveryOutput, schemas.Approval, schemas.Rejection,
+        schemas.Release, schemas.TestMail, TemplateInput, TemplateOutput, SettingsInput, SettingsOutput,
+        SenderAddressInput, DkimDomainInput,
+    ],
+)  # fmt: skip
+def test_examples_are_true(model: type[BaseModel]) -> None:
+    for example in model.model_config["json_schema_extra"]["examples"]:  # type: ignore[index, call-overload]
+        model.model_validate(example)
