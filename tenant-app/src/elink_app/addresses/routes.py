@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from elink_app.addresses import service
 from elink_app.addresses.deps import BookDep
 from elink_app.addresses.repository import COUNT_CAP, Order
 from elink_app.addresses.schemas import MAX_EMAILS, AddressInput, AddressOutput, AddressUpdate
+from elink_app.attributes.schemas import AttributeOutput
 from elink_app.errors import AppError, EditConflict, FieldError, InvalidInput, LimitReached
 from elink_app.messages import Message
 from elink_app.validation import field_errors
@@ -31,29 +33,45 @@ _TEXT_FIELDS = ("name", "kana", "company", "phone", "postal_code", "postal_addre
 _MAX_QUERY = 200
 
 
-def _values(address: AddressOutput | None) -> dict[str, Any]:
+def _values(address: AddressOutput | None, own: Sequence[AttributeOutput]) -> dict[str, Any]:
     if address is None:
-        return {**dict.fromkeys(_TEXT_FIELDS, ""), "emails": [""], "tags": "", "version": ""}
+        empty = {attribute_box(one.key): "" for one in own}
+        return {**dict.fromkeys(_TEXT_FIELDS, ""), **empty, "emails": [""], "tags": "", "version": ""}
     values = address.model_dump(include=set(_TEXT_FIELDS) | {"version"})
     room = [""] if len(address.emails) < MAX_EMAILS else []
-    return {**values, "emails": [*address.emails, *room], "tags": "、".join(address.tags)}
+    boxes = {attribute_box(one.key): as_typed(address.attributes.get(one.key)) for one in own}
+    return {**values, **boxes, "emails": [*address.emails, *room], "tags": "、".join(address.tags)}
 
 
-def _typed(form: FormData) -> dict[str, Any]:
+def attribute_box(key: str) -> str:
+    """The name of the form's box for an own field."""
+    return f"attributes.{key}"
+
+
+def as_typed(value: str | int | float | bool | None) -> str:
+    """A value as a person would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _typed(form: FormData, own: Sequence[AttributeOutput]) -> dict[str, Any]:
     """What was typed, to be shown again as it was."""
     emails = fields(form, "emails")[:MAX_EMAILS] or [""]
     return {
         **{name: field(form, name) for name in _TEXT_FIELDS},
+        **{attribute_box(one.key): field(form, attribute_box(one.key)) for one in own},
         "emails": emails,
         "tags": field(form, "tags"),
         "version": field(form, "version"),
     }
 
 
-def _input(form: FormData) -> dict[str, Any]:
+def _input(form: FormData, own: Sequence[AttributeOutput]) -> dict[str, Any]:
     """The same for validation: empty e-mail boxes left out, tags taken apart."""
-    typed = _typed(form)
+    typed = _typed(form, own)
     version = typed.pop("version")
+    typed["attributes"] = {one.key: typed.pop(attribute_box(one.key)) for one in own}
     typed["emails"] = [email for email in typed["emails"] if email.strip()]
     typed["tags"] = [tag.strip() for tag in re.split("[,、\n]", typed["tags"]) if tag.strip()]
     if version.isascii() and version.isdigit() and 0 < int(version[:19]) < 2**63:
@@ -94,6 +112,7 @@ async def address_list(
         order=order.value,
         link=link,
         all_tags=await book.tags(),
+        columns=[one for one in await book.fields() if one.in_list],
         used=await book.used(),
         limit=book.limit,
         cap=COUNT_CAP,
@@ -106,7 +125,8 @@ async def address_list(
 async def new_form(request: Request, principal: MayEdit, book: BookDep) -> Response:
     """An empty form, or word that the plan is full."""
     problem = LimitReached(book.limit or 0).detail if await book.is_full() else None
-    return _form(request, principal, None, _values(None), problem=problem)
+    own = await book.fields()
+    return _form(request, principal, None, _values(None, own), own, problem=problem)
 
 
 @router.get("/addresses/deleted")
@@ -121,10 +141,11 @@ async def deleted_list(request: Request, principal: MayEdit, book: BookDep, noti
 async def create(request: Request, principal: MayEdit, book: BookDep) -> Response:
     """Save a new address."""
     form = await read_form(request)
+    own = await book.fields()
     try:
-        made = await book.create(AddressInput.model_validate(_without_version(_input(form))))
-    except (ValidationError, LimitReached) as error:
-        return _again(request, principal, None, form, error)
+        made = await book.create(AddressInput.model_validate(_without_version(_input(form, own))))
+    except (ValidationError, InvalidInput, LimitReached) as error:
+        return _again(request, principal, None, form, own, error)
     return pages.redirect(f"/addresses/{made.id}?notice=created")
 
 
@@ -162,26 +183,31 @@ async def address(
 ) -> Response:
     """One address."""
     return pages.render(
-        request, "address.html", principal=principal, address=await book.get(address_id), notice_name=notice
+        request,
+        "address.html",
+        principal=principal,
+        address=await book.get(address_id),
+        own=await book.fields(),
+        notice_name=notice,
     )
 
 
 @router.get("/addresses/{address_id}/edit")
 async def edit_form(request: Request, principal: MayEdit, book: BookDep, address_id: AddressId) -> Response:
     """The form with what is saved."""
-    found = await book.get(address_id)
-    return _form(request, principal, found, _values(found))
+    found, own = await book.get(address_id), await book.fields()
+    return _form(request, principal, found, _values(found, own), own)
 
 
 @router.post("/addresses/{address_id}")
 async def save(request: Request, principal: MayEdit, book: BookDep, address_id: AddressId) -> Response:
     """Save a changed address."""
     form = await read_form(request)
-    saved = await book.get(address_id)
+    saved, own = await book.get(address_id), await book.fields()
     try:
-        await book.update(address_id, AddressUpdate.model_validate(_input(form)))
-    except (ValidationError, EditConflict) as error:
-        return _again(request, principal, saved, form, error)
+        await book.update(address_id, AddressUpdate.model_validate(_input(form, own)))
+    except (ValidationError, InvalidInput, EditConflict) as error:
+        return _again(request, principal, saved, form, own, error)
     return pages.redirect(f"/addresses/{address_id}?notice=saved")
 
 
@@ -207,19 +233,28 @@ def _again(
     principal: Principal,
     saved: AddressOutput | None,
     form: FormData,
+    own: Sequence[AttributeOutput],
     error: ValidationError | AppError,
 ) -> Response:
-    values = _typed(form)
-    if isinstance(error, ValidationError):
-        wrong = pages.FormErrors(field_errors(error.errors()))
+    values = _typed(form, own)
+    if isinstance(error, ValidationError | InvalidInput):
+        found = field_errors(error.errors()) if isinstance(error, ValidationError) else error.errors
+        wrong = pages.FormErrors([_at_its_box(one) for one in found])
         return _form(
-            request, principal, saved, values, errors=wrong, problem=InvalidInput(wrong.all).detail, status=422
+            request, principal, saved, values, own, errors=wrong, problem=InvalidInput(wrong.all).detail, status=422
         )
     if isinstance(error, EditConflict) and saved is not None:
         # Saving once more is then a decision made with both versions in sight.
         values["version"] = str(saved.version)
-        return _form(request, principal, saved, values, problem=error.detail, status=409, conflict=saved)
-    return _form(request, principal, saved, values, problem=error.detail, status=error.status)
+        return _form(request, principal, saved, values, own, problem=error.detail, status=409, conflict=saved)
+    return _form(request, principal, saved, values, own, problem=error.detail, status=error.status)
+
+
+def _at_its_box(error: FieldError) -> FieldError:
+    """An error of an own field belongs to a box of its own."""
+    if error.field[:1] != ("attributes",) or len(error.field) == 1:
+        return error
+    return FieldError((attribute_box(str(error.field[1])),), error.code, error.message)
 
 
 def _form(
@@ -227,6 +262,7 @@ def _form(
     principal: Principal,
     saved: AddressOutput | None,
     values: dict[str, Any],
+    own: Sequence[AttributeOutput],
     *,
     errors: pages.FormErrors | None = None,
     problem: Message | None = None,
@@ -241,6 +277,7 @@ def _form(
         status=status,
         address=saved,
         values=values,
+        own=own,
         email_boxes=_email_boxes(values["emails"], wrong),
         errors=wrong,
         problem=problem,

@@ -61,9 +61,7 @@ async def segment_addresses(
 ) -> AddressPage:
     """The addresses of a segment as they are now; `total` is exact."""
     found = await segments.get(segment_id)
-    page = await book.page(
-        addresses.Query(order=order, cursor=cursor, size=size, condition=tree_condition(found.tree))
-    )
+    page = await book.page(addresses.Query(order=order, cursor=cursor, size=size, condition=tree_condition(found.tree)))
     return page.model_copy(update={"total": await segments.count(found.tree)})
 
 

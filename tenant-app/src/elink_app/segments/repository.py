@@ -51,3 +51,8 @@ class SegmentRepository:
         """Those of `tag_ids` that exist and are not `forbidden`."""
         statement = select(Tag.id).where(Tag.id.in_(tag_ids), Tag.id.not_in(forbidden))
         return set((await self._session.scalars(statement)).all())
+
+    async def among(self, tag_ids: Sequence[int], forbidden: Select[int]) -> set[int]:
+        """Those of `tag_ids` that are `forbidden`."""
+        statement = select(Tag.id).where(Tag.id.in_(tag_ids), Tag.id.in_(forbidden))
+        return set((await self._session.scalars(statement)).all())

@@ -137,8 +137,7 @@ class Segments:
     async def _hidden(self, tag_ids: list[int]) -> set[int]:
         if self._principal.is_master or not tag_ids:
             return set()
-        known = await self._rows.known_tags(tag_ids, forbidden_labels(self._principal))
-        return set(tag_ids) - known
+        return await self._rows.among(tag_ids, forbidden_labels(self._principal))
 
     @staticmethod
     def _names(tree: Group, tags: set[int]) -> bool:

@@ -13,12 +13,16 @@ from elink_app.accounts import api as accounts_api
 from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
+from elink_app.attributes import api as attributes_api
+from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
 from elink_app.deliveries import running_routes as running_pages
 from elink_app.errors import NotFound
+from elink_app.labels import api as labels_api
 from elink_app.optout import routes as optout_pages
+from elink_app.segments import api as segments_api
 from elink_app.senders import api as senders_api
 from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
@@ -45,6 +49,10 @@ ROUTERS = (
     deliveries_api.router,
     templates_api.router,
     senders_api.router,
+    attributes_api.router,
+    consent_api.router,
+    labels_api.router,
+    segments_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 

@@ -1,0 +1,253 @@
+"""Information labels: what an account may not see does not exist for it, by whatever way it asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from elink_app.accounts.permissions import ALL, Principal
+from elink_app.addresses.repository import Order
+from elink_app.addresses.schemas import AddressInput, AddressUpdate
+from elink_app.addresses.service import AddressBook, Query
+from elink_app.addresses.visibility import Action
+from elink_app.audit.service import Actor
+from elink_app.clock import utc_now
+from elink_app.consent.schemas import SuppressionInput
+from elink_app.consent.service import ConsentBook
+from elink_app.errors import AppError, Forbidden, InvalidInput, NotFound
+from elink_app.labels.schemas import LabelInput, TagInput
+from elink_app.labels.service import Labels
+from elink_app.segments.compile import segment_select
+from elink_app.segments.schemas import TREE, SegmentInput
+from elink_app.segments.service import Segments
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tests.tenant_app.support import Browser, World
+
+pytestmark = pytest.mark.postgres
+
+SALES, LAWYERS = 11, 22
+EVERYBODY = {"kind": "all", "of": []}
+
+
+def principal(*roles: int, master: bool = False) -> Principal:
+    return Principal(99, "somebody@example.jp", "", master, ALL, None, frozenset(roles))
+
+
+@dataclass
+class Office:
+    """The services of one tenant, for any account."""
+
+    world: World
+    name: str
+    me: Browser
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        tenant = self.world.parts.directory.get(self.name)
+        assert tenant is not None
+        async with self.world.parts.databases.transaction(tenant) as db:
+            yield db
+
+    def book(self, db: AsyncSession, who: Principal) -> AddressBook:
+        tenant = self.world.parts.directory.get(self.name)
+        assert tenant is not None
+        return AddressBook(db, tenant, utc_now, timedelta(days=7), who, Actor(None, "test", ""))
+
+    async def add(self, **values: object) -> int:
+        answer = await self.me.api("POST", "/api/v1/addresses", json={"name": "名前", **values})
+        assert answer.status_code == 201, answer.text
+        number: int = answer.json()["id"]
+        return number
+
+
+async def office(world: World) -> Office:
+    tenant = await world.tenant()
+    return Office(world, tenant.name, await world.master(tenant))
+
+
+async def label(place: Office, name: str = "訴訟", **rights: list[int]) -> int:
+    """Make the tag a label."""
+    tags = {tag["name"]: tag["id"] for tag in (await place.me.get("/api/v1/tags")).json()}
+    answer = await place.me.api("PUT", f"/api/v1/tags/{tags[name]}/label", json={"is_label": True, **rights})
+    assert answer.status_code == 200, answer.text
+    number: int = tags[name]
+    return number
+
+
+async def test_nothing_of_a_hidden_address_shows(world: World) -> None:
+    place = await office(world)
+    secret = await place.add(name="秘密 一郎", emails=["secret@example.jp"], tags=["訴訟", "共通"], notes="極秘事項")
+    await place.add(name="公開 花子", tags=["共通"])
+    await place.me.api("POST", "/api/v1/suppressions", json={"email": "secret@example.jp"})
+    tag = await label(place, see=[LAWYERS])
+    for who, sees in ((principal(SALES), False), (principal(), False), (principal(SALES, LAWYERS), True)):
+        async with place.transaction() as db:
+            book = place.book(db, who)
+            for order in Order:
+                for query in (Query(order=order), Query(tag="共通", order=order)):
+                    page = await book.page(query)
+                    assert ("秘密 一郎" in [row.name for row in page.items]) is sees
+                    assert page.total == (2 if sees else 1)
+            for text in ("秘密", "極秘", "secret@", "訴訟", "秘密 訴訟"):
+                page = await book.page(Query(text))
+                assert (page.total, len(page.items)) == ((1, 1) if sees else (0, 0)), text
+            assert (await book.page(Query(tag="訴訟"))).total == (1 if sees else 0)
+            assert await book.used() == (2 if sees else 1)
+            assert ("訴訟" in await book.tags()) is sees
+            assert len(await book.recent(10)) == (2 if sees else 1)
+            segments = Segments(db, who, Actor(None, "test", ""), utc_now)
+            everybody = await segments.preview(TREE.validate_python(EVERYBODY))
+            assert (everybody.count, len(everybody.items)) == ((2, 2) if sees else (1, 1))
+            by_label = TREE.validate_python({"kind": "all", "of": [{"kind": "tag", "tag_id": tag}]})
+            assert await segments.count(by_label) == (1 if sees else 0)
+            listed = await ConsentBook(db, who, Actor(None, "test", ""), utc_now).suppressions()
+            assert len(listed.items) == (1 if sees else 0)
+            labels = await Labels(db, who, Actor(None, "test", ""), utc_now).all()
+            assert ("訴訟" in [one.name for one in labels]) is sees
+            assert all(one.rights is None for one in labels)
+        for attempt in (
+            lambda book: book.get(secret),
+            lambda book: book.update(secret, AddressUpdate(name="x")),
+            lambda book: book.delete(secret),
+        ):
+            async with place.transaction() as db:
+                if not sees:
+                    with pytest.raises(NotFound):
+                        await attempt(place.book(db, who))
+    async with place.transaction() as db:
+        with pytest.raises(NotFound):
+            await ConsentBook(db, principal(), Actor(None, "t", ""), utc_now).email("Secret@example.jp")
+        blocked = SuppressionInput(email="secret@example.jp")
+        with pytest.raises(NotFound):
+            await ConsentBook(db, principal(), Actor(None, "t", ""), utc_now).block(blocked)
+
+
+async def test_deleted_ones_stay_hidden(world: World) -> None:
+    place = await office(world)
+    secret = await place.add(name="秘密", tags=["訴訟"])
+    await label(place, see=[LAWYERS])
+    async with place.transaction() as db:
+        await place.book(db, principal(LAWYERS)).delete(secret)
+    async with place.transaction() as db:
+        stranger, lawyer = place.book(db, principal(SALES)), place.book(db, principal(LAWYERS))
+        assert await stranger.recently_deleted() == []
+        assert await stranger.recently_deleted_one(secret) is None
+        assert await stranger.count_recently_deleted() == 0
+        assert await lawyer.count_recently_deleted() == 1
+        with pytest.raises(NotFound):
+            await stranger.restore(secret)
+    async with place.transaction() as db:
+        assert (await place.book(db, principal(LAWYERS)).restore(secret)).tags == ["訴訟"]
+
+
+async def test_actions_are_granted_one_by_one_and_need_sight(world: World) -> None:
+    place = await office(world)
+    number = await place.add(tags=["訴訟"])
+    await label(place, see=[1, 2], export=[1, 3], send=[2])
+    tree = TREE.validate_python(EVERYBODY)
+    expected = {
+        (1, Action.SEE): True, (1, Action.EXPORT): True, (1, Action.SEND): False,
+        (2, Action.SEE): True, (2, Action.EXPORT): False, (2, Action.SEND): True,
+        (3, Action.SEE): False, (3, Action.EXPORT): False, (3, Action.SEND): False,
+    }  # fmt: skip
+    async with place.transaction() as db:
+        for (role, action), may in expected.items():
+            found = (await db.scalars(segment_select(tree, principal(role), action))).all()
+            assert found == ([number] if may else []), (role, action)
+        assert (await db.scalars(segment_select(tree, principal(master=True), Action.SEND))).all() == [number]
+
+
+async def test_two_labels_need_both(world: World) -> None:
+    place = await office(world)
+    await place.add(name="両方", tags=["訴訟", "人事"])
+    await label(place, "訴訟", see=[1])
+    await label(place, "人事", see=[2])
+    async with place.transaction() as db:
+        for roles, total in (((1,), 0), ((2,), 0), ((1, 2), 1)):
+            assert (await place.book(db, principal(*roles)).page(Query())).total == total
+
+
+async def test_a_label_cannot_be_touched_from_outside(world: World) -> None:
+    place = await office(world)
+    await place.add(name="秘密", tags=["訴訟"])
+    number = await label(place, see=[LAWYERS])
+    stranger, lawyer = principal(SALES), principal(LAWYERS)
+
+    async def refused(who: Principal, error: type[AppError], act: str, *given: object) -> None:
+        async with place.transaction() as db:
+            with pytest.raises(error):
+                await getattr(Labels(db, who, Actor(None, "t", ""), utc_now), act)(*given)
+
+    await refused(stranger, NotFound, "get", number)
+    await refused(stranger, NotFound, "rename", number, TagInput(name="x"))
+    await refused(stranger, NotFound, "delete", number)
+    await refused(stranger, Forbidden, "set_label", number, LabelInput(is_label=False))
+    await refused(lawyer, Forbidden, "set_label", number, LabelInput(is_label=True, see=[SALES]))
+    await refused(lawyer, Forbidden, "delete", number)
+    await refused(lawyer, Forbidden, "rename", number, TagInput(name="x"))
+    for name in ("訴訟", " 訴訟 ", "訴　訟"):
+        async with place.transaction() as db:
+            with pytest.raises(InvalidInput) as caught:
+                await place.book(db, stranger).create(AddressInput(name="x", tags=["他", name]))
+            assert [(one.field, one.code) for one in caught.value.errors] == [(("tags", 1), "tag_reserved")]
+    async with place.transaction() as db:
+        segments = Segments(db, stranger, Actor(None, "t", ""), utc_now)
+        tree = {"kind": "none", "of": [{"kind": "tag", "tag_id": number}]}
+        with pytest.raises(InvalidInput):
+            await segments.preview(TREE.validate_python(tree))
+        made = await Segments(db, lawyer, Actor(None, "t", ""), utc_now).create(
+            SegmentInput.model_validate({"name": "訴訟関係", "tree": tree})
+        )
+        assert await segments.all() == []
+        with pytest.raises(NotFound):
+            await segments.get(made.id)
+        with pytest.raises(NotFound):
+            await segments.delete(made.id)
+
+
+async def test_tags_are_renamed_and_removed_everywhere(world: World) -> None:
+    place = await office(world)
+    number = await place.add(name="甲", tags=["古い", "他"])
+    tags = {tag["name"]: tag["id"] for tag in (await place.me.get("/api/v1/tags")).json()}
+    old = f"/api/v1/tags/{tags['古い']}"
+    assert (await place.me.api("PUT", old, json={"name": "他"})).status_code == 422
+    assert (await place.me.api("PUT", old, json={"name": "新しい"})).json()["name"] == "新しい"
+    found = (await place.me.get("/api/v1/addresses?tag=新しい")).json()
+    assert [sorted(row["tags"]) for row in found["items"]] == [sorted(["他", "新しい"])]
+    assert (await place.me.get("/api/v1/addresses?q=新し")).json()["total"] == 1
+    assert (await place.me.api("DELETE", old)).status_code == 204
+    assert (await place.me.api("DELETE", old)).status_code == 404
+    assert (await place.me.get(f"/api/v1/addresses/{number}")).json()["tags"] == ["他"]
+    assert (await place.me.get("/api/v1/addresses?q=新し")).json()["total"] == 0
+    async with place.transaction() as db:
+        actions = [row[0] for row in await db.execute(text("SELECT action FROM audit_entry"))]
+    assert {"tag.rename", "tag.delete", "address.create"} <= set(actions)
+
+
+async def test_the_copy_of_tags_is_always_right(world: World) -> None:
+    place = await office(world)
+    await place.add(name="甲", tags=["一", "二"])
+    await place.add(name="乙", tags=["二"])
+    tenant = world.parts.directory.get(place.name)
+    assert tenant is not None
+    async with world.server.inside(tenant.database) as inside:
+        for statement in (
+            "SELECT 1",
+            "INSERT INTO tag (name, key) SELECT 't' || n, 't' || n FROM generate_series(1, 9) AS n",
+            "INSERT INTO address_tag SELECT address.id, tag.id FROM address, tag ON CONFLICT DO NOTHING",
+            "DELETE FROM address_tag USING tag WHERE tag.id = tag_id AND name IN ('t1', 't2')",
+            "DELETE FROM tag WHERE name LIKE 't%' AND id % 2 = 0",
+            "DELETE FROM address_tag",
+        ):
+            await inside.execute(statement)
+            wrong = await inside.fetch(
+                "SELECT id FROM address WHERE tag_ids IS DISTINCT FROM "
+                "coalesce((SELECT array_agg(tag_id ORDER BY tag_id) "
+                "FROM address_tag WHERE address_id = address.id), '{}')"
+            )
+            assert wrong == [], statement
