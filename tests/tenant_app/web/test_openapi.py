@@ -84,7 +84,6 @@ async def test_answers_are_what_is_documented(world: World) -> None:
     me, stranger = await world.master(tenant), world.browser(tenant.host)
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
-            real = re.sub(r"\{[a-z_]+\}", "12345", path)
             real = re.sub("{[a-z]+_id}", "12345", path).replace("{email}", "somebody@example.jp")
             for browser in (me, stranger):
                 body = {"json": {"name": 5}} if method in ("post", "put") else {}
