@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from elink_app.mail.smtp import Relay
+
 PRIVATE_NETWORKS = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
 
@@ -45,6 +47,14 @@ class Settings(BaseSettings):
 
     smtp_host: str = ""
     smtp_port: int = Field(default=25, ge=1, le=65535)
+    smtp_tls: Literal["off", "starttls", "implicit"] = "off"
+    smtp_user: str = ""
+    smtp_password_file: Path | None = None
+    smtp_connections: int = Field(default=20, ge=1, description="to the relay, per worker process")
+    domain_mails_per_minute: int | None = Field(default=None, ge=1, description="to one domain, per worker process")
+    # Without it bounces go to the senders' own mailboxes.
+    bounce_domain: str = ""
+    journal_dir: Path | None = None
 
     # Named on its own, not `0.0.0.0` in code: a pod has one address family or two.
     listen_host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its own address; policy decides who reaches it
@@ -82,6 +92,27 @@ class Settings(BaseSettings):
         if self.db_password_file is None:
             return None
         return SecretStr(self.db_password_file.read_text(encoding="utf-8").rstrip("\n"))
+
+    def relay(self) -> Relay:
+        """How the relay is reached."""
+        password = self.smtp_password_file
+        return Relay(
+            self.smtp_host,
+            self.smtp_port,
+            self.smtp_tls,
+            self.smtp_user,
+            password.read_text(encoding="utf-8").rstrip("\n") if password is not None else "",
+            local_name=self.server_name if self.server_name.isascii() else "localhost",
+        )
+
+    def tenant_url(self, host: str) -> str:
+        """The address of a tenant's pages as people reach it."""
+        return f"https://{host}" + (f":{self.external_port}" if self.external_port else "")
+
+    @property
+    def journals(self) -> Path:
+        """The folder of the delivery journals: best on a volume that outlives the pod."""
+        return self.journal_dir or self.files_dir / "journals"
 
     @property
     def tenants_dir(self) -> Path:

@@ -80,7 +80,7 @@ async def test_security_headers_on_every_kind_of_answer(world: World) -> None:
     [
         "/static/../settings.py", "/static/%2e%2e/settings.py", "/static/..%2fsettings.py", "/static/app.css",
         "/static/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/static//etc/passwd", "/static/", "/static", "/static/__init__.py",
-        "/static/app.css%00", "/%2e%2e/etc/passwd", "/templates/base.html", "/locale/ja/app.po", "/.env", "/docs",
+        "/static/app.css%00", "/%2e%2e/etc/passwd", "/web/templates/base.html", "/locale/ja/app.po", "/.env", "/docs",
         "/redoc", "/metrics", "/healthz", "/readyz",
     ],
 )  # fmt: skip

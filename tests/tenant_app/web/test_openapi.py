@@ -22,8 +22,18 @@ async def document(world: World) -> dict[str, Any]:
 
 async def test_every_operation_is_described(world: World) -> None:
     found = await document(world)
+    delivery = "/api/v1/deliveries/{delivery_id}"
     assert set(found["paths"]) == {
         "/api/v1/session", "/api/v1/addresses", "/api/v1/addresses/{address_id}",
+        "/api/v1/deliveries", delivery, f"{delivery}/preview", f"{delivery}/audience", f"{delivery}/test",
+        f"{delivery}/request", f"{delivery}/approve", f"{delivery}/reject", f"{delivery}/release",
+        f"{delivery}/take-back", f"{delivery}/pause", f"{delivery}/resume", f"{delivery}/cancel",
+        f"{delivery}/recipients", f"{delivery}/history",
+        "/api/v1/templates", "/api/v1/templates/{template_id}", "/api/v1/templates/{template_id}/versions",
+        "/api/v1/templates/{template_id}/preview", "/api/v1/images", "/api/v1/images/{image_id}",
+        "/api/v1/settings/sender", "/api/v1/settings/sender-addresses",
+        "/api/v1/settings/sender-addresses/{address_id}", "/api/v1/settings/dkim-keys",
+        "/api/v1/settings/dkim-keys/{key_id}", "/api/v1/settings/dkim-keys/{key_id}/activate",
         "/api/v1/addresses/{address_id}/restore", "/api/v1/attributes", "/api/v1/attributes/{attribute_id}",
         "/api/v1/attributes/{attribute_id}/restore", "/api/v1/consents/{email}", "/api/v1/suppressions",
         "/api/v1/suppressions/{suppression_id}/lift", "/api/v1/tags", "/api/v1/tags/{tag_id}",

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement
 
+from elink_app.deliveries.conditions import DeliveryCondition, delivery_sql
 from elink_app.segments import conditions
 
 
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Kind] = {
     "attribute": Kind(conditions.AttributeCondition, conditions.attribute_sql),
     "consent": Kind(conditions.ConsentCondition, conditions.consent_sql),
     "suppression": Kind(conditions.SuppressionCondition, conditions.suppression_sql),
+    "delivery": Kind(DeliveryCondition, delivery_sql),
     "date": Kind(conditions.DateCondition, conditions.date_sql),
 }
 CONDITION_MODELS = tuple(kind.model for kind in KINDS.values())

@@ -93,6 +93,18 @@ class Metrics:
         self.purged = Counter(
             "elink_app_purged_rows_total", "Rows removed by housekeeping.", ["kind"], registry=registry
         )
+        self.mails = Counter(
+            "elink_app_mails_total",
+            "Mails of deliveries: accepted, deferred, refused, sender_refused, unsent, unknown.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.inbound = Counter(
+            "elink_app_inbound_mails_total",
+            "Mails to bounce addresses: failed, delayed, delivered, complaint, other.",
+            ["kind"],
+            registry=registry,
+        )
 
     def forget_tenant(self, tenant: str) -> None:
         """Drop the series of a tenant that is gone."""

@@ -16,8 +16,12 @@ from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
 from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
+from elink_app.deliveries import api as deliveries_api
+from elink_app.deliveries import routes as deliveries_pages
+from elink_app.deliveries import running_routes as running_pages
 from elink_app.errors import NotFound
 from elink_app.labels import api as labels_api
+from elink_app.optout import routes as optout_pages
 from elink_app.segments import api as segments_api
 from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
@@ -30,6 +34,10 @@ from elink_app.roles import routes as roles_pages
 from elink_app.security import routes as security_pages
 from elink_app.tokens import api as tokens_api
 from elink_app.tokens import routes as tokens_pages
+from elink_app.senders import api as senders_api
+from elink_app.senders import routes as senders_pages
+from elink_app.templates import api as templates_api
+from elink_app.templates import routes as templates_pages
 from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -47,12 +55,20 @@ ROUTERS = (
     tokens_pages.router,
     security_pages.router,
     audit_pages.router,
+    deliveries_pages.router,
+    running_pages.router,
+    templates_pages.router,
+    optout_pages.router,
+    senders_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
     tokens_api.router,
     audit_api.router,
     addresses_api.router,
+    deliveries_api.router,
+    templates_api.router,
+    senders_api.router,
     attributes_api.router,
     consent_api.router,
     labels_api.router,

@@ -1,4 +1,4 @@
-"""Reading of forms. Only url-encoded ones: no page of this part uploads a file."""
+"""Reading of forms: url-encoded ones, and with one file on the pages that upload."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 MAX_FIELDS = 200
+# Nowhere else is a multipart body taken apart.
+_UPLOADS = frozenset({"/templates/images"})
 
 
 async def read_form(request: Request) -> FormData:
     """The fields of the request; 415 for another kind of body. Reading twice gives the same."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    multipart = kind == "multipart/form-data"
+    uploads = multipart and request.url.path in _UPLOADS
+    # RFC 8058 lets mail programs choose between the two kinds.
+    one_click = multipart and request.url.path.startswith("/unsubscribe/")
+    if kind != "application/x-www-form-urlencoded" and not uploads and not one_click:
         raise HTTPException(415)
-    form = await request.form(max_fields=MAX_FIELDS, max_files=0)
+    form = await request.form(max_fields=MAX_FIELDS, max_files=1 if uploads else 0)
     if len(form) > MAX_FIELDS:
         raise HTTPException(413)
     return form

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from elink_app.errors import CsrfRefused
-from elink_app.web.csrf import SAFE_METHODS, bearer_token
+from elink_app.web.csrf import SAFE_METHODS, bearer_token, is_open
 from elink_app.web.problems import respond
 
 
@@ -28,6 +28,12 @@ def is_same_origin(headers: Headers) -> bool:
     return parts.scheme in ("https", "http") and parts.netloc.lower() == headers.get("host", "").strip().lower()
 
 
+def _may_pass(scope: Scope) -> bool:
+    if scope["method"] in SAFE_METHODS or is_open(scope["path"]) or bearer_token(scope) is not None:
+        return True
+    return is_same_origin(Headers(scope=scope))
+
+
 class SameOrigin:
     """Stands before every route, so that a route that forgets its own guard is covered all the same."""
 
@@ -37,8 +43,7 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        guarded = scope["type"] == "http" and scope["method"] not in SAFE_METHODS and bearer_token(scope) is None
-        if guarded and not is_same_origin(Headers(scope=scope)):
+        if scope["type"] == "http" and not _may_pass(scope):
             scope["app"] = self._fastapi
             await respond(Request(scope), CsrfRefused())(scope, receive, send)
             return

@@ -1,0 +1,66 @@
+"""What comes back about a mail, written to its row and to the suppression list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.mail.reports import Report, ReportKind
+from elink_app.mail.tokens import RecipientIds
+
+# Only what left us can come back; a second report about one mail changes no count.
+_BOUNCED = text("""
+WITH old AS (
+    SELECT delivery_id, id, state FROM delivery_recipient
+    WHERE delivery_id = :delivery AND id = :recipient AND state IN ('accepted', 'unknown') FOR UPDATE
+), changed AS (
+    UPDATE delivery_recipient r SET state = 'bounced', reply = :words, updated_at = :now
+    FROM old WHERE r.delivery_id = old.delivery_id AND r.id = old.id RETURNING old.state
+)
+UPDATE delivery SET bounced = bounced + 1,
+    accepted = accepted - (SELECT count(*) FROM changed WHERE state = 'accepted'),
+    unknown = unknown - (SELECT count(*) FROM changed WHERE state = 'unknown')
+WHERE id = :delivery AND EXISTS (SELECT FROM changed)
+""")
+_NOTED = text("""
+UPDATE delivery_recipient SET reply = :words, updated_at = :now
+WHERE delivery_id = :delivery AND id = :recipient AND state = 'accepted'
+""")
+_KEY = text("SELECT email_key FROM delivery_recipient WHERE delivery_id = :delivery AND id = :recipient")
+
+
+class Suppressions(Protocol):
+    """The tenant's list of addresses that get no mail."""
+
+    async def among(self, db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
+        """Those of `email_keys` that are on the list now."""
+        ...
+
+    async def add(self, db: AsyncSession, email_key: str, *, reason: str, detail: str, now: datetime) -> None:
+        """Put an address on the list; `reason` is bounced or complained."""
+        ...
+
+
+async def apply_report(
+    db: AsyncSession, suppressions: Suppressions, ids: RecipientIds, report: Report, now: datetime
+) -> bool:
+    """Write down what a report says. False when there is no such mail any more."""
+    row = {"delivery": ids.delivery_id, "recipient": ids.recipient_id}
+    email_key = await db.scalar(_KEY, row)
+    if email_key is None:
+        return False
+    words = f"{report.status} {report.words}".strip() if not report.words.startswith(report.status) else report.words
+    if report.kind is ReportKind.FAILED:
+        await db.execute(_BOUNCED, {**row, "words": words, "now": now})
+        if report.hard:
+            await suppressions.add(db, email_key, reason="bounced", detail=words, now=now)
+    elif report.kind is ReportKind.COMPLAINT:
+        await db.execute(_NOTED, {**row, "words": f"complaint: {words}", "now": now})
+        await suppressions.add(db, email_key, reason="complained", detail=words, now=now)
+    elif report.kind is ReportKind.DELIVERED:
+        await db.execute(_NOTED, {**row, "words": f"delivered: {words}", "now": now})
+    return True

@@ -1,0 +1,43 @@
+"""Refusals that only deliveries know."""
+
+from __future__ import annotations
+
+from elink_app.errors import AppError
+from elink_app.messages import N_, Message
+
+
+class WrongState(AppError):
+    """The delivery is not in a state in which this can be done; somebody else may have been faster."""
+
+    status = 409
+    code = "delivery-state"
+    title = N_("Not possible in this state")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(N_("The delivery has moved on in the meantime. Open it again to see what can be done now."))
+        )
+
+
+class OwnApproval(AppError):
+    """Whoever wrote or changed the content may not approve it."""
+
+    status = 403
+    code = "own-approval"
+    title = N_("Somebody else has to approve this")
+
+    def __init__(self) -> None:
+        super().__init__(Message(N_("You wrote or changed this delivery. Ask somebody else to read and approve it.")))
+
+
+class ContentChanged(AppError):
+    """What is there now is not what was seen or approved."""
+
+    status = 409
+    code = "content-changed"
+    title = N_("The content has changed")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(N_("The content is not the one that you saw, or that was approved. Read it again and decide anew."))
+        )

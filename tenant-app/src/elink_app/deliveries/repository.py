@@ -1,0 +1,126 @@
+"""All SQL of the pages of deliveries; the worker's own is beside the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.deliveries.draft_models import DeliveryDraft, DeliveryEvent
+from elink_app.deliveries.models import Delivery, DeliveryRecipient
+from elink_app.deliveries.states import RecipientState
+
+# Steps by which somebody becomes an author of the content.
+WRITING = ("made", "saved", "requested")
+
+
+class DeliveryRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def page(self, before: int | None, state: str, size: int) -> Sequence[tuple[Delivery, DeliveryDraft]]:
+        """Deliveries with ids below `before`, the newest first."""
+        statement = select(Delivery, DeliveryDraft).join(DeliveryDraft, DeliveryDraft.delivery_id == Delivery.id)
+        if before is not None:
+            statement = statement.where(Delivery.id < before)
+        if state:
+            statement = statement.where(Delivery.state == state)
+        rows = await self._session.execute(statement.order_by(Delivery.id.desc()).limit(size))
+        return [(row[0], row[1]) for row in rows]
+
+    async def get(self, delivery_id: int, *, lock: bool = False) -> tuple[Delivery, DeliveryDraft] | None:
+        """A delivery and its draft; `lock` holds the delivery until the end of the transaction."""
+        statement = (
+            select(Delivery, DeliveryDraft)
+            .join(DeliveryDraft, DeliveryDraft.delivery_id == Delivery.id)
+            .where(Delivery.id == delivery_id)
+            .execution_options(populate_existing=True)
+        )
+        if lock:
+            statement = statement.with_for_update(of=Delivery)
+        row = (await self._session.execute(statement)).one_or_none()
+        return (row[0], row[1]) if row is not None else None
+
+    async def add(self, delivery: Delivery) -> None:
+        """Insert a delivery."""
+        self._session.add(delivery)
+        await self._session.flush()
+
+    async def save_draft(self, delivery_id: int, values: dict[str, Any]) -> None:
+        """Keep the author's words."""
+        statement = insert(DeliveryDraft).values(delivery_id=delivery_id, **values)
+        await self._session.execute(statement.on_conflict_do_update(index_elements=["delivery_id"], set_=values))
+
+    async def change(self, delivery_id: int, values: dict[str, Any]) -> None:
+        """Change columns of a delivery that this transaction holds."""
+        await self._session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
+
+    async def remember(
+        self, delivery_id: int, action: str, account_id: int | None, actor: str, at: datetime,
+        detail: dict[str, Any] | None,
+    ) -> None:  # fmt: skip
+        """Add a step to the history."""
+        self._session.add(
+            DeliveryEvent(
+                delivery_id=delivery_id, action=action, account_id=account_id, actor=actor, at=at, detail=detail
+            )
+        )
+        await self._session.flush()
+
+    async def events(self, delivery_id: int, limit: int) -> Sequence[DeliveryEvent]:
+        """The history, the newest step first."""
+        statement = select(DeliveryEvent).where(DeliveryEvent.delivery_id == delivery_id)
+        return (await self._session.scalars(statement.order_by(DeliveryEvent.id.desc()).limit(limit))).all()
+
+    async def is_author(self, delivery_id: int, account_id: int) -> bool:
+        """True when the account made, changed or put up the delivery at any time."""
+        statement = (
+            select(DeliveryEvent.id)
+            .where(
+                DeliveryEvent.delivery_id == delivery_id,
+                DeliveryEvent.account_id == account_id,
+                DeliveryEvent.action.in_(WRITING),
+            )
+            .limit(1)
+        )
+        return await self._session.scalar(statement) is not None
+
+    async def recipients(
+        self, delivery_id: int, *, state: str, email: str, after: int, size: int, visible: Any = None
+    ) -> Sequence[DeliveryRecipient]:
+        """Recipients with ids above `after`, in their order."""
+        statement = select(DeliveryRecipient).where(
+            DeliveryRecipient.delivery_id == delivery_id, DeliveryRecipient.id > after
+        )
+        if state:
+            statement = statement.where(DeliveryRecipient.state == state)
+        if email:
+            statement = statement.where(DeliveryRecipient.email_key.contains(email, autoescape=True))
+        if visible is not None:
+            statement = statement.where(visible)
+        return (await self._session.scalars(statement.order_by(DeliveryRecipient.id).limit(size))).all()
+
+    async def forget_recipients(self, delivery_id: int) -> None:
+        """Take the frozen audience back; only before anything was sent."""
+        await self._session.execute(delete(DeliveryRecipient).where(DeliveryRecipient.delivery_id == delivery_id))
+
+    async def skip_waiting(self, delivery_id: int, now: datetime) -> int:
+        """Nobody who still waits gets it; what is in the worker's hands stays there. Returns how many."""
+        waiting = (RecipientState.QUEUED.value, RecipientState.DEFERRED.value)
+        result = await self._session.execute(
+            update(DeliveryRecipient)
+            .where(
+                DeliveryRecipient.delivery_id == delivery_id,
+                DeliveryRecipient.next_at.is_not(None),
+                DeliveryRecipient.state.in_(waiting),
+            )
+            .values(state=RecipientState.SKIPPED.value, reply="cancelled", next_at=None, updated_at=now)
+            .returning(DeliveryRecipient.id)
+        )
+        return len(result.all())

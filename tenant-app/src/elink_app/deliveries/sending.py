@@ -1,0 +1,283 @@
+"""All SQL of sending. Whole batches in single statements; every one may be repeated after a lost answer.
+
+`attempts` counts the claims of a row and is the fence: what a process knows of an earlier claim changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import CursorResult, Row, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.deliveries.models import Delivery, DkimKey, MailSecret
+from elink_app.deliveries.states import DeliveryState, RecipientState, Waiting
+
+# Longer than a mail may wait in a process (`MOST_WAIT`) and the relay then think about it (`Relay.final_timeout`).
+# One time for claimed and sending rows: marking a row as `sending` must not touch the index of `next_at`.
+LEASE = timedelta(minutes=15)
+MOST_WAIT = timedelta(minutes=4)
+
+_CLAIM = text("""
+WITH due AS (
+    SELECT id FROM delivery_recipient
+    WHERE delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
+      AND split_part(email_key, '@', 2) <> ALL(CAST(:held AS text[]))
+    ORDER BY next_at LIMIT :count FOR UPDATE SKIP LOCKED
+)
+UPDATE delivery_recipient r SET state = 'claimed', attempts = r.attempts + 1, next_at = :until, updated_at = :now
+FROM due WHERE r.delivery_id = :delivery AND r.id = due.id
+RETURNING r.id, r.attempts, r.email, r.email_key, r.slots
+""")
+_MARK = text("""
+UPDATE delivery_recipient r SET state = 'sending', updated_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS integer[])) AS v (id, attempts)
+WHERE r.delivery_id = :delivery AND r.id = v.id AND r.attempts = v.attempts AND r.state = 'claimed'
+RETURNING r.id
+""")
+_RECORD = text("""
+WITH done AS (
+    UPDATE delivery_recipient r
+    SET state = v.state, next_at = v.next_at, reply = v.reply, updated_at = :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS integer[]), CAST(:states AS text[]),
+                CAST(:next_at AS timestamptz[]), CAST(:replies AS text[])) AS v (id, attempts, state, next_at, reply)
+    WHERE r.delivery_id = :delivery AND r.id = v.id AND r.attempts = v.attempts
+      AND r.state = ANY(CAST(:from_states AS text[]))
+    RETURNING r.state
+), counted AS (
+    SELECT count(*) AS changed, count(*) FILTER (WHERE state = 'accepted') AS accepted,
+           count(*) FILTER (WHERE state = 'refused') AS refused, count(*) FILTER (WHERE state = 'skipped') AS skipped,
+           count(*) FILTER (WHERE state = 'unknown') AS unknown
+    FROM done
+)
+UPDATE delivery d SET accepted = d.accepted + c.accepted, refused = d.refused + c.refused,
+    skipped = d.skipped + c.skipped,
+    unknown = d.unknown + c.unknown - CASE WHEN CAST(:was_unknown AS boolean) THEN c.changed ELSE 0 END
+FROM counted c WHERE d.id = :delivery RETURNING c.changed
+""")
+_SWEEP = text("""
+WITH lost AS (
+    UPDATE delivery_recipient r
+    SET state = CASE WHEN d.resend_unknown THEN 'queued' ELSE 'unknown' END,
+        next_at = CASE WHEN d.resend_unknown THEN CAST(:now AS timestamptz) END, updated_at = :now
+    FROM delivery d
+    WHERE d.id = :delivery AND r.delivery_id = d.id AND r.next_at <= :now AND r.state = 'sending'
+    RETURNING r.state
+)
+UPDATE delivery SET unknown = unknown + (SELECT count(*) FROM lost WHERE state = 'unknown')
+WHERE id = :delivery AND EXISTS (SELECT FROM lost) RETURNING (SELECT count(*) FROM lost)
+""")
+_DROP_CANCELLED = text("""
+WITH dropped AS (
+    UPDATE delivery_recipient SET state = 'skipped', reply = 'cancelled', next_at = NULL, updated_at = :now
+    WHERE delivery_id = :delivery AND next_at IS NOT NULL
+      AND (state IN ('queued', 'deferred') OR (state = 'claimed' AND next_at <= :now))
+    RETURNING 1
+)
+UPDATE delivery SET skipped = skipped + (SELECT count(*) FROM dropped) WHERE id = :delivery
+""")
+_FINISH = text("""
+UPDATE delivery d SET state = CASE WHEN d.state = 'sending' THEN 'done' ELSE d.state END, finished_at = :now,
+    updated_at = :now
+WHERE d.id = :delivery AND d.state IN ('sending', 'cancelled')
+  AND NOT EXISTS (SELECT FROM delivery_recipient r WHERE r.delivery_id = d.id AND r.next_at IS NOT NULL)
+RETURNING d.id
+""")
+_TAKE_ALLOWANCE = text("""
+INSERT INTO mail_allowance AS a (id, tokens, filled_at) VALUES (1, :capacity, :now)
+ON CONFLICT (id) DO UPDATE SET filled_at = greatest(a.filled_at, excluded.filled_at), tokens = least(
+    :capacity, a.tokens + greatest(0, extract(epoch FROM excluded.filled_at - a.filled_at)) * :per_second)
+RETURNING tokens
+""")
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A row in this process's hands."""
+
+    id: int
+    attempts: int
+    email: str
+    email_key: str
+    slots: list[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a claimed row; `next_at` for the pending states only."""
+
+    id: int
+    attempts: int
+    state: RecipientState
+    reply: str = ""
+    next_at: datetime | None = None
+
+
+class Sending:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def secret(self) -> bytes:
+        """The tenant's key of links and bounce addresses, made when there is none."""
+        found = await self._session.get(MailSecret, 1)
+        if found is None:
+            new = text("INSERT INTO mail_secret (id, secret) VALUES (1, :secret) ON CONFLICT DO NOTHING")
+            await self._session.execute(new, {"secret": secrets.token_bytes(32)})
+            found = (await self._session.scalars(select(MailSecret))).one()
+        return found.secret
+
+    async def dkim_key(self, domain: str) -> DkimKey | None:
+        """The key that signs for the domain."""
+        newest = select(DkimKey).where(DkimKey.domain == domain.lower(), DkimKey.active).order_by(DkimKey.id.desc())
+        return (await self._session.scalars(newest.limit(1))).one_or_none()
+
+    async def delivery(self, delivery_id: int) -> Delivery | None:
+        """The delivery with its content."""
+        return await self._session.get(Delivery, delivery_id)
+
+    async def step_waiting(self, now: datetime) -> int:
+        """Move what the clock moves: scheduled and held deliveries. Returns how many moved."""
+        waiting = (
+            select(Delivery)
+            .where(Delivery.state.in_(("scheduled", "holding")), Delivery.frozen_at.is_not(None))
+            .with_for_update(skip_locked=True)
+        )
+        moved = 0
+        for row in await self._session.scalars(waiting):
+            state = DeliveryState(row.state)
+            step = Waiting(state, row.scheduled_at, row.hold_until, row.quiet_from, row.quiet_until).step(now)
+            if step is None:
+                continue
+            row.state, row.updated_at = step, now
+            row.state_reason = "too_late" if step is DeliveryState.PAUSED else ""
+            if step is DeliveryState.SENDING:
+                row.started_at = row.started_at or now
+            moved += 1
+        return moved
+
+    async def moving(self) -> Sequence[Row[int, time | None, time | None]]:
+        """Deliveries that are being sent (id, quiet_from, quiet_until), the one that began first first."""
+        rows = select(Delivery.id, Delivery.quiet_from, Delivery.quiet_until).where(
+            Delivery.state == DeliveryState.SENDING, Delivery.frozen_at.is_not(None)
+        )
+        return (await self._session.execute(rows.order_by(Delivery.started_at, Delivery.id))).all()
+
+    async def ending(self) -> Sequence[int]:
+        """Cancelled deliveries whose recipients still wait."""
+        rows = select(Delivery.id).where(
+            Delivery.state == DeliveryState.CANCELLED, Delivery.frozen_at.is_not(None), Delivery.finished_at.is_(None)
+        )
+        return (await self._session.scalars(rows)).all()
+
+    async def unfinished(self) -> Sequence[int]:
+        """Deliveries in which rows may be in the hands of a process that is gone."""
+        rows = select(Delivery.id).where(
+            Delivery.state.in_(("sending", "paused", "cancelled")),
+            Delivery.frozen_at.is_not(None),
+            Delivery.finished_at.is_(None),
+        )
+        return (await self._session.scalars(rows)).all()
+
+    async def is_sending(self, delivery_id: int) -> bool:
+        """False when it was paused, cancelled or ended."""
+        state = await self._session.scalar(select(Delivery.state).where(Delivery.id == delivery_id))
+        return state == DeliveryState.SENDING
+
+    async def claim(self, delivery_id: int, count: int, now: datetime, held: Collection[str] = ()) -> list[Claimed]:
+        """Take up to `count` rows that are due; none of the domains in `held`."""
+        values = {"delivery": delivery_id, "now": now, "until": now + LEASE, "count": count, "held": list(held)}
+        rows = await self._session.execute(_CLAIM, values)
+        return [Claimed(row[0], row[1], row[2], row[3], _slots(row[4])) for row in rows]
+
+    async def mark_sending(self, delivery_id: int, rows: Sequence[Claimed], now: datetime) -> set[int]:
+        """Write that these are about to be sent; returns the ids that are still ours."""
+        values = {
+            "delivery": delivery_id,
+            "ids": [row.id for row in rows],
+            "attempts": [row.attempts for row in rows],
+            "now": now,
+        }
+        return set((await self._session.scalars(_MARK, values)).all())
+
+    async def record(self, delivery_id: int, results: Sequence[Result], now: datetime) -> int:
+        """Write what became of rows; returns how many were changed. Repeating it changes nothing."""
+        if not results:
+            return 0
+        values = {
+            "delivery": delivery_id,
+            "now": now,
+            "ids": [one.id for one in results],
+            "attempts": [one.attempts for one in results],
+            "states": [str(one.state) for one in results],
+            "next_at": [one.next_at for one in results],
+            "replies": [one.reply for one in results],
+        }
+        changed: int = 0
+        # A lease may have ended meanwhile: what was counted as unknown becomes known.
+        for from_states, was_unknown in ((["claimed", "sending"], False), (["unknown"], True)):
+            if changed < len(results):
+                more = {**values, "from_states": from_states, "was_unknown": was_unknown}
+                changed += await self._session.scalar(_RECORD, more) or 0
+        return changed
+
+    async def sweep(self, delivery_id: int, now: datetime) -> int:
+        """Rows whose sender is gone in the middle of a mail: unknown, or queued again where the tenant wants that."""
+        values = {"delivery": delivery_id, "now": now}
+        return int(await self._session.scalar(_SWEEP, values) or 0)
+
+    async def drop_cancelled(self, delivery_id: int, now: datetime) -> None:
+        """What was not sent before the cancellation is skipped."""
+        await self._session.execute(_DROP_CANCELLED, {"delivery": delivery_id, "now": now})
+
+    async def finish(self, delivery_id: int, now: datetime) -> bool:
+        """End the delivery when nothing is pending in it."""
+        values = {"delivery": delivery_id, "now": now}
+        return await self._session.scalar(_FINISH, values) is not None
+
+    async def pause(self, delivery_id: int, reason: str, now: datetime) -> bool:
+        """Stop a delivery that cannot go on without a person."""
+        statement = (
+            update(Delivery)
+            .where(Delivery.id == delivery_id, Delivery.state == DeliveryState.SENDING)
+            .values(state=DeliveryState.PAUSED, state_reason=reason, updated_at=now)
+        )
+        result = await self._session.execute(statement)
+        assert isinstance(result, CursorResult)  # noqa: S101 - what an UPDATE gives
+        return result.rowcount > 0
+
+    async def next_due(self, delivery_id: int) -> datetime | None:
+        """When the next pending row is due."""
+        first = text(
+            "SELECT next_at FROM delivery_recipient WHERE delivery_id = :delivery AND next_at IS NOT NULL "
+            "ORDER BY next_at LIMIT 1"
+        )
+        due: datetime | None = await self._session.scalar(first, {"delivery": delivery_id})
+        return due
+
+    async def take_allowance(self, count: int, per_hour: int | None, now: datetime) -> int:
+        """How many of `count` mails the plan allows now. They are taken; give back what is not used."""
+        if per_hour is None:
+            return count
+        capacity = max(1.0, per_hour / 12)
+        values = {"capacity": capacity, "per_second": per_hour / 3600, "now": now}
+        tokens = float(await self._session.scalar(_TAKE_ALLOWANCE, values) or 0)
+        granted = min(count, int(tokens)) if per_hour else 0
+        await self.give_allowance(-granted)
+        return granted
+
+    async def give_allowance(self, count: int) -> None:
+        """Change the tokens by `count`."""
+        if count:
+            await self._session.execute(text("UPDATE mail_allowance SET tokens = tokens + :n"), {"n": count})
+
+
+def _slots(raw: Any) -> list[str]:
+    values = orjson.loads(raw) if isinstance(raw, str | bytes) else raw
+    return ["" if value is None else str(value) for value in values] if isinstance(values, list) else []

@@ -1,0 +1,69 @@
+"""Base 64 of a text with holes. What does not change is encoded once, for each of the three places where it can begin.
+
+Base 64 takes three bytes at a time. A fixed piece after a value of any length begins at one of three offsets of such a
+group, so three encodings of it serve every recipient; only the values and a few bytes beside them are encoded anew.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LINE = 57
+"""Bytes that give a line of 76 characters."""
+
+
+@dataclass(frozen=True)
+class Hole:
+    """The value `index` of a recipient, or `default` where that is empty."""
+
+    index: int
+    default: bytes
+
+
+class _Fixed:
+    """A fixed piece in its three encodings: (bytes for the group before, encoded lines, bytes left over)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.by_pending = [self._encode(data, (3 - pending) % 3) for pending in range(3)]
+
+    @staticmethod
+    def _encode(data: bytes, head: int) -> tuple[bytes, bytes, bytes]:
+        whole = (len(data) - head) // 3 * 3
+        if whole <= 0:
+            return data, b"", b""
+        return data[:head], encoded_lines(data[head : head + whole]), data[head + whole :]
+
+
+def encoded_lines(data: bytes) -> bytes:
+    """Base 64 in lines of at most 76 characters, each with CRLF."""
+    if len(data) <= _LINE:
+        return b2a_base64(data, newline=False) + b"\r\n" if data else b""
+    return b"".join(
+        b2a_base64(data[begin : begin + _LINE], newline=False) + b"\r\n" for begin in range(0, len(data), _LINE)
+    )
+
+
+class Base64Template:
+    """`render(values)` is the base 64 of the fixed pieces with the values between them."""
+
+    def __init__(self, pieces: Sequence[bytes | Hole]) -> None:
+        self._steps = [_Fixed(piece) if isinstance(piece, bytes) else piece for piece in pieces]
+
+    def render(self, values: Sequence[bytes]) -> bytes:
+        """Lines of base 64, each with CRLF; their lengths differ, which RFC 2045 allows."""
+        out: list[bytes] = []
+        pending = b""
+        for step in self._steps:
+            if isinstance(step, Hole):
+                pending += values[step.index] or step.default
+                continue
+            head, encoded, tail = step.by_pending[len(pending) % 3]
+            pending += head
+            if encoded:
+                out.append(encoded_lines(pending))
+                out.append(encoded)
+                pending = tail
+        out.append(encoded_lines(pending))
+        return b"".join(out)

@@ -1,0 +1,86 @@
+"""Replies of an SMTP server, read strictly and within bounds (RFC 5321, section 4.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_LINE_LIMIT = 2048
+_LINES_LIMIT = 128
+_TEXT_LIMIT = 500
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+class ProtocolError(Exception):
+    """What came is no SMTP; nothing after it can be trusted."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply. `lines` are its texts as bytes."""
+
+    code: int
+    lines: tuple[bytes, ...]
+
+    @property
+    def positive(self) -> bool:
+        """2xx."""
+        return 200 <= self.code < 300
+
+    @property
+    def transient(self) -> bool:
+        """4xx."""
+        return 400 <= self.code < 500
+
+    @property
+    def permanent(self) -> bool:
+        """5xx."""
+        return self.code >= 500
+
+    def __str__(self) -> str:
+        """Code and words on one line for people: no control characters, at most 500 characters."""
+        words = b" ".join(self.lines).decode("utf-8", "replace")
+        return f"{self.code} {_CONTROL.sub(' ', words)}".strip()[:_TEXT_LIMIT]
+
+
+class ReplyReader:
+    """Cuts a stream of bytes into replies."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._code = 0
+        self._lines: list[bytes] = []
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing is left over: no half line, no half reply."""
+        return not self._buffer and not self._lines
+
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """The replies that are whole now; raises ProtocolError after those that came before the mistake."""
+        *lines, self._buffer = (self._buffer + data).split(b"\r\n")
+        if len(self._buffer) > _LINE_LIMIT:
+            lines.append(self._buffer)
+        for line in lines:
+            reply = self._line(line)
+            if reply is not None:
+                yield reply
+
+    def _line(self, line: bytes) -> Reply | None:
+        found = _LINE.match(line)
+        if found is None or len(line) > _LINE_LIMIT or b"\n" in line:
+            raise ProtocolError("a line of the server is no reply")
+        code = int(found[1])
+        if self._lines and code != self._code:
+            raise ProtocolError("the codes of one reply differ")
+        self._code = code
+        self._lines.append(found[3] or b"")
+        if found[2] == b"-":
+            if len(self._lines) >= _LINES_LIMIT:
+                raise ProtocolError("a reply of the server has too many lines")
+            return None
+        reply = Reply(code, tuple(self._lines))
+        self._lines = []
+        return reply

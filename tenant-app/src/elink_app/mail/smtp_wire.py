@@ -1,0 +1,90 @@
+"""The connection under an SMTP session: bytes in, replies out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from elink_app.mail.smtp_reply import ProtocolError, Reply, ReplyReader
+
+
+class Wire(asyncio.Protocol):
+    """Keeps replies until they are asked for, and the first error for ever."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.reader = ReplyReader()
+        self._replies: deque[Reply] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not checked: the transports of uvloop are no subclasses.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._replies.extend(self.reader.feed(data))
+        except ProtocolError as error:
+            self._end(error)
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(ConnectionError(str(error) if error else "the server closed the connection"))
+        self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing can be sent any more."""
+        return self._error is not None
+
+    @property
+    def clean(self) -> bool:
+        """True when every byte that came was asked for and has been read."""
+        return self.reader.empty and not self._replies
+
+    async def reply(self, timeout: float) -> Reply:
+        """The next reply. Raises ConnectionError, ProtocolError or TimeoutError; replies that came before go first."""
+        if not self._replies:
+            async with asyncio.timeout(timeout):
+                while not self._replies:
+                    if self._error is not None:
+                        raise self._error
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    await self._waiter
+        return self._replies.popleft()
+
+    def write(self, data: bytes) -> None:
+        """Send; silent when the connection is gone: the next `reply` tells."""
+        if self.transport is not None and self._error is None:
+            self.transport.write(data)
+
+    async def drained(self, timeout: float) -> None:
+        """Wait until the kernel has taken most of what was written."""
+        if self._writable is not None:
+            async with asyncio.timeout(timeout):
+                await self._writable
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _end(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -1,0 +1,338 @@
+"""One delivery being sent by this process: rows are claimed, composed, signed, marked, sent and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.clock import Clock
+from elink_app.database.errors import is_outage
+from elink_app.deliveries.bounces import Suppressions
+from elink_app.deliveries.sending import MOST_WAIT, Claimed, Result, Sending
+from elink_app.deliveries.states import RecipientState
+from elink_app.mail.address import BadMailbox
+from elink_app.mail.compose import Composer, Message, Recipient
+from elink_app.mail.dkim import Signer
+from elink_app.mail.smtp import ConnectionFailed, Mail, Outcome
+from elink_app.registry.tenant import Tenant
+from elink_app.telemetry.metrics import Metrics
+from elink_app.worker.delivery_results import ResultWriter, result_of
+from elink_app.worker.domain_rates import DomainRates
+from elink_app.worker.journal import Journal
+from elink_app.worker.relay_pool import RelayPool
+
+BATCH = 250
+_SIGN_CHUNK = 10
+# Mails that a connection may send in a row while other deliveries wait for one.
+_TURN = 100
+# While one batch is signed the next is claimed.
+_FILLERS = 2
+_SHORT_WHILE = 0.05
+
+log = structlog.get_logger("deliveries")
+
+Transactions = Callable[[Tenant], AbstractAsyncContextManager[AsyncSession]]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all runs of a process share."""
+
+    transaction: Transactions
+    suppressions: Suppressions
+    pool: RelayPool
+    journal: Journal
+    domains: DomainRates
+    signers: Executor
+    metrics: Metrics
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Job:
+    """One delivery, as it was when this run began; its content cannot change meanwhile."""
+
+    tenant: Tenant
+    delivery_id: int
+    composer: Composer
+    signer: Signer | None
+    started_at: datetime | None
+    resend_unknown: bool
+
+
+@dataclass
+class _InHand:
+    row: Claimed
+    at: datetime
+    mail: Mail | None = None
+
+
+class DeliveryRun:
+    """Runs until nothing is due, or until `stop`. Afterwards `trouble` tells what kept it from going on."""
+
+    def __init__(self, tools: Tools, job: Job) -> None:
+        self._tools = tools
+        self._job = job
+        self._sending = True
+        self._in_hand: dict[int, _InHand] = {}
+        self._ready: deque[_InHand] = deque()
+        self._filled = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._writer = ResultWriter(self._write)
+        # Mails given back in a row because a connection broke before their body.
+        self._broken = 0
+        # "" or: relay, sender_refused, allowance, domains.
+        self.trouble = ""
+
+    def stop(self) -> None:
+        """Begin no other mail. What is under way is finished and written down."""
+        self._sending = False
+        for event in (self._filled, self._wanted, self._emptied):
+            event.set()
+
+    async def run(self, patience: Callable[[], float]) -> None:
+        """Send what is due. `patience()`: seconds that mails under way are waited for at the end."""
+        writing = asyncio.create_task(self._writer.run())
+        lanes = [asyncio.create_task(self._lane()) for _ in range(self._tools.pool.size)]
+        try:
+            await asyncio.gather(*(self._fill_on() for _ in range(_FILLERS)))
+            while self._sending and self._in_hand:
+                self._emptied.clear()
+                await self._emptied.wait()
+        finally:
+            self.stop()
+            await _ended(lanes, patience)
+            for held in list(self._in_hand.values()):
+                self._say(held, Outcome.UNSENT, "")
+            self._writer.close()
+            await writing
+
+    async def _fill_on(self) -> None:
+        """Claim batch after batch until there is nothing to claim and nothing in hand."""
+        while self._sending:
+            if len(self._ready) >= BATCH or self._writer.stalled:
+                self._wanted.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), 0.2)
+                continue
+            nothing_in_hand = not self._in_hand
+            if not await self._fill():
+                if nothing_in_hand or self.trouble:
+                    return
+                await asyncio.sleep(_SHORT_WHILE)
+
+    async def _fill(self) -> bool:
+        """Claim a batch and make it ready. False when nothing was due."""
+        now = self._tools.clock()
+        rows = await self._claim(now)
+        if not rows:
+            return False
+        hands = [_InHand(row, now) for row in rows]
+        self._in_hand.update((hand.row.id, hand) for hand in hands)
+        job = self._job
+        self._tools.journal.claimed(job.tenant.name, job.delivery_id, [(row.id, row.attempts) for row in rows])
+        try:
+            ready = await self._compose(hands, now)
+            async with self._tools.transaction(job.tenant) as db:
+                ours = await Sending(db).mark_sending(
+                    job.delivery_id, [hand.row for hand in ready], self._tools.clock()
+                )
+        except BaseException:
+            for hand in hands:
+                if hand.row.id in self._in_hand:
+                    self._say(hand, Outcome.UNSENT, "")
+            raise
+        self._ready.extend(hand for hand in ready if hand.row.id in ours)
+        for hand in ready:
+            if hand.row.id not in ours:
+                self._forget(hand)
+        self._filled.set()
+        return True
+
+    async def _claim(self, now: datetime) -> list[Claimed]:
+        """Rows that may be sent: within the plan's rate, not suppressed, their domain not too fast."""
+        job, tools = self._job, self._tools
+        async with tools.transaction(job.tenant) as db:
+            sending = Sending(db)
+            if not await sending.is_sending(job.delivery_id):
+                self.stop()
+                return []
+            allowed = await sending.take_allowance(BATCH, job.tenant.limits.mails_per_hour, now)
+            if not allowed:
+                self.trouble = "allowance"
+                return []
+            rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
+            suppressed = await tools.suppressions.among(db, [row.email_key for row in rows])
+            kept, put_back = [], []
+            for row in rows:
+                if row.email_key in suppressed:
+                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, "suppressed"))
+                elif not tools.domains.take(row.email_key.rpartition("@")[2]):
+                    put_back.append(Result(row.id, row.attempts, RecipientState.QUEUED, "", now))
+                else:
+                    kept.append(row)
+            await sending.record(job.delivery_id, put_back, now)
+            if job.tenant.limits.mails_per_hour is not None:
+                await sending.give_allowance(allowed - len(kept))
+        if not kept and tools.domains.held():
+            self.trouble = "domains"
+        return kept
+
+    async def _compose(self, hands: Sequence[_InHand], now: datetime) -> list[_InHand]:
+        """Fill in and sign; an address that cannot be written is refused."""
+        good: list[tuple[_InHand, Message]] = []
+        for hand in hands:
+            recipient = Recipient(hand.row.id, hand.row.email, hand.row.slots)
+            try:
+                good.append((hand, self._job.composer.compose(recipient, now)))
+            except BadMailbox:
+                self._say(hand, Outcome.REFUSED, "bad_address")
+        signer = self._job.signer
+        if signer is None:
+            for hand, message in good:
+                hand.mail = message.mail()
+            return [hand for hand, _ in good]
+        loop = asyncio.get_running_loop()
+
+        def sign(chunk: list[tuple[_InHand, Message]]) -> None:
+            for hand, message in chunk:
+                hand.mail = message.mail(signer)
+
+        chunks = [good[at : at + _SIGN_CHUNK] for at in range(0, len(good), _SIGN_CHUNK)]
+        await asyncio.gather(*(loop.run_in_executor(self._tools.signers, sign, chunk) for chunk in chunks))
+        return [hand for hand, _ in good]
+
+    async def _lane(self) -> None:
+        """Use a connection while there are mails; give it back when there are none, or when others wait."""
+        while self._sending:
+            if not self._ready or self._writer.stalled:
+                self._filled.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._filled.wait(), 0.2)
+                continue
+            try:
+                connection = await self._tools.pool.acquire()
+            except ConnectionFailed as failed:
+                if self._sending:
+                    log.warning("no session with the relay", tenant=self._job.tenant.name, why=str(failed))
+                self.trouble = self.trouble or "relay"
+                self.stop()
+                return
+            try:
+                await connection.run(_Turn(self))
+            finally:
+                self._tools.pool.release(connection)
+
+    def next_mail(self) -> Mail | None:
+        """The next mail for a connection; None when there is none now."""
+        limit = self._tools.clock() - MOST_WAIT
+        while self._ready and self._sending and not self._writer.stalled:
+            hand = self._ready.popleft()
+            if len(self._ready) < BATCH:
+                self._wanted.set()
+            if hand.at >= limit and hand.mail is not None:
+                return hand.mail
+            self._say(hand, Outcome.UNSENT, "")
+        return None
+
+    @property
+    def others_wait(self) -> bool:
+        """True when another delivery wants a connection."""
+        return self._tools.pool.waiting > 0
+
+    def begun(self, mail: Mail) -> None:
+        """The mail may arrive from now on."""
+        self._tools.journal.begun(self._key(self._in_hand[mail.id]))
+
+    def ended(self, mail: Mail, outcome: Outcome, words: str) -> None:
+        """What became of the mail."""
+        hand = self._in_hand[mail.id]
+        if outcome is Outcome.SENDER_REFUSED:
+            log.error("the relay refuses the sender", tenant=self._job.tenant.name, why=words)
+            self.trouble = "sender_refused"
+            self.stop()
+        self._broken = self._broken + 1 if outcome is Outcome.UNSENT else 0
+        if self._broken > 2 * self._tools.pool.size:
+            self.trouble = self.trouble or "relay"
+            self.stop()
+        self._say(hand, outcome, words)
+
+    def _say(self, hand: _InHand, outcome: Outcome, words: str) -> None:
+        with contextlib.suppress(OSError):
+            # The database is told all the same; the journal only helps when this process dies before.
+            self._tools.journal.answered(self._key(hand), outcome, words)
+        self._drop(hand)
+        self._tools.metrics.mails.labels(outcome).inc()
+        self._writer.add(
+            result_of(
+                hand.row.id,
+                hand.row.attempts,
+                outcome,
+                words,
+                now=self._tools.clock(),
+                started_at=self._job.started_at,
+                resend_unknown=self._job.resend_unknown,
+            )
+        )
+
+    def _drop(self, hand: _InHand) -> None:
+        self._in_hand.pop(hand.row.id, None)
+        if not self._in_hand:
+            self._emptied.set()
+
+    def _forget(self, hand: _InHand) -> None:
+        self._drop(hand)
+        self._tools.journal.settled([self._key(hand)])
+
+    async def _write(self, group: Sequence[Result]) -> None:
+        job = self._job
+        async with self._tools.transaction(job.tenant) as db:
+            await Sending(db).record(job.delivery_id, group, self._tools.clock())
+        self._tools.journal.settled((job.tenant.name, job.delivery_id, one.id, one.attempts) for one in group)
+
+    def _key(self, hand: _InHand) -> tuple[str, int, int, int]:
+        return (self._job.tenant.name, self._job.delivery_id, hand.row.id, hand.row.attempts)
+
+
+class _Turn:
+    """One connection's share of a run."""
+
+    def __init__(self, run: DeliveryRun) -> None:
+        self._run = run
+        self._taken = 0
+
+    def take(self) -> Mail | None:
+        if self._taken >= _TURN and self._run.others_wait:
+            return None
+        self._taken += 1
+        return self._run.next_mail()
+
+    def sending(self, mail: Mail) -> None:
+        self._run.begun(mail)
+
+    def result(self, mail: Mail, outcome: Outcome, words: str) -> None:
+        self._run.ended(mail, outcome, words)
+
+
+async def _ended(lanes: Sequence[asyncio.Task[None]], patience: Callable[[], float]) -> None:
+    """Wait for the lanes as long as `patience` says, which may change meanwhile; then break them off."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    pending = set(lanes)
+    while pending and loop.time() - begun < patience():
+        _, pending = await asyncio.wait(pending, timeout=0.25)
+    for lane in pending:
+        lane.cancel()
+    for outcome in await asyncio.gather(*lanes, return_exceptions=True):
+        if isinstance(outcome, Exception) and not is_outage(outcome):
+            log.error("a connection's work failed", exc_info=outcome)

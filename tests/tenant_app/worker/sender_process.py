@@ -1,0 +1,36 @@
+"""The worker's deliveries as a process to be killed: `python -m tests.tenant_app.worker.sender_process`."""
+
+from __future__ import annotations
+
+import uvloop
+from elink_app.clock import utc_now
+from elink_app.ops.servers import Stop
+from elink_app.process import background, make_parts
+from elink_app.settings import Settings
+from elink_app.telemetry.logs import configure_logs
+from elink_app.worker.deliveries import DeliverySender
+from elink_app.worker.tasks import TaskRunner
+
+from tests.tenant_app.support import eventually
+from tests.tenant_app.worker.deliveries import FixedList
+
+
+async def main() -> None:
+    """Deliveries of every tenant, as `elink-app worker` does them, until SIGTERM."""
+    settings = Settings(role="worker")
+    configure_logs("INFO", server="test", role="worker", version="test")
+    parts = make_parts(settings)
+    stop = Stop()
+    stop.on_signals()
+    sender = DeliverySender(
+        settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, utc_now, FixedList()
+    )
+    runner = TaskRunner(settings, parts.directory, parts.wakeups, [sender], parts.metrics, utc_now)
+    async with background(parts):
+        await eventually(lambda: parts.directory.loaded)
+        await runner.run(stop)
+        await sender.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

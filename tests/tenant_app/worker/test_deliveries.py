@@ -1,0 +1,276 @@
+"""Deliveries from claim to end, with a real PostgreSQL and a relay on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import dkim
+import pytest
+from elink_app.clock import utc_now
+from elink_app.mail.dkim import dns_record, new_private_pem
+
+from tests.tenant_app.support import World, eventually
+from tests.tenant_app.worker.deliveries import CountingRelay, counts, make_delivery, open_office, relaying, states
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_everybody_gets_one_mail_and_the_record_is_exact(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 1200)
+            await office.send()
+            assert relay.accepted == {f"to{n}@there.example": 1 for n in range(1, 1201)}
+            assert await states(inside, delivery) == {"accepted": 1200}
+            row = await counts(inside, delivery)
+            assert (row["state"], row["accepted"], row["unknown"]) == ("done", 1200, 0)
+            assert row["finished_at"] is not None
+            kept = await inside.fetchrow("SELECT * FROM delivery_recipient WHERE email_key = 'to7@there.example'")
+            assert kept["reply"].startswith("250 2.0.0 queued as ")
+            assert (kept["attempts"], kept["next_at"]) == (1, None)
+            await office.send()
+            assert relay.accepted.total() == 1200
+    assert relay.most_open <= 4
+    assert list(office.settings.journals.iterdir()) == []
+
+
+async def test_refused_deferred_suppressed_and_impossible(world: World) -> None:
+    def answer(recipient: str) -> bytes:
+        return {"to1": b"550 5.1.1 no such user\r\n", "to2": b"450 4.2.2 mailbox full\r\n"}.get(
+            recipient.partition("@")[0], b"250 ok\r\n"
+        )
+
+    async with relaying(CountingRelay(answer)) as relay:
+        office = await open_office(world, relay)
+        office.suppressed.keys = {"to3@there.example"}
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 6)
+            await inside.execute("UPDATE delivery_recipient SET email = 'bad' || chr(10) || '@x.example' WHERE id = 4")
+            await office.send()
+            rows = {
+                row["id"]: (row["state"], row["reply"], row["next_at"] is not None)
+                for row in await inside.fetch("SELECT * FROM delivery_recipient")
+            }
+            assert rows[1] == ("refused", "550 5.1.1 no such user", False)
+            assert rows[2] == ("deferred", "450 4.2.2 mailbox full", True)
+            assert rows[3] == ("skipped", "suppressed", False)
+            assert rows[4] == ("refused", "bad_address", False)
+            assert rows[5][0] == rows[6][0] == "accepted"
+            row = await counts(inside, delivery)
+            assert row["state"] == "sending", "a deferred mail is still to come"
+            assert [row[name] for name in ("accepted", "refused", "skipped", "unknown")] == [2, 2, 1, 0]
+            relay.answer = lambda _recipient: b"250 ok\r\n"
+            office.clock = lambda: utc_now() + timedelta(minutes=2)
+            await office.send()
+            row = await counts(inside, delivery)
+            assert (row["state"], row["accepted"]) == ("done", 3)
+            async with world.server.inside("elink_registry") as registry:
+                wanted = "SELECT count(*) FROM delivery_wakeup WHERE tenant = $1"
+                assert await registry.fetchval(wanted, office.tenant.name) == 1
+
+
+async def test_after_two_days_a_deferred_mail_is_given_up(world: World) -> None:
+    async with relaying(CountingRelay(lambda _recipient: b"450 4.2.2 full\r\n")) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 2)
+            await inside.execute("UPDATE delivery SET started_at = now() - interval '49 hours'")
+            await inside.execute("UPDATE delivery_recipient SET attempts = 6 WHERE id = 1")
+            await office.send()
+            assert await states(inside, delivery) == {"refused": 1, "deferred": 1}
+
+
+async def test_pause_takes_hold_within_a_second_and_resume_goes_on(world: World) -> None:
+    async with relaying(CountingRelay(delay=0.02)) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 600)
+            sending = asyncio.create_task(office.send())
+            await eventually(lambda: relay.accepted.total() > 20)
+            await inside.execute("UPDATE delivery SET state = 'paused'")
+            await asyncio.sleep(1)
+            sent = relay.accepted.total()
+            await sending
+            assert relay.accepted.total() == sent < 600
+            assert await states(inside, delivery) == {"accepted": sent, "queued": 600 - sent}
+            await inside.execute("UPDATE delivery SET state = 'sending'")
+            relay.delay = 0
+            await office.send()
+            assert set(relay.accepted.values()) == {1}
+            assert await states(inside, delivery) == {"accepted": 600}
+
+
+async def test_cancel_skips_the_rest(world: World) -> None:
+    async with relaying(CountingRelay(delay=0.02)) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 600)
+            sending = asyncio.create_task(office.send())
+            await eventually(lambda: relay.accepted.total() > 20)
+            await inside.execute("UPDATE delivery SET state = 'cancelled'")
+            await sending
+            await office.send()
+            sent = relay.accepted.total()
+            assert await states(inside, delivery) == {"accepted": sent, "skipped": 600 - sent}
+            row = await counts(inside, delivery)
+            assert (row["state"], row["skipped"]) == ("cancelled", 600 - sent)
+            assert row["finished_at"] is not None
+
+
+async def test_stop_ends_soon_and_another_process_goes_on(world: World) -> None:
+    async with relaying(CountingRelay(delay=0.02)) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 400)
+            sending = asyncio.create_task(office.send())
+            await eventually(lambda: relay.accepted.total() > 20)
+            office.stop.now()
+            await asyncio.wait_for(sending, 5)
+            relay.delay = 0
+            other = await open_office(world, relay)
+            other.tenant = office.tenant
+            await other.send()
+            assert set(relay.accepted.values()) == {1}
+            assert await states(inside, delivery) == {"accepted": 400}
+
+
+async def test_several_workers_and_several_deliveries_at_once(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            deliveries = [await make_delivery(inside, 400, domain=f"d{n}.example") for n in range(3)]
+            await asyncio.gather(office.send(), office.send(), office.send())
+            await office.send()
+            assert relay.accepted.total() == 1200
+            assert set(relay.accepted.values()) == {1}
+            for delivery in deliveries:
+                assert (await counts(inside, delivery))["state"] == "done"
+
+
+async def test_the_plan_limits_the_hour(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay, limits={"addresses": 1000, "mailsPerHour": 1200})
+        async with office.inside() as inside:
+            await make_delivery(inside, 300)
+            await office.send()
+            # A twelfth of the hour's mails at once, one every three seconds afterwards.
+            assert 100 <= relay.accepted.total() <= 103
+            office.clock = lambda: utc_now() + timedelta(seconds=60)
+            await office.send()
+            assert 120 <= relay.accepted.total() <= 125
+
+
+async def test_a_domain_is_not_flooded(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay, domain_mails_per_minute=60)
+        async with office.inside() as inside:
+            slow = await make_delivery(inside, 40, domain="docomo.ne.jp")
+            fast = await make_delivery(inside, 3, domain="other.example")
+            await office.send()
+            assert 5 <= (await counts(inside, slow))["accepted"] <= 8
+            assert (await counts(inside, fast))["accepted"] == 3
+
+
+async def test_a_relay_that_refuses_the_sender_pauses_the_delivery(world: World) -> None:
+    relay = CountingRelay(lambda _recipient: b"530 5.7.0 log in first\r\n")
+    async with relaying(relay):
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 300)
+            await office.send()
+            row = await counts(inside, delivery)
+            assert (row["state"], row["state_reason"]) == ("paused", "sender_refused")
+            assert (await states(inside, delivery)) == {"queued": 300}
+
+
+async def test_no_relay_loses_nothing_and_is_left_alone_for_a_while(world: World) -> None:
+    relay = CountingRelay()
+    async with relaying(relay):
+        pass
+    office = await open_office(world, relay)
+    async with office.inside() as inside:
+        delivery = await make_delivery(inside, 300)
+        await office.send()
+        assert await states(inside, delivery) == {"queued": 300}
+        async with relaying(relay):
+            await office.send()
+        assert await states(inside, delivery) == {"accepted": 300}
+
+
+async def test_signed_when_the_domain_has_a_key(world: World) -> None:
+    pem = new_private_pem()
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            await inside.execute(
+                "INSERT INTO dkim_key (domain, selector, private_pem, active) VALUES "
+                "('sakura.example', 'old', 'broken', false), ('sakura.example', 'now', $1, true)",
+                pem,
+            )
+            await make_delivery(inside, 30)
+            await office.send()
+    assert relay.accepted.total() == 30
+    for body in relay.bodies:
+        data = body.removesuffix(b".\r\n")
+        assert dkim.verify(data, dnsfunc=lambda _name, timeout=5: dns_record(pem).encode())
+
+
+async def test_scheduled_held_quiet_and_too_late(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            ids = [await make_delivery(inside, 2, domain=f"d{n}.example") for n in range(5)]
+            due, later, held, late, quiet = ids
+            hour = (utc_now() + timedelta(hours=9)).time()
+            change = (
+                "UPDATE delivery SET state = $2, started_at = NULL, scheduled_at = $3, hold_until = $4 WHERE id = $1"
+            )
+            now = utc_now()
+            await inside.execute(change, due, "scheduled", now - timedelta(minutes=1), None)
+            await inside.execute(change, later, "scheduled", now + timedelta(hours=1), None)
+            await inside.execute(change, held, "holding", None, now + timedelta(minutes=5))
+            await inside.execute(change, late, "scheduled", now - timedelta(hours=3), None)
+            await inside.execute(
+                "UPDATE delivery SET quiet_from = $2, quiet_until = $3 WHERE id = $1",
+                quiet,
+                hour.replace(second=0, microsecond=0),
+                (utc_now() + timedelta(hours=10)).time().replace(second=0, microsecond=0),
+            )
+            await office.send()
+            rows = {one: await counts(inside, one) for one in ids}
+            assert {one: row["state"] for one, row in rows.items()} == {
+                due: "done", later: "scheduled", held: "holding", late: "paused", quiet: "sending",
+            }  # fmt: skip
+            assert rows[late]["state_reason"] == "too_late"
+            assert relay.accepted.keys() == {"to1@d0.example", "to2@d0.example"}
+
+
+async def test_content_that_cannot_be_composed_pauses(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 2)
+            await inside.execute("UPDATE delivery SET subject = '{{unknown}}'")
+            await office.send()
+            row = await counts(inside, delivery)
+            assert (row["state"], row["state_reason"]) == ("paused", "cannot_compose")
+
+
+@pytest.mark.parametrize("resend", [False, True])
+async def test_a_lease_that_ends_in_the_middle_of_a_mail(world: World, resend: bool) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 3, resend_unknown=resend)
+            await inside.execute("UPDATE delivery_recipient SET state = 'sending', attempts = 1 WHERE id = 1")
+            await inside.execute("UPDATE delivery_recipient SET state = 'claimed', attempts = 1 WHERE id = 2")
+            await office.send()
+            row = await counts(inside, delivery)
+            if resend:
+                assert await states(inside, delivery) == {"accepted": 3}
+            else:
+                assert await states(inside, delivery) == {"accepted": 2, "unknown": 1}
+                assert "to1@there.example" not in relay.accepted
+            assert (row["state"], row["unknown"]) == ("done", 0 if resend else 1)
