@@ -6,9 +6,11 @@ from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
 from elink_app.audit import models as _audit
 from elink_app.database.base import Base
+from elink_app.jobs import models as _jobs
 from elink_app.outbox import models as _outbox
+from elink_app.transfer import models as _transfer
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _outbox)
+_MODULES = (_accounts, _addresses, _audit, _jobs, _outbox, _transfer)

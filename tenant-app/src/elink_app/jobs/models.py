@@ -43,7 +43,9 @@ class Job(Base):
     done: Mapped[int] = mapped_column(server_default=text("0"))
     # 0 = not known yet.
     total: Mapped[int] = mapped_column(server_default=text("0"))
+    # Why it failed: an English msgid and its parameters.
     error: Mapped[str] = mapped_column(Text, server_default="")
+    error_params: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     # No foreign key: a job outlives its author.
     account_id: Mapped[int | None]

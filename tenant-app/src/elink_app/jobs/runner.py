@@ -16,6 +16,7 @@ from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import is_outage
 from elink_app.jobs.models import Job, JobState
 from elink_app.jobs.repository import JobRepository
+from elink_app.messages import N_, Message
 from elink_app.ops.servers import Stop
 from elink_app.registry.tenant import Tenant
 
@@ -26,8 +27,17 @@ _MOST_ATTEMPTS = 5
 log = structlog.get_logger("jobs")
 
 
+_UNEXPECTED = Message(N_("The work ended with an unexpected error. What was done before it stays."))
+_INTERRUPTED = Message(N_("The work was interrupted too often. What was done before stays."))
+
+
 class JobFailed(Exception):
-    """The work cannot be done, and repeating it would not help. The text is for the person who asked for it."""
+    """The work cannot be done, and repeating it would not help. The message is for the person who asked for it."""
+
+    def __init__(self, message: Message, **result: object) -> None:
+        super().__init__(message.msgid)
+        self.message = message
+        self.result = result
 
 
 @dataclass(frozen=True)
@@ -98,26 +108,28 @@ class JobRunner:
                 if job.cancel_asked:
                     job.state, job.finished_at = JobState.CANCELLED.value, now
                 elif job.attempts > _MOST_ATTEMPTS:
-                    raise JobFailed("The work was interrupted too often.")
+                    raise JobFailed(_INTERRUPTED)
                 elif await handler.step(Batch(tenant, db, job)):
                     job.state, job.finished_at = JobState.DONE.value, self._clock()
                 job.attempts = 1
                 job.lease_until = self._clock() + LEASE
                 return handler, job.state == JobState.RUNNING
         except JobFailed as failed:
-            await self._fail(tenant, job_id, str(failed))
+            await self._fail(tenant, job_id, failed)
         except Exception as error:
             if is_outage(error):
                 raise
             log.exception("job failed", tenant=tenant.name, job=job_id)
-            await self._fail(tenant, job_id, "The work ended with an unexpected error. What was done before it stays.")
+            await self._fail(tenant, job_id, JobFailed(_UNEXPECTED))
         return handler, False
 
-    async def _fail(self, tenant: Tenant, job_id: int, why: str) -> None:
+    async def _fail(self, tenant: Tenant, job_id: int, why: JobFailed) -> None:
         async with self._databases.transaction(tenant) as db:
             job = await JobRepository(db).held(job_id, self._holder)
             if job is not None:
-                job.state, job.error, job.finished_at = JobState.FAILED.value, why, self._clock()
+                job.state, job.finished_at = JobState.FAILED.value, self._clock()
+                job.error, job.error_params = why.message.msgid, why.message.params
+                job.result = {**job.result, **why.result}
 
     async def _release(self, tenant: Tenant, job_id: int) -> None:
         """Another process may go on at once."""
