@@ -26,9 +26,7 @@ async def job_list(request: Request, principal: PrincipalDep, jobs: JobsDep) -> 
 async def job(request: Request, principal: PrincipalDep, jobs: JobsDep, job_id: JobId) -> Response:
     """One job: how far it is, what came of it."""
     found = await jobs.get(principal, job_id)
-    return pages.render(
-        request, "job.html", principal=principal, job=found, headers=_RELOAD if found.is_open else None
-    )
+    return pages.render(request, "job.html", principal=principal, job=found, headers=_RELOAD if found.is_open else None)
 
 
 @router.post("/jobs/{job_id}/cancel")

@@ -51,7 +51,7 @@ class ImportBadRow(Base):
     # Counts the rows that hold anything, from 1, without the heading.
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     cells: Mapped[list[str]] = mapped_column(ARRAY(Text()))
-    # [[field, code, parameters], ...]
+    # A list of transfer.columns.Reason.
     reasons: Mapped[list[Any]] = mapped_column(JSONB)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import python_calamine
 
+from elink_app.messages import N_, Message
 from elink_app.transfer.detect import Encoding, Separator
 
 MAX_COLUMNS = 200
@@ -24,7 +25,11 @@ _CSV_FIELD = 1 << 20
 
 
 class BadTable(ValueError):
-    """The file cannot be read as a table. The text says why and what to do."""
+    """The file cannot be read as a table. The message says why and what to do."""
+
+    def __init__(self, msgid: str, **params: object) -> None:
+        super().__init__(msgid)
+        self.message = Message(msgid, params)
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,14 @@ def read_rows(path: Path, layout: Layout) -> Iterator[list[str]]:
     rows = _workbook(path) if layout.workbook else _text(path, layout)
     for number, row in enumerate(rows, start=1):
         if number > MAX_ROWS:
-            raise BadTable(f"The file has more than {MAX_ROWS} rows. Divide it.")
+            raise BadTable(N_("The file has more than %(rows)d rows. Divide it."), rows=MAX_ROWS)
         if len(row) > MAX_COLUMNS:
-            raise BadTable(f"Row {number} has {len(row)} columns; {MAX_COLUMNS} are possible. Is the separator right?")
+            raise BadTable(
+                N_("Row %(number)d has %(columns)d columns, and %(most)d are possible. Is the separator right?"),
+                number=number,
+                columns=len(row),
+                most=MAX_COLUMNS,
+            )
         if any(row):
             yield row
 
@@ -61,9 +71,9 @@ def _text(path: Path, layout: Layout) -> Iterator[list[str]]:
             for row in csv.reader(file, delimiter=layout.separator.value):
                 yield [cell.strip()[:MAX_CELL] for cell in row]
         except UnicodeDecodeError as error:
-            raise BadTable(f"The file is not {layout.encoding.value}: choose another encoding.") from error
+            raise BadTable(N_("The file does not have this encoding. Choose another one.")) from error
         except csv.Error as error:
-            raise BadTable(f"The file cannot be read as a table: {error}.") from error
+            raise BadTable(N_("The file cannot be read as a table. Is a quotation mark missing?")) from error
 
 
 def _workbook(path: Path) -> Iterator[list[str]]:
@@ -73,7 +83,7 @@ def _workbook(path: Path) -> Iterator[list[str]]:
         for row in sheet.iter_rows():
             yield [_cell(value)[:MAX_CELL] for value in row]
     except (python_calamine.CalamineError, IndexError, OSError) as error:
-        raise BadTable("The workbook cannot be read. Save it again as .xlsx, or as CSV.") from error
+        raise BadTable(N_("The workbook cannot be read. Save it again as .xlsx, or as CSV.")) from error
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -82,12 +92,12 @@ def _refuse_bombs(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             sizes = [(item.file_size, item.compress_size) for item in archive.infolist()]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise BadTable("The workbook is damaged. Save it again.") from error
+        raise BadTable(N_("The workbook is damaged. Save it again.")) from error
     unpacked = sum(size for size, _ in sizes)
     if unpacked > MAX_UNPACKED or len(sizes) > 2000:
-        raise BadTable("The workbook is too large. Save it as CSV.")
+        raise BadTable(N_("The workbook is too large. Save it as CSV."))
     if any(size > (1 << 20) and size > MAX_RATIO * max(packed, 1) for size, packed in sizes):
-        raise BadTable("The workbook is packed in an unusual way. Save it again, or as CSV.")
+        raise BadTable(N_("The workbook is packed in an unusual way. Save it again, or as CSV."))
 
 
 def _cell(value: Any) -> str:

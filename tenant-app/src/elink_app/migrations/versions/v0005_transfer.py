@@ -47,9 +47,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("cells", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("reasons", postgresql.JSONB(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_import_bad_row_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_import_bad_row_job_id_job"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_import_bad_row")),
     )
     op.create_table(
@@ -92,9 +90,7 @@ def _create_jobs() -> None:
         sa.Column("cancel_asked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
     )
-    op.create_index(
-        "ix_job_open", "job", ["lease_until"], postgresql_where=sa.text("state IN ('queued', 'running')")
-    )
+    op.create_index("ix_job_open", "job", ["lease_until"], postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.create_index("ix_job_account_id", "job", ["account_id", "id"])
 
 

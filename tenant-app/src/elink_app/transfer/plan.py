@@ -1,0 +1,38 @@
+"""What is to happen with an uploaded file; kept as JSON beside it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from elink_app.transfer.columns import Target
+from elink_app.transfer.detect import Encoding, Separator
+from elink_app.transfer.tables import MAX_COLUMNS, Layout
+
+
+class Existing(StrEnum):
+    """What happens when an address has the row's first e-mail already."""
+
+    UPDATE = "update"
+    SKIP = "skip"
+    ADD = "add"
+
+
+class Plan(BaseModel):
+    """How the file is read, which column goes where, what happens to addresses that are there already."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workbook: bool = False
+    encoding: Encoding = Encoding.UTF8
+    separator: Separator = Separator.COMMA
+    has_heading: Annotated[bool, Field(description="The first row holds names of columns")] = True
+    columns: Annotated[list[Target], Field(max_length=MAX_COLUMNS)] = []
+    existing: Existing = Existing.UPDATE
+
+    @property
+    def layout(self) -> Layout:
+        """How to read the file."""
+        return Layout(self.workbook, self.encoding, self.separator)
