@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], responses=problems(401,
 @router.get("")
 async def list_jobs(principal: PrincipalDep, jobs: JobsDep) -> JobList:
     """The newest jobs: one's own; the master account sees all."""
-    return JobList(items=[to_output(job) for job in await jobs.list(principal)])
+    return JobList(items=[to_output(job) for job in await jobs.newest(principal)])
 
 
 @router.get("/{job_id}", responses=problems(404, 422))

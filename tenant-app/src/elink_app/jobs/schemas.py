@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from elink_app.clock import JST
 from elink_app.jobs.models import JobState
 from elink_app.jobs.service import JobView
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, JsonValue] = {
     "id": 1,
     "kind": "import",
     "state": "running",

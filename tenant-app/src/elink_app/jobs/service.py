@@ -33,6 +33,21 @@ STATES: Mapping[str, str] = {
     JobState.CANCELLED: N_("Stopped"),
 }
 
+COUNTS: Mapping[str, str] = {
+    "new": N_("New"),
+    "changed": N_("Changed"),
+    "unchanged": N_("Unchanged"),
+    "skipped": N_("Left out"),
+    "bad": N_("Refused"),
+    "over_limit": N_("Too many for the plan"),
+    "deleted": N_("Deleted again"),
+    "restored": N_("Put back as before"),
+    "kept": N_("Left as saved since"),
+    "rows": N_("Addresses written"),
+    "replaced": N_("Characters replaced by 〓"),
+}
+"""What a job counts."""
+
 
 @dataclass(frozen=True)
 class JobView:
@@ -114,7 +129,7 @@ class Jobs:
         await self._rows.add(job)
         return job.id
 
-    async def list(self, principal: Principal) -> Sequence[JobView]:
+    async def newest(self, principal: Principal) -> Sequence[JobView]:
         """The newest jobs that this account may see, LISTED at most."""
         owner = None if principal.is_master else principal.account_id
         return [view(job) for job in await self._rows.newest(owner, LISTED)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import orjson
@@ -85,8 +85,7 @@ class Change:
 async def driver_of(db: AsyncSession) -> asyncpg.Connection[asyncpg.Record]:
     """The driver's connection under a session whose transaction has begun."""
     raw = await (await db.connection()).get_raw_connection()
-    connection: asyncpg.Connection[asyncpg.Record] = raw.driver_connection
-    return connection
+    return cast("asyncpg.Connection[asyncpg.Record]", raw.driver_connection)
 
 
 class BulkAddresses:

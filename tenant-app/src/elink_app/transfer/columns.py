@@ -60,6 +60,8 @@ _HEADINGS: Mapping[Target, str] = {
     Target.NOTES: "備考 メモ 備考欄 コメント note notes memo remarks comment",
     Target.TAGS: "タグ ラベル 分類 区分 グループ tag tags category group",
 }
+REASON_HEADING = N_("Reason for refusal")
+REASON_HEADINGS = frozenset({REASON_HEADING, "取り込めない理由"})
 _NUMBER = re.compile(r"[0-9]+\Z")
 _TAG_BREAK = re.compile("[,、;\n]")
 _JOINED: Mapping[Target, str] = {Target.NAME: " ", Target.KANA: " ", Target.POSTAL_ADDRESS: " ", Target.NOTES: "\n"}
@@ -82,6 +84,18 @@ def guess(heading: Sequence[str]) -> list[Target]:
     """A target for each heading, by its words; a number at the end does not count."""
     plain = [_plain(cell) for cell in heading]
     return [_KNOWN.get(cell) or _KNOWN.get(_NUMBER.sub("", cell)) or Target.NONE for cell in plain]
+
+
+def guess_by_content(rows: Sequence[Sequence[str]]) -> list[Target]:
+    """For a file without a heading: the column with e-mails, and the first other one as the name."""
+    width = max(map(len, rows), default=0)
+    filled = [[row[n] for row in rows if n < len(row) and row[n]] for n in range(width)]
+    targets = [Target.EMAIL if cells and all("@" in cell for cell in cells) else Target.NONE for cells in filled]
+    for position, cells in enumerate(filled):
+        if cells and targets[position] is Target.NONE:
+            targets[position] = Target.NAME
+            break
+    return targets
 
 
 def heading_key(heading: Sequence[str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from elink_app.messages import N_
 from elink_app.transfer.columns import Target
 from elink_app.transfer.detect import Encoding, Separator
 from elink_app.transfer.tables import MAX_COLUMNS, Layout
@@ -18,6 +20,24 @@ class Existing(StrEnum):
     UPDATE = "update"
     SKIP = "skip"
     ADD = "add"
+
+
+ENCODINGS: Mapping[Encoding, str] = {
+    Encoding.UTF8: "UTF-8",
+    Encoding.CP932: "Shift_JIS (CP932)",
+    Encoding.EUC_JP: "EUC-JP",
+    Encoding.UTF16: "UTF-16",
+}
+SEPARATORS: Mapping[Separator, str] = {
+    Separator.COMMA: N_("Comma"),
+    Separator.TAB: N_("Tab"),
+    Separator.SEMICOLON: N_("Semicolon"),
+}
+EXISTING: Mapping[Existing, str] = {
+    Existing.UPDATE: N_("Change the address that has this e-mail: filled cells replace, empty ones leave it as it is"),
+    Existing.SKIP: N_("Leave out the row"),
+    Existing.ADD: N_("Add a second address"),
+}
 
 
 class Plan(BaseModel):

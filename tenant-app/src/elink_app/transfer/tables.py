@@ -15,7 +15,8 @@ import python_calamine
 from elink_app.messages import N_, Message
 from elink_app.transfer.detect import Encoding, Separator
 
-MAX_COLUMNS = 200
+# A form names every column, with some fields beside them: see web.forms.MAX_FIELDS.
+MAX_COLUMNS = 150
 MAX_CELL = 10_000
 MAX_ROWS = 1_000_000
 # A workbook is read whole: these keep what it unpacks to within the memory of a worker.

@@ -15,7 +15,11 @@ from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
-from elink_app.web import csrf, openapi, problems
+from elink_app.jobs import api as jobs_api
+from elink_app.jobs import routes as jobs_pages
+from elink_app.transfer import api as transfer_api
+from elink_app.transfer import routes as transfer_pages
+from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
 from elink_app.web.middleware.limits import Limits
@@ -27,8 +31,12 @@ ROUTERS = (
     dashboard_pages.router,
     accounts_pages.router,
     addresses_pages.router,
+    jobs_pages.router,
+    transfer_pages.router,
     accounts_api.router,
     addresses_api.router,
+    jobs_api.router,
+    transfer_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
@@ -67,7 +75,8 @@ def create_app(state: WebState) -> WebApp:
     openapi.install(app)
 
     layered: ASGIApp = SameOrigin(app, app)
-    layered = Limits(layered, state.settings.body_limit_bytes)
+    larger = dict.fromkeys(uploads.PATHS, state.settings.upload_limit_bytes)
+    layered = Limits(layered, state.settings.body_limit_bytes, larger)
     layered = Tenancy(layered, state.directory, state.metrics, app)
     layered = SecurityHeaders(layered)
     layered = RequestContext(layered, state.metrics)
