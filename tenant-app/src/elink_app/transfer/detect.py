@@ -72,7 +72,7 @@ def _oddness(path: Path, encoding: Encoding) -> int | None:
             while chunk := file.read(_CHUNK):
                 odd += len(_HALF_WIDTH.findall(decoder.decode(chunk)))
             decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
+        except UnicodeError:
             return None
     return odd
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import python_calamine
 
@@ -23,6 +23,7 @@ MAX_ROWS = 1_000_000
 MAX_UNPACKED = 150 << 20
 MAX_RATIO = 200
 _CSV_FIELD = 1 << 20
+_MAX_LINE = 2 << 20
 
 
 class BadTable(ValueError):
@@ -69,12 +70,20 @@ def _text(path: Path, layout: Layout) -> Iterator[list[str]]:
     csv.field_size_limit(_CSV_FIELD)
     with path.open(encoding=layout.encoding.value, errors="strict", newline="") as file:
         try:
-            for row in csv.reader(file, delimiter=layout.separator.value):
+            for row in csv.reader(_lines(file), delimiter=layout.separator.value):
                 yield [cell.strip()[:MAX_CELL] for cell in row]
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise BadTable(N_("The file does not have this encoding. Choose another one.")) from error
         except csv.Error as error:
             raise BadTable(N_("The file cannot be read as a table. Is a quotation mark missing?")) from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines; one that goes on and on would be held in memory whole."""
+    while line := file.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise csv.Error("line too long")
+        yield line
 
 
 def _workbook(path: Path) -> Iterator[list[str]]:

@@ -109,6 +109,7 @@ async def receive_form(request: Request, path: Path, room: int | None) -> str:
     except (FormParserError, KeyError) as error:
         raise HTTPException(400) from error
     if form.filename is None:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
         raise CsrfRefused if csrf.FIELD not in form.fields else HTTPException(400)
     return form.filename
 
