@@ -50,7 +50,9 @@ class Bench:
 
     async def start_import(self, content: bytes, *, kind: str = "import", **plan: Any) -> int:
         made = Plan.model_validate({"columns": COLUMNS, **plan})
-        return await self.start(kind, file=self.put(content), plan=made.model_dump(mode="json"))
+        return await self.start(
+            kind, file=self.put(content), plan=made.model_dump(mode="json"), rights={"is_master": True}
+        )
 
     async def work(self) -> None:
         while await self.runner().run(self.tenant, Stop()):

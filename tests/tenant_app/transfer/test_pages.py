@@ -26,7 +26,11 @@ async def master(bench: Bench) -> Browser:
     made = bench.world.browser(bench.tenant.host)
     answer = await made.post(
         "/setup",
-        {"token": f"setup-{bench.tenant.name}-0123456789abcdef", "password": "a b c correct horse", "password_repeated": "a b c correct horse"},
+        {
+            "token": f"setup-{bench.tenant.name}-0123456789abcdef",
+            "password": "a b c correct horse",
+            "password_repeated": "a b c correct horse",
+        },
         page=f"/setup?token=setup-{bench.tenant.name}-0123456789abcdef",
     )
     assert answer.status_code == 303
@@ -54,7 +58,9 @@ async def test_from_the_upload_to_the_undo(bench: Bench) -> None:
     page = (await me.get(where)).text
     assert "名簿.csv" in page
     assert '<option value="cp932" selected>' in page
-    chosen = re.findall(r'<option value="(\w*)" selected>', page.partition('name="columns"')[2].partition("</table>")[0])
+    chosen = re.findall(
+        r'<option value="(\w*)" selected>', page.partition('name="columns"')[2].partition("</table>")[0]
+    )
     assert chosen == ["name", "kana", "company", "emails", "phone", "postal_code", "postal_address", "notes", "tags"]
     form = {"encoding": "cp932", "separator": ",", "has_heading": "yes", "existing": "update", "columns": chosen}
     check = await me.post(where, {**form, "action": "check"})
@@ -126,7 +132,14 @@ async def test_what_others_have_does_not_exist(bench: Bench) -> None:
     number = (await me.post(f"{where}/run")).headers["location"].rpartition("/")[2]
     for browser in (stranger, me):
         expected = 404 if browser is stranger else 200
-        for path in (where, f"/jobs/{number}", f"/jobs/{number}/bad-rows", f"/jobs/{number}/bad-rows.csv", f"/api/v1{where}", f"/api/v1/jobs/{number}"):
+        for path in (
+            where,
+            f"/jobs/{number}",
+            f"/jobs/{number}/bad-rows",
+            f"/jobs/{number}/bad-rows.csv",
+            f"/api/v1{where}",
+            f"/api/v1/jobs/{number}",
+        ):
             assert (await browser.get(path)).status_code == expected, path
     for path in (f"{where}/run", f"/jobs/{number}/cancel", f"/jobs/{number}/undo", where):
         assert (await stranger.post(path, {"action": "check"})).status_code == 404, path
@@ -140,7 +153,14 @@ async def test_what_others_have_does_not_exist(bench: Bench) -> None:
 
 async def test_names_of_files_lead_nowhere(bench: Bench) -> None:
     me = await master(bench)
-    for name in ("../../../etc/passwd", "..\\..\\x.csv", "/etc/shadow", "<script>alert(1)</script>.csv", "x" * 900, "\u202ea.csv"):
+    for name in (
+        "../../../etc/passwd",
+        "..\\..\\x.csv",
+        "/etc/shadow",
+        "<script>alert(1)</script>.csv",
+        "x" * 900,
+        "\u202ea.csv",
+    ):
         sent = await send(me, table(person("山田"), heading=HEADING), name)
         assert sent.status_code == 303, (name, sent.text)
         page = (await me.get(sent.headers["location"])).text
@@ -159,10 +179,23 @@ async def test_nothing_reaches_the_disk_without_a_session_and_a_token_before_the
     token = await me.token("/account")
     late = {"file": ("a.csv", content), "csrf_token": (None, token)}
     assert (await me.client.post("/imports", files=late, headers=ORIGIN_HEADERS)).status_code == 403
-    assert (await me.client.post("/imports", data={"csrf_token": token}, files={"file": ("a", content)}, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert (
+        await me.client.post(
+            "/imports",
+            data={"csrf_token": token},
+            files={"file": ("a", content)},
+            headers={"Sec-Fetch-Site": "cross-site"},
+        )
+    ).status_code == 403
     two = [("file", ("a", content)), ("file", ("b", content))]
-    assert (await me.client.post("/imports", data={"csrf_token": token}, files=two, headers=ORIGIN_HEADERS)).status_code == 400
-    for body, kind in ((b"junk", "multipart/form-data"), (b"junk", "multipart/form-data; boundary=x"), (b"--x\r\n", "multipart/form-data; boundary=x")):
+    assert (
+        await me.client.post("/imports", data={"csrf_token": token}, files=two, headers=ORIGIN_HEADERS)
+    ).status_code == 400
+    for body, kind in (
+        (b"junk", "multipart/form-data"),
+        (b"junk", "multipart/form-data; boundary=x"),
+        (b"--x\r\n", "multipart/form-data; boundary=x"),
+    ):
         answer = await me.client.post("/imports", content=body, headers={**ORIGIN_HEADERS, "Content-Type": kind})
         assert answer.status_code in (400, 403), (body, kind)
     assert (await me.client.post("/api/v1/imports", content=content, headers=ORIGIN_HEADERS)).status_code == 403

@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import Depends
 
 from elink_app.addresses.service import AddressBook
-from elink_app.web.deps import DbDep, StateDep, TenantDep
+from elink_app.web.deps import ActorDep, DbDep, PrincipalDep, StateDep, TenantDep
 
 
-def address_book(db: DbDep, state: StateDep, tenant: TenantDep) -> AddressBook:
+def address_book(
+    db: DbDep, state: StateDep, tenant: TenantDep, principal: PrincipalDep, actor: ActorDep
+) -> AddressBook:
     """The tenant's address book in the request's transaction."""
-    return AddressBook(db, tenant, state.clock, state.undo_window)
+    return AddressBook(db, tenant, state.clock, state.undo_window, principal, actor)
 
 
 BookDep = Annotated[AddressBook, Depends(address_book)]

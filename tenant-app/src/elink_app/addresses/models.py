@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, String, Text, func, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from elink_app.database.base import Base
@@ -14,13 +15,27 @@ LIVE = text("deleted_at IS NULL")
 
 
 class Address(Base):
-    """`sort_key`, `search_text` and `search_grams` are computed from the other fields by `addresses.search`."""
+    """What is computed from the other fields comes from `addresses.computed`; `tag_ids` from a trigger."""
 
     __tablename__ = "address"
     __table_args__ = (
         Index("ix_address_sort", "sort_key", "id", postgresql_where=LIVE),
         Index("ix_address_updated", text("updated_at DESC"), text("id DESC"), postgresql_where=LIVE),
         Index("ix_address_grams", "search_grams", postgresql_using="gin", postgresql_where=LIVE),
+        Index("ix_address_tag_ids", "tag_ids", postgresql_using="gin", postgresql_where=LIVE),
+        Index(
+            "ix_address_attributes",
+            "attributes",
+            postgresql_using="gin",
+            postgresql_ops={"attributes": "jsonb_path_ops"},
+            postgresql_where=LIVE,
+        ),
+        Index("ix_address_name_form", "name_form", "company_form", postgresql_where=LIVE),
+        Index(
+            "ix_address_phone_digits",
+            "phone_digits",
+            postgresql_where=text("deleted_at IS NULL AND phone_digits <> ''"),
+        ),
         Index("ix_address_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
@@ -38,6 +53,14 @@ class Address(Base):
     sort_key: Mapped[str] = mapped_column(Text(collation="C"))
     search_text: Mapped[str] = mapped_column(Text(collation="C"))
     search_grams: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
+    # Name and company in the form in which they are compared, the phone's digits: for duplicates and segments.
+    name_form: Mapped[str] = mapped_column(Text(collation="C"), server_default="")
+    company_form: Mapped[str] = mapped_column(Text(collation="C"), server_default="")
+    phone_digits: Mapped[str] = mapped_column(Text(collation="C"), server_default="")
+    # Values of the tenant's own fields by their key (attributes.models.Attribute).
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    # What address_tag says, sorted: one index answers for tags and labels together. Written by the trigger only.
+    tag_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"), deferred=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None]
@@ -61,7 +84,10 @@ class AddressEmail(Base):
 
 
 class Tag(Base):
-    """A label; `key` is the name in the form in which names are compared."""
+    """A word that groups addresses; `key` is the name in the form in which names are compared.
+
+    With `is_label` it is an information label: only the roles of its `LabelRight`s reach the addresses that bear it.
+    """
 
     __tablename__ = "tag"
     __table_args__ = (Index("uq_tag_key", "key", unique=True),)
@@ -69,6 +95,17 @@ class Tag(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
     key: Mapped[str] = mapped_column(String(80))
+    is_label: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class LabelRight(Base):
+    """A role that may do `action` (see, export, send) with addresses that bear the label. The master always may."""
+
+    __tablename__ = "label_right"
+
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
+    role_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    action: Mapped[str] = mapped_column(String(10), primary_key=True)
 
 
 class AddressTag(Base):

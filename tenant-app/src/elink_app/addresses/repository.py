@@ -10,17 +10,20 @@ from datetime import datetime
 from enum import StrEnum
 
 import orjson
-from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag, Usage
+from elink_app.addresses.visibility import forbidden_labels, visible
 from elink_app.emails import email_key
 from elink_app.text import grams, search_form
 
 COUNT_CAP = 10_000
 _PAIR = 2
+_MAX_TAGS = 100
 
 
 class Order(StrEnum):
@@ -61,13 +64,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Filter:
-    """What to look for: every term (in search form) and, when given, the tag."""
+    """What to look for: every term (in search form) and, when given, the tag and a condition of a segment."""
 
     terms: tuple[str, ...] = ()
     tag: str = ""
+    condition: ColumnElement[bool] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.terms or self.tag)
+        return bool(self.terms or self.tag) or self.condition is not None
 
 
 @dataclass(frozen=True)
@@ -85,23 +89,16 @@ def like_pattern(term: str) -> str:
     return f"%{escaped}%"
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [Address.deleted_at.is_(None)]
-    for term in wanted.terms:
-        pairs = grams(term)
-        if pairs:
-            conditions.append(Address.search_grams.contains(pairs))
-        # A term of two characters is one pair: the index has answered exactly, and the planner knows better how often.
-        if len(term) != _PAIR:
-            conditions.append(Address.search_text.like(like_pattern(term)))
-    if wanted.tag:
-        bearing = (
-            select(AddressTag.address_id)
-            .join(Tag, Tag.id == AddressTag.tag_id)
-            .where(Tag.key == search_form(wanted.tag))
-        )
-        conditions.append(Address.id.in_(bearing))
-    return conditions
+def holds_term(term: str) -> ColumnElement[bool]:
+    """`term` (in search form) somewhere in what the search looks through."""
+    conditions: list[ColumnElement[bool]] = []
+    pairs = grams(term)
+    if pairs:
+        conditions.append(Address.search_grams.contains(pairs))
+    # A term of two characters is one pair: the index has answered exactly, and the planner knows better how often.
+    if len(term) != _PAIR:
+        conditions.append(Address.search_text.like(like_pattern(term)))
+    return and_(*conditions)
 
 
 def _with_parts(statement: Select[Address]) -> Select[Address]:
@@ -109,17 +106,33 @@ def _with_parts(statement: Select[Address]) -> Select[Address]:
 
 
 class AddressRepository:
-    """Reads and writes within one transaction."""
+    """Reads and writes within one transaction, for one account: what it may not see is not there."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, principal: Principal) -> None:
         self._session = session
+        self._principal = principal
+        self._visible = visible(principal)
+
+    async def _conditions(self, wanted: Filter) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = [Address.deleted_at.is_(None), self._visible]
+        for term in wanted.terms:
+            named = await self._session.scalars(select(Tag.id).where(Tag.key.like(like_pattern(term))).limit(_MAX_TAGS))
+            ids = list(named.all())
+            conditions.append(or_(holds_term(term), Address.tag_ids.overlap(ids)) if ids else holds_term(term))
+        if wanted.tag:
+            # The id first: the planner then knows how many bear it.
+            tag_id = await self._session.scalar(select(Tag.id).where(Tag.key == search_form(wanted.tag)))
+            conditions.append(Address.tag_ids.contains([tag_id or 0]))
+        if wanted.condition is not None:
+            conditions.append(wanted.condition)
+        return conditions
 
     async def page(self, wanted: Filter, order: Order, cursor: Cursor | None, size: int) -> Found:
         """One page after or before `cursor`, `size` rows at most."""
         backwards = cursor is not None and cursor.backwards
         descending = (order is Order.UPDATED) != backwards
         key = Address.sort_key if order is Order.KANA else Address.updated_at
-        statement = _with_parts(select(Address)).where(*_conditions(wanted)).limit(size + 1)
+        statement = _with_parts(select(Address)).where(*await self._conditions(wanted)).limit(size + 1)
         if cursor is not None:
             value = cursor.key if order is Order.KANA else datetime.fromisoformat(cursor.key)
             place = tuple_(key, Address.id)
@@ -140,13 +153,13 @@ class AddressRepository:
     async def count(self, wanted: Filter) -> int:
         """Exact up to COUNT_CAP, COUNT_CAP + 1 for more; without a filter always exact."""
         if not wanted:
-            return await self.usage()
-        capped = select(Address.id).where(*_conditions(wanted)).limit(COUNT_CAP + 1).subquery()
+            return await self.usage() - await self.hidden()
+        capped = select(Address.id).where(*await self._conditions(wanted)).limit(COUNT_CAP + 1).subquery()
         return await self._session.scalar(select(func.count()).select_from(capped)) or 0
 
     async def get(self, address_id: int, *, lock: bool = False) -> Address | None:
         """A live address with its e-mails and tags; `lock` holds it until the end of the transaction."""
-        statement = select(Address).where(Address.id == address_id, Address.deleted_at.is_(None))
+        statement = select(Address).where(Address.id == address_id, Address.deleted_at.is_(None), self._visible)
         statement = _with_parts(statement.execution_options(populate_existing=True))
         if lock:
             statement = statement.with_for_update()
@@ -154,20 +167,22 @@ class AddressRepository:
 
     async def get_deleted(self, address_id: int, since: datetime, *, lock: bool = False) -> Address | None:
         """An address that was deleted after `since`; `lock` holds it until the end of the transaction."""
-        statement = _with_parts(select(Address)).where(Address.id == address_id, Address.deleted_at >= since)
+        statement = _with_parts(select(Address)).where(
+            Address.id == address_id, Address.deleted_at >= since, self._visible
+        )
         if lock:
             statement = statement.with_for_update()
         return (await self._session.scalars(statement)).one_or_none()
 
     async def deleted(self, since: datetime, limit: int) -> Sequence[Address]:
         """What was deleted after `since`, the newest first, without e-mails and tags."""
-        statement = select(Address).where(Address.deleted_at >= since)
+        statement = select(Address).where(Address.deleted_at >= since, self._visible)
         statement = statement.order_by(Address.deleted_at.desc(), Address.id.desc()).limit(limit)
         return (await self._session.scalars(statement)).all()
 
     async def count_deleted(self, since: datetime) -> int:
         """How many were deleted after `since`."""
-        statement = select(func.count()).select_from(Address).where(Address.deleted_at >= since)
+        statement = select(func.count()).select_from(Address).where(Address.deleted_at >= since, self._visible)
         return await self._session.scalar(statement) or 0
 
     async def add(self, address: Address, tags: Sequence[str]) -> None:
@@ -196,11 +211,29 @@ class AddressRepository:
 
     async def all_tags(self, limit: int) -> Sequence[str]:
         """The names of tags in use, sorted. (How many addresses bear each would be a scan of all of them.)"""
-        in_use = select(AddressTag.address_id).where(AddressTag.tag_id == Tag.id).exists()
+        in_use = (
+            select(AddressTag.address_id)
+            .join(Address, Address.id == AddressTag.address_id)
+            .where(AddressTag.tag_id == Tag.id, Address.deleted_at.is_(None), self._visible)
+            .exists()
+        )
         return (await self._session.scalars(select(Tag.name).where(in_use).order_by(Tag.name).limit(limit))).all()
 
+    async def reserved(self, names: Sequence[str]) -> set[str]:
+        """Keys of those of `names` that are labels which the account may not see."""
+        keys = [search_form(name) for name in names]
+        statement = select(Tag.key).where(Tag.key.in_(keys), Tag.id.in_(forbidden_labels(self._principal)))
+        return set((await self._session.scalars(statement)).all())
+
+    async def hidden(self) -> int:
+        """How many live addresses the account may not see: found by the index of tags."""
+        if self._principal.is_master:
+            return 0
+        statement = select(func.count()).select_from(Address).where(Address.deleted_at.is_(None), ~self._visible)
+        return await self._session.scalar(statement) or 0
+
     async def usage(self) -> int:
-        """The exact number of live addresses."""
+        """The exact number of live addresses, hidden ones too: for the plan's limit."""
         return await self._session.scalar(select(Usage.value).where(Usage.name == "addresses")) or 0
 
     async def lock_usage(self) -> int:
@@ -211,12 +244,6 @@ class AddressRepository:
     async def mark_deleted(self, address: Address, when: datetime | None) -> None:
         """Delete softly, or with None bring back."""
         await self._session.execute(update(Address).where(Address.id == address.id).values(deleted_at=when))
-
-    async def purge(self, before: datetime, limit: int) -> int:
-        """Remove for good what was deleted before `before`; at most `limit` rows at a time. Returns how many."""
-        old = select(Address.id).where(Address.deleted_at < before).limit(limit).with_for_update(skip_locked=True)
-        result = await self._session.execute(delete(Address).where(Address.id.in_(old)).returning(Address.id))
-        return len(result.all())
 
 
 def email_rows(emails: Sequence[str]) -> list[AddressEmail]:

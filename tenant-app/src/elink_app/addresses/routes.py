@@ -105,8 +105,7 @@ async def address_list(
 @router.get("/addresses/new")
 async def new_form(request: Request, principal: MayEdit, book: BookDep) -> Response:
     """An empty form, or word that the plan is full."""
-    full = book.limit is not None and await book.used() >= book.limit
-    problem = LimitReached(book.limit or 0).detail if full else None
+    problem = LimitReached(book.limit or 0).detail if await book.is_full() else None
     return _form(request, principal, None, _values(None), problem=problem)
 
 

@@ -29,6 +29,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "postal_address": "東京都千代田区千代田1-1",
     "notes": "",
     "tags": ["取引先"],
+    "attributes": {},
 }
 
 
@@ -63,6 +64,10 @@ class AddressInput(BaseModel):
     postal_address: Annotated[str, Lines(300)] = ""
     notes: Annotated[str, Lines(4000)] = ""
     tags: Annotated[list[TagName], Field(max_length=MAX_TAGS)] = []
+    attributes: Annotated[
+        dict[Annotated[str, Field(max_length=40)], str | int | float | bool | None],
+        Field(max_length=50, description="The tenant's own fields by key: see /api/v1/attributes"),
+    ] = {}
 
     @field_validator("kana")
     @classmethod
@@ -137,6 +142,7 @@ class AddressOutput(BaseModel):
     postal_address: str
     notes: str
     tags: list[str]
+    attributes: dict[str, str | int | float | bool]
     created_at: Annotated[datetime, Field(description="With the offset of Japan Standard Time")]
     updated_at: Annotated[datetime, Field(description="With the offset of Japan Standard Time")]
 

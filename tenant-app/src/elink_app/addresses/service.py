@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.accounts.permissions import Principal
+from elink_app.addresses.computed import computed
 from elink_app.addresses.models import Address
 from elink_app.addresses.repository import COUNT_CAP, AddressRepository, Cursor, Filter, Order, email_rows
 from elink_app.addresses.schemas import AddressInput, AddressOutput, AddressPage, AddressUpdate
+from elink_app.attributes.schemas import AttributeOutput, AttributeValues, Value
+from elink_app.attributes.service import definitions
+from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.errors import EditConflict, InvalidInput, LimitReached, NotFound
 from elink_app.registry.tenant import Tenant
-from elink_app.text import grams, kana_sort_key, search_form, search_terms
+from elink_app.text import search_form, search_terms
 from elink_app.validation import field_error
 
 PAGE_SIZE = 50
+PLAIN_FIELDS = ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes")
 _MAX_ID = 2**63 - 1
 
 
@@ -31,6 +37,7 @@ class Query:
     order: Order = Order.KANA
     cursor: str = ""
     size: int = PAGE_SIZE
+    condition: ColumnElement[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,8 @@ class DeletedAddress:
     until: datetime
 
 
-def search_fields(data: AddressInput) -> tuple[str, list[str]]:
-    """What a search looks through, as text and as index entries: name, reading, company, e-mails, phone."""
-    parts = [data.name, data.kana, data.company, *data.emails, data.phone, re.sub("[^0-9]", "", data.phone)]
-    forms = list(dict.fromkeys(form for form in map(search_form, parts) if form))
-    return "\n".join(forms), sorted({gram for form in forms for gram in grams(form)})
-
-
-def to_output(address: Address) -> AddressOutput:
-    """An address with its parts loaded, as it is shown."""
+def to_output(address: Address, fields: Sequence[AttributeOutput]) -> AddressOutput:
+    """An address with its parts loaded, as it is shown; values of deleted `fields` are not."""
     return AddressOutput(
         id=address.id,
         version=address.version,
@@ -65,24 +65,37 @@ def to_output(address: Address) -> AddressOutput:
         postal_address=address.postal_address,
         notes=address.notes,
         tags=[tag.name for tag in address.tags],
+        attributes={one.key: address.attributes[one.key] for one in fields if one.key in address.attributes},
         created_at=address.created_at.astimezone(JST),
         updated_at=address.updated_at.astimezone(JST),
     )
 
 
-def _fill(address: Address, data: AddressInput, now: datetime) -> None:
-    for field in ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes"):
+def _fill(address: Address, data: AddressInput, attributes: Mapping[str, Value], now: datetime) -> None:
+    for field in PLAIN_FIELDS:
         setattr(address, field, getattr(data, field))
-    address.sort_key = kana_sort_key(data.kana, data.name)
-    address.search_text, address.search_grams = search_fields(data)
+    address.attributes = dict(attributes)
+    for name, value in computed(data, data.emails, attributes).items():
+        setattr(address, name, value)
     address.updated_at = now
 
 
 class AddressBook:
-    """The address book of one tenant within one transaction."""
+    """The address book of one tenant within one transaction, as one account may see and change it."""
 
-    def __init__(self, session: AsyncSession, tenant: Tenant, clock: Clock, undo_window: timedelta) -> None:
-        self._rows = AddressRepository(session)
+    def __init__(
+        self,
+        session: AsyncSession,
+        tenant: Tenant,
+        clock: Clock,
+        undo_window: timedelta,
+        principal: Principal,
+        actor: Actor,
+    ) -> None:
+        self._session = session
+        self._rows = AddressRepository(session, principal)
+        self._actor = actor
+        self._fields: list[AttributeOutput] | None = None
         self._tenant = tenant
         self._clock = clock
         self._undo_window = undo_window
@@ -93,8 +106,18 @@ class AddressBook:
         return self._tenant.limits.addresses
 
     async def used(self) -> int:
-        """How many addresses there are."""
-        return await self._rows.usage()
+        """How many addresses the account can see."""
+        return await self._rows.usage() - await self._rows.hidden()
+
+    async def is_full(self) -> bool:
+        """True when the plan holds no more."""
+        return self.limit is not None and await self._rows.usage() >= self.limit
+
+    async def fields(self) -> list[AttributeOutput]:
+        """The tenant's own fields, in their order."""
+        if self._fields is None:
+            self._fields = await definitions(self._session)
+        return self._fields
 
     async def tags(self) -> Sequence[str]:
         """The names of tags in use, 200 at most."""
@@ -106,7 +129,8 @@ class AddressBook:
             cursor = Cursor.decode(query.cursor, query.order) if query.cursor else None
         except ValueError:
             raise InvalidInput([field_error(("cursor",), "cursor")]) from None
-        wanted = Filter(tuple(search_terms(query.text)), query.tag)
+        wanted = Filter(tuple(search_terms(query.text)), query.tag, query.condition)
+        fields = await self.fields()
         found = await self._rows.page(wanted, query.order, cursor, query.size)
         total = await self._rows.count(wanted)
 
@@ -116,7 +140,7 @@ class AddressBook:
 
         rows = found.rows
         return AddressPage(
-            items=[to_output(row) for row in rows],
+            items=[to_output(row, fields) for row in rows],
             next=place(rows[-1], backwards=False) if rows and found.has_next else None,
             previous=place(rows[0], backwards=True) if rows and found.has_previous else None,
             total=min(total, COUNT_CAP + 1) if wanted else total,
@@ -125,34 +149,48 @@ class AddressBook:
     async def recent(self, size: int) -> Sequence[AddressOutput]:
         """The addresses that were saved last."""
         found = await self._rows.page(Filter(), Order.UPDATED, None, size)
-        return [to_output(row) for row in found.rows]
+        fields = await self.fields()
+        return [to_output(row, fields) for row in found.rows]
 
     async def get(self, address_id: int) -> AddressOutput:
         """One address; raises NotFound."""
-        return to_output(await self._load(address_id))
+        return to_output(await self._load(address_id), await self.fields())
 
     async def create(self, data: AddressInput) -> AddressOutput:
         """Add an address; raises LimitReached when the plan is full."""
+        attributes = await self._checked_values(data)
         await self._require_room()
         now = self._clock()
         address = Address(version=1, created_at=now, emails=email_rows(data.emails))
-        _fill(address, data, now)
+        _fill(address, data, attributes, now)
         await self._rows.add(address, data.tags)
-        return to_output(address)
+        await self._note("address.create", address)
+        return to_output(address, await self.fields())
 
     async def update(self, address_id: int, data: AddressUpdate) -> AddressOutput:
         """Replace all fields; raises NotFound, or EditConflict when `data.version` is not the newest."""
+        attributes = await self._checked_values(data)
         address = await self._load(address_id, lock=True)
         if data.version is not None and data.version != address.version:
             raise EditConflict
-        _fill(address, data, self._clock())
+        before = to_output(address, await self.fields())
+        known = {one.key for one in await self.fields()}
+        # Values of a deleted field stay until they are erased: the field may be brought back.
+        kept = {key: value for key, value in address.attributes.items() if key not in known}
+        _fill(address, data, {**kept, **attributes}, self._clock())
         address.version += 1
         await self._rows.replace_parts(address, data.emails, data.tags)
-        return to_output(address)
+        after = to_output(address, await self.fields())
+        changed = [name for name in data.model_fields_set | set(PLAIN_FIELDS) if name != "version"]
+        changed = sorted(name for name in changed if getattr(before, name) != getattr(after, name))
+        await self._note("address.update", address, after={"changed": changed})
+        return after
 
     async def delete(self, address_id: int) -> None:
         """Delete softly: `restore` works while the undo window lasts. Raises NotFound."""
-        await self._rows.mark_deleted(await self._load(address_id, lock=True), self._clock())
+        address = await self._load(address_id, lock=True)
+        await self._rows.mark_deleted(address, self._clock())
+        await self._note("address.delete", address)
 
     async def restore(self, address_id: int) -> AddressOutput:
         """Bring a deleted address back; raises NotFound when it is too late, LimitReached when the plan is full."""
@@ -161,7 +199,8 @@ class AddressBook:
         if address is None:
             raise NotFound
         await self._rows.mark_deleted(address, None)
-        return to_output(address)
+        await self._note("address.restore", address)
+        return to_output(address, await self.fields())
 
     async def recently_deleted(self) -> Sequence[DeletedAddress]:
         """What can be brought back, the newest first, 200 at most."""
@@ -182,6 +221,24 @@ class AddressBook:
 
     def _undo_since(self) -> datetime:
         return self._clock() - self._undo_window
+
+    async def _note(self, action: str, address: Address, after: Mapping[str, object] | None = None) -> None:
+        """Which fields changed, not their values: the log outlives an erased address."""
+        await record(
+            self._session, self._actor, action, kind="address", key=str(address.id), after=after, now=self._clock()
+        )
+
+    async def _checked_values(self, data: AddressInput) -> dict[str, Value]:
+        values, errors = AttributeValues(await self.fields()).check(data.attributes)
+        reserved = await self._rows.reserved(data.tags) if data.tags else set()
+        errors += [
+            field_error(("tags", position), "tag_reserved")
+            for position, name in enumerate(data.tags)
+            if search_form(name) in reserved
+        ]
+        if errors:
+            raise InvalidInput(errors)
+        return values
 
     async def _require_room(self) -> None:
         used = await self._rows.lock_usage()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
+from elink_app.attributes import models as _attributes
 from elink_app.audit import models as _audit
+from elink_app.consent import models as _consent
 from elink_app.database.base import Base
+from elink_app.duplicates import models as _duplicates
 from elink_app.jobs import models as _jobs
 from elink_app.outbox import models as _outbox
+from elink_app.segments import models as _segments
 from elink_app.transfer import models as _transfer
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _audit, _jobs, _outbox, _transfer)
+_MODULES = (
+    _accounts, _addresses, _attributes, _audit, _consent, _duplicates, _jobs, _outbox, _segments, _transfer,
+)  # fmt: skip

@@ -39,6 +39,7 @@ COUNTS: Mapping[str, str] = {
     "unchanged": N_("Unchanged"),
     "skipped": N_("Left out"),
     "bad": N_("Refused"),
+    "suppressed": N_("Of these, get no mail"),
     "over_limit": N_("Too many for the plan"),
     "deleted": N_("Deleted again"),
     "restored": N_("Put back as before"),

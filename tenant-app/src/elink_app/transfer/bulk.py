@@ -11,31 +11,33 @@ import asyncpg
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.addresses.computed import computed
 from elink_app.addresses.schemas import AddressInput
-from elink_app.addresses.service import search_fields
+from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
 from elink_app.emails import email_key
-from elink_app.text import kana_sort_key, search_form
+from elink_app.text import search_form
 
-PLAIN = ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes")
-_COLUMNS = (
-    "id", "version", *PLAIN, "sort_key", "search_text", "search_grams", "created_at", "updated_at",
-)  # fmt: skip
-_LOCK = "SELECT id FROM address WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL ORDER BY id FOR UPDATE"
+_COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
+_WRITTEN = (*PLAIN, *_COMPUTED, "attributes", "updated_at")
+_COLUMNS = ("id", "version", *_WRITTEN, "created_at", "tag_ids")
+_LOCK = """
+SELECT id FROM address WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL AND NOT tag_ids && $2::bigint[]
+ORDER BY id FOR UPDATE
+"""
 _READ = f"""
 SELECT a.id, a.version, {", ".join(f"a.{name}" for name in PLAIN)},
-    ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
+    a.attributes::text AS attributes, ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
     ARRAY(SELECT t.name FROM address_tag b JOIN tag t ON t.id = b.tag_id WHERE b.address_id = a.id ORDER BY t.name)
         AS tags
 FROM address a WHERE a.id = ANY($1::bigint[])
 """  # noqa: S608 - names of our own columns
 _MATCH = """
 SELECT e.email_key, min(e.address_id) AS id FROM address_email e JOIN address a ON a.id = e.address_id
-WHERE e.email_key = ANY($1::text[]) AND a.deleted_at IS NULL GROUP BY e.email_key
+WHERE e.email_key = ANY($1::text[]) AND a.deleted_at IS NULL AND NOT a.tag_ids && $2::bigint[] GROUP BY e.email_key
 """
 _IDS = "SELECT nextval(pg_get_serial_sequence('address', 'id')) AS id FROM generate_series(1, $1)"
 _UPDATE = f"""
-UPDATE address SET version = $2, {", ".join(f"{name} = ${n}" for n, name in enumerate(PLAIN, start=3))},
-    sort_key = $10, search_text = $11, search_grams = $12, updated_at = $13 WHERE id = $1
+UPDATE address SET version = $2, {", ".join(f"{name} = ${n}" for n, name in enumerate(_WRITTEN, start=3))} WHERE id = $1
 """  # noqa: S608 - names of our own columns
 _NEW_TAGS = """
 INSERT INTO tag (name, key) SELECT name, key FROM unnest($1::text[], $2::text[]) AS wanted (name, key) ORDER BY key
@@ -54,15 +56,20 @@ class Ready:
     """An address with what is computed from it, ready to be written."""
 
     data: AddressInput
-    sort_key: str
-    search_text: str
-    search_grams: list[str]
+    attributes: Mapping[str, Any]
+    # In the order of _COMPUTED.
+    computed: tuple[Any, ...]
 
     @classmethod
-    def of(cls, data: AddressInput) -> Ready:
-        """Compute what the address book searches and sorts by."""
-        text, grams = search_fields(data)
-        return cls(data, kana_sort_key(data.kana, data.name), text, grams)
+    def of(cls, data: AddressInput, attributes: Mapping[str, Any]) -> Ready:
+        """Compute what the address book searches and sorts by; `attributes` are checked ones."""
+        found = computed(data, data.emails, attributes)
+        return cls(data, attributes, tuple(found[name] for name in _COMPUTED))
+
+    def written(self, now: datetime) -> tuple[Any, ...]:
+        """Values in the order of _WRITTEN."""
+        plain = (getattr(self.data, name) for name in PLAIN)
+        return (*plain, *self.computed, orjson.dumps(dict(self.attributes)).decode(), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,12 @@ async def driver_of(db: AsyncSession) -> asyncpg.Connection[asyncpg.Record]:
 class BulkAddresses:
     """Writes of one job in one transaction."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], job_id: int, now: datetime) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], job_id: int, now: datetime, hidden: Sequence[int] = ()
+    ) -> None:
+        """`hidden`: ids of the labels whose addresses do not exist for the account that asked for the job."""
         self._connection = connection
+        self._hidden = list(hidden)
         self._job_id = job_id
         self._now = now
 
@@ -101,7 +112,7 @@ class BulkAddresses:
         wanted = sorted(set(keys))
         if not wanted:
             return {}
-        return {row["email_key"]: row["id"] for row in await self._connection.fetch(_MATCH, wanted)}
+        return {row["email_key"]: row["id"] for row in await self._connection.fetch(_MATCH, wanted, self._hidden)}
 
     async def lock(self, ids: Iterable[int]) -> dict[int, Current]:
         """Those of these addresses that are live, as they are now; nobody changes them before the end."""
@@ -109,10 +120,11 @@ class BulkAddresses:
         if not wanted:
             return {}
         # Two statements: the second sees what those who held the rows have written.
-        locked = [row["id"] for row in await self._connection.fetch(_LOCK, wanted)]
+        locked = [row["id"] for row in await self._connection.fetch(_LOCK, wanted, self._hidden)]
         found: dict[int, Current] = {}
         for row in await self._connection.fetch(_READ, locked):
             values = dict(row)
+            values["attributes"] = orjson.loads(values["attributes"])
             found[row["id"]] = Current(values.pop("id"), values.pop("version"), values)
         return found
 
@@ -121,18 +133,18 @@ class BulkAddresses:
         if not rows:
             return
         ids = [row["id"] for row in await self._connection.fetch(_IDS, len(rows))]
+        tags = await self._tag_ids({search_form(tag): tag for row in rows for tag in row.data.tags})
         await self._connection.copy_records_to_table(
             "address",
             columns=_COLUMNS,
             records=[
-                (
-                    number, 1, *(getattr(row.data, name) for name in PLAIN), row.sort_key, row.search_text,
-                    row.search_grams, self._now, self._now,
-                )
+                (number, 1, *row.written(self._now), self._now, sorted(_borne(row.data, tags)))
                 for number, row in zip(ids, rows, strict=True)
             ],
-        )  # fmt: skip
-        await self._add_parts(list(zip(ids, (row.data for row in rows), strict=True)))
+        )
+        added = list(zip(ids, (row.data for row in rows), strict=True))
+        await self._add_emails(added)
+        await self._add_tags(added, tags)
         await self._connection.copy_records_to_table(
             "bulk_change", columns=("job_id", "address_id"), records=[(self._job_id, number) for number in ids]
         )
@@ -148,18 +160,19 @@ class BulkAddresses:
             await self._connection.execute(_REMEMBER, self._job_id, ids, images, versions)
         await self._connection.executemany(
             _UPDATE,
-            [
-                (
-                    change.current.id, change.current.version + 1,
-                    *(getattr(change.ready.data, name) for name in PLAIN),
-                    change.ready.sort_key, change.ready.search_text, change.ready.search_grams, self._now,
-                )
-                for change in changes
-            ],
-        )  # fmt: skip
-        await self._connection.execute("DELETE FROM address_email WHERE address_id = ANY($1::bigint[])", ids)
-        await self._connection.execute("DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", ids)
-        await self._add_parts([(change.current.id, change.ready.data) for change in changes])
+            [(change.current.id, change.current.version + 1, *change.ready.written(self._now)) for change in changes],
+        )
+        mailed = [one for one in changes if one.ready.data.emails != list(one.current.values["emails"])]
+        await self._connection.execute(
+            "DELETE FROM address_email WHERE address_id = ANY($1::bigint[])", [one.current.id for one in mailed]
+        )
+        await self._add_emails([(one.current.id, one.ready.data) for one in mailed])
+        tagged = [one for one in changes if set(one.ready.data.tags) != set(one.current.values["tags"])]
+        tags = await self._tag_ids({search_form(tag): tag for one in tagged for tag in one.ready.data.tags})
+        await self._connection.execute(
+            "DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", [one.current.id for one in tagged]
+        )
+        await self._add_tags([(one.current.id, one.ready.data) for one in tagged], tags)
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete softly."""
@@ -167,7 +180,7 @@ class BulkAddresses:
             "UPDATE address SET deleted_at = $2 WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL", ids, self._now
         )
 
-    async def _add_parts(self, rows: Sequence[tuple[int, AddressInput]]) -> None:
+    async def _add_emails(self, rows: Sequence[tuple[int, AddressInput]]) -> None:
         await self._connection.copy_records_to_table(
             "address_email",
             columns=("address_id", "position", "email", "email_key"),
@@ -177,12 +190,12 @@ class BulkAddresses:
                 for position, email in enumerate(data.emails)
             ],
         )
-        tags = await self._tag_ids({search_form(tag): tag for _, data in rows for tag in data.tags})
-        if tags:
+
+    async def _add_tags(self, rows: Sequence[tuple[int, AddressInput]], tags: Mapping[str, int]) -> None:
+        records = [(number, tag) for number, data in rows for tag in _borne(data, tags)]
+        if records:
             await self._connection.copy_records_to_table(
-                "address_tag",
-                columns=("address_id", "tag_id"),
-                records=[(number, tags[search_form(tag)]) for number, data in rows for tag in data.tags],
+                "address_tag", columns=("address_id", "tag_id"), records=records
             )
 
     async def _tag_ids(self, names: Mapping[str, str]) -> dict[str, int]:
@@ -196,3 +209,7 @@ class BulkAddresses:
             await self._connection.execute(_NEW_TAGS, [names[key] for key in new], new)
             found |= {row["key"]: row["id"] for row in await self._connection.fetch(known, new)}
         return found
+
+
+def _borne(data: AddressInput, tags: Mapping[str, int]) -> set[int]:
+    return {tags[search_form(tag)] for tag in data.tags}

@@ -64,7 +64,7 @@ REASON_HEADING = N_("Reason for refusal")
 REASON_HEADINGS = frozenset({REASON_HEADING, "取り込めない理由"})
 _NUMBER = re.compile(r"[0-9]+\Z")
 _TAG_BREAK = re.compile("[,、;\n]")
-_JOINED: Mapping[Target, str] = {Target.NAME: " ", Target.KANA: " ", Target.POSTAL_ADDRESS: " ", Target.NOTES: "\n"}
+_JOINED: Mapping[str, str] = {Target.NAME: " ", Target.KANA: " ", Target.POSTAL_ADDRESS: " ", Target.NOTES: "\n"}
 
 _REASONS: Mapping[str, str] = {
     "limit": N_("The plan's number of addresses is used up."),
@@ -80,19 +80,25 @@ def _plain(heading: str) -> str:
 _KNOWN: Mapping[str, Target] = {_plain(word): target for target, words in _HEADINGS.items() for word in words.split()}
 
 
-def guess(heading: Sequence[str]) -> list[Target]:
-    """A target for each heading, by its words; a number at the end does not count."""
+def guess(heading: Sequence[str], attributes: Mapping[str, str] | None = None) -> list[Column]:
+    """A target for each heading, by its words; a number at the end does not count.
+
+    `attributes`: the labels of the tenant's own fields by key.
+    """
+    own = {_plain(label): ATTRIBUTE + key for key, label in (attributes or {}).items()}
     plain = [_plain(cell) for cell in heading]
-    return [_KNOWN.get(cell) or _KNOWN.get(_NUMBER.sub("", cell)) or Target.NONE for cell in plain]
+    return [own.get(cell) or _KNOWN.get(cell) or _KNOWN.get(_NUMBER.sub("", cell)) or Target.NONE for cell in plain]
 
 
-def guess_by_content(rows: Sequence[Sequence[str]]) -> list[Target]:
+def guess_by_content(rows: Sequence[Sequence[str]]) -> list[Column]:
     """For a file without a heading: the column with e-mails, and the first other one as the name."""
     width = max(map(len, rows), default=0)
     filled = [[row[n] for row in rows if n < len(row) and row[n]] for n in range(width)]
-    targets = [Target.EMAIL if cells and all("@" in cell for cell in cells) else Target.NONE for cells in filled]
+    targets: list[Column] = [
+        Target.EMAIL if cells and all("@" in cell for cell in cells) else Target.NONE for cells in filled
+    ]
     for position, cells in enumerate(filled):
-        if cells and targets[position] is Target.NONE:
+        if cells and targets[position] == Target.NONE:
             targets[position] = Target.NAME
             break
     return targets
@@ -104,6 +110,12 @@ def heading_key(heading: Sequence[str]) -> str:
 
 
 # Field, code, parameters of the sentence.
+Column = str
+"""A Target, or ATTRIBUTE and the key of one of the tenant's own fields."""
+
+ATTRIBUTE = "attribute:"
+COLUMN_PATTERN = rf"^({'|'.join(Target)}|{ATTRIBUTE}[a-z0-9_]{{1,40}})$"
+
 Reason = tuple[str, str, Mapping[str, Any]]
 
 
@@ -111,31 +123,36 @@ def sentence(reason: Sequence[Any]) -> tuple[str, Message]:
     """A reason of a refused row: the title of the field and the sentence, both msgids."""
     field, code, context = reason
     text = _REASONS.get(code)
-    title = TITLES.get(Target(field), "") if field in set(Target) else ""
+    title = TITLES.get(Target(field), "") if field in set(Target) else field
     return title, Message(text, dict(context)) if text else message_for(code, context)
 
 
-def collect(row: Sequence[str], columns: Sequence[Target]) -> dict[str, Any]:
+def collect(row: Sequence[str], columns: Sequence[Column]) -> dict[str, Any]:
     """The cells of a row by field; fields without content are missing."""
-    found: dict[Target, list[str]] = {}
+    found: dict[str, list[str]] = {}
+    attributes: dict[str, str] = {}
     for cell, target in zip(row, columns, strict=False):
-        if target is not Target.NONE and cell:
+        if not cell or target == Target.NONE:
+            continue
+        if target.startswith(ATTRIBUTE):
+            attributes.setdefault(target.removeprefix(ATTRIBUTE), without_guard(cell))
+        else:
             found.setdefault(target, []).append(without_guard(cell))
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"attributes": attributes} if attributes else {}
     for target, cells in found.items():
-        if target is Target.EMAIL:
+        if target == Target.EMAIL:
             values["emails"] = list(dict.fromkeys(part for cell in cells for part in cell.split()))
-        elif target is Target.TAGS:
+        elif target == Target.TAGS:
             tags = [tag.strip() for cell in cells for tag in _TAG_BREAK.split(cell)]
             values["tags"] = [tag for tag in tags if tag]
         elif target in _JOINED:
-            values[target.value] = _JOINED[target].join(cells)
+            values[target] = _JOINED[target].join(cells)
         else:
-            values[target.value] = cells[0]
+            values[target] = cells[0]
     return values
 
 
-def to_input(row: Sequence[str], columns: Sequence[Target]) -> tuple[AddressInput, frozenset[str]] | list[Reason]:
+def to_input(row: Sequence[str], columns: Sequence[Column]) -> tuple[AddressInput, frozenset[str]] | list[Reason]:
     """A row for the address book with the names of the fields that it fills, or why it cannot be taken."""
     if len(row) > len(columns) and any(row[len(columns) :]):
         return [("", "too_many_cells", {})]

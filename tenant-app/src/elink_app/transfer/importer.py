@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.addresses.repository import AddressRepository
 from elink_app.addresses.schemas import AddressInput
+from elink_app.attributes.schemas import AttributeValues
+from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
+from elink_app.consent.service import suppressed_among
 from elink_app.emails import email_key
 from elink_app.jobs.runner import Batch, JobFailed
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
+from elink_app.text import search_form
 from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
 from elink_app.transfer.columns import Reason
 from elink_app.transfer.merge import merge
 from elink_app.transfer.plan import Existing, Plan
+from elink_app.transfer.rights import asked_by, hidden_labels, plan_usage
 from elink_app.transfer.source import Row, RowSource
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.tables import BadTable
 
 BATCH = 1000
 COUNTS = ("new", "changed", "unchanged", "skipped", "bad")
+# Of these addresses that many get no mail; an import never changes that.
+SUPPRESSED = "suppressed"
 # A rehearsal keeps that many refused rows to be looked at; the import itself keeps all.
 _SHOWN_BAD = 200
 _GONE = Message(N_("The uploaded file is no longer there. Upload it again."))
@@ -42,6 +48,8 @@ class _Open:
     """What is kept in memory between the steps of one job."""
 
     source: RowSource
+    # Keys of own fields that a new address must have.
+    required: frozenset[str]
     at: int = 0
     # The e-mails that a rehearsal has seen in the file, as hashes.
     seen: set[int] = field(default_factory=set)
@@ -90,12 +98,23 @@ class _Steps:
         if kept is not None:
             kept.source.close()
 
-    def _opened(self, batch: Batch, plan: Plan) -> _Open:
+    async def _opened(self, batch: Batch, plan: Plan) -> _Open:
         key = (batch.tenant.name, batch.job.id)
         if key not in self._open:
             path = self._store.path(batch.tenant, Shelf.IMPORTS, batch.job.parameters["file"])
-            self._open[key] = _Open(RowSource(path, plan, BATCH))
+            fields = await definitions(batch.db)
+            # What is required is asked of new addresses only: a row may change one field of an old one.
+            optional = AttributeValues([one.model_copy(update={"required": False}) for one in fields])
+            required = frozenset(one.key for one in fields if one.required)
+            self._open[key] = _Open(RowSource(path, plan, BATCH, optional), required)
         return self._open[key]
+
+    async def _writer(self, batch: Batch) -> tuple[BulkAddresses, frozenset[str]]:
+        """For the rows of this job; and the keys of tags that the account may not use."""
+        forbidden = await hidden_labels(batch.db, asked_by(batch.job))
+        connection = await driver_of(batch.db)
+        writer = BulkAddresses(connection, batch.job.id, self._clock(), list(forbidden))
+        return writer, frozenset(forbidden.values())
 
     async def _take(self, source: RowSource, after: int) -> list[Row]:
         try:
@@ -108,7 +127,7 @@ class _Steps:
     async def _advance(self, batch: Batch, outcome: _Outcome, after: int, *, keep_bad: int | None) -> None:
         """Counts, refused rows and cursor, in the transaction of the batch."""
         job = batch.job
-        before = {name: job.result.get(name, 0) for name in COUNTS}
+        before = {name: job.result.get(name, 0) for name in outcome.counts}
         bad = outcome.bad if keep_bad is None else outcome.bad[: max(0, keep_bad - before["bad"])]
         if bad:
             connection = await driver_of(batch.db)
@@ -120,7 +139,7 @@ class _Steps:
                     for row, why in bad
                 ],
             )
-        job.result = {**job.result, **{name: before[name] + outcome.counts[name] for name in COUNTS}}
+        job.result = {**job.result, **{name: before[name] + count for name, count in outcome.counts.items()}}
         job.cursor = {"row": after}
         job.done = after
 
@@ -132,21 +151,28 @@ class ImportHandler(_Steps):
         """One batch."""
         plan = Plan.model_validate(batch.job.parameters["plan"])
         after = int(batch.job.cursor.get("row", 0))
-        rows = await self._take(self._opened(batch, plan).source, after)
+        kept = await self._opened(batch, plan)
+        rows = await self._take(kept.source, after)
         if not rows:
             await self._finish(batch)
             return True
         await batch.db.flush()
         outcome = _Outcome()
-        connection = await driver_of(batch.db)
-        writer = BulkAddresses(connection, batch.job.id, self._clock())
+        writer, reserved = await self._writer(batch)
+        rows = [_checked(row, reserved) for row in rows]
         for part in waves(rows) if plan.existing is not Existing.ADD else [rows]:
-            await self._write(batch, writer, plan.existing, part, outcome)
+            await self._write(batch, writer, plan.existing, part, kept.required, outcome)
         await self._advance(batch, outcome, rows[-1].number, keep_bad=None)
         return False
 
     async def _write(
-        self, batch: Batch, writer: BulkAddresses, existing: Existing, rows: Sequence[Row], outcome: _Outcome
+        self,
+        batch: Batch,
+        writer: BulkAddresses,
+        existing: Existing,
+        rows: Sequence[Row],
+        required: frozenset[str],
+        outcome: _Outcome,
     ) -> None:
         new: list[tuple[Row, Ready]] = []
         changes: list[Change] = []
@@ -169,6 +195,8 @@ class ImportHandler(_Steps):
                 else:
                     taken.add(match)
                     pairs.append((row, current[match]))
+            elif missing := required - row.ready.attributes.keys():
+                outcome.refuse(row, [(key, "required", {}) for key in sorted(missing)])
             else:
                 new.append((row, row.ready))
         for row, merged in await asyncio.to_thread(_merge_all, pairs):
@@ -187,7 +215,7 @@ class ImportHandler(_Steps):
         outcome.counts["new"] += len(added)
         outcome.counts["changed"] += len(changes)
         if later:
-            await self._write(batch, writer, existing, later, outcome)
+            await self._write(batch, writer, existing, later, required, outcome)
 
     async def _finish(self, batch: Batch) -> None:
         job = batch.job
@@ -206,7 +234,7 @@ class CheckHandler(_Steps):
     async def step(self, batch: Batch) -> bool:
         """One batch. After a crash it begins again: what it had seen of the file was in memory only."""
         plan = Plan.model_validate(batch.job.parameters["plan"])
-        kept = self._opened(batch, plan)
+        kept = await self._opened(batch, plan)
         after = int(batch.job.cursor.get("row", 0))
         if kept.at != after:
             after, kept.at = 0, 0
@@ -224,7 +252,8 @@ class CheckHandler(_Steps):
 
     async def _look(self, batch: Batch, existing: Existing, kept: _Open, rows: Sequence[Row]) -> _Outcome:
         outcome = _Outcome()
-        writer = BulkAddresses(await driver_of(batch.db), batch.job.id, self._clock())
+        writer, reserved = await self._writer(batch)
+        rows = [_checked(row, reserved) for row in rows]
         known = await _known(writer, existing, rows)
         current = await writer.lock(known.values()) if existing is Existing.UPDATE else {}
         pairs: list[tuple[Row, Current]] = []
@@ -241,9 +270,13 @@ class CheckHandler(_Steps):
                     pairs.append((row, current[match]))
                 else:
                     outcome.counts["changed"] += 1
+            elif missing := kept.required - row.ready.attributes.keys():
+                outcome.refuse(row, [(key, "required", {}) for key in sorted(missing)])
             else:
                 outcome.counts["new"] += 1
             kept.seen.update(keys)
+        first = {email_key(row.ready.data.emails[0]) for row in rows if row.ready and row.ready.data.emails}
+        outcome.counts[SUPPRESSED] = len(await suppressed_among(batch.db, sorted(first)))
         for row, merged in await asyncio.to_thread(_merge_all, pairs):
             if isinstance(merged, list):
                 outcome.refuse(row, merged)
@@ -256,8 +289,15 @@ class CheckHandler(_Steps):
         job.total = job.done
         counts = {name: job.result.get(name, 0) for name in COUNTS}
         limit = batch.tenant.limits.addresses
-        room = max(0, limit - await AddressRepository(batch.db).usage()) if limit is not None else counts["new"]
+        room = max(0, limit - await plan_usage(batch.db)) if limit is not None else counts["new"]
         job.result = {**job.result, **counts, "over_limit": max(0, counts["new"] - room)}
+
+
+def _checked(row: Row, reserved: frozenset[str]) -> Row:
+    """The row; refused when it bears the name of a label that does not exist for the account."""
+    if row.ready is None or not any(search_form(tag) in reserved for tag in row.ready.data.tags):
+        return row
+    return replace(row, ready=None, reasons=[("tags", "tag_reserved", {})])
 
 
 async def _known(writer: BulkAddresses, existing: Existing, rows: Sequence[Row]) -> dict[int, int]:
@@ -271,7 +311,7 @@ async def _known(writer: BulkAddresses, existing: Existing, rows: Sequence[Row])
 
 async def _room(db: AsyncSession, tenant: Tenant) -> int | None:
     """How many addresses can be added; held until the end of the transaction. None = no limit."""
-    used = await AddressRepository(db).lock_usage()
+    used = await plan_usage(db, lock=True)
     limit = tenant.limits.addresses
     return None if limit is None else max(0, limit - used)
 
@@ -280,7 +320,7 @@ def _merge_all(pairs: Sequence[tuple[Row, Current]]) -> list[tuple[Row, Change |
     outcome: list[tuple[Row, Change | list[Any] | None]] = []
     for row, current in pairs:
         assert row.ready is not None  # noqa: S101 - only such rows are paired
-        merged = merge(current.values, row.ready.data, row.filled)
-        changed = Change(current, Ready.of(merged)) if isinstance(merged, AddressInput) else merged
+        merged = merge(current.values, row.ready.data, row.ready.attributes, row.filled)
+        changed = Change(current, Ready.of(merged, merged.attributes)) if isinstance(merged, AddressInput) else merged
         outcome.append((row, changed))
     return outcome

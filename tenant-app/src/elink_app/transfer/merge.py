@@ -13,7 +13,9 @@ from elink_app.text import search_form
 from elink_app.transfer.columns import Reason, reasons_of
 
 
-def merge(current: Mapping[str, Any], row: AddressInput, filled: frozenset[str]) -> AddressInput | list[Reason] | None:
+def merge(
+    current: Mapping[str, Any], row: AddressInput, attributes: Mapping[str, Any], filled: frozenset[str]
+) -> AddressInput | list[Reason] | None:
     """The address afterwards; None when nothing changes; reasons when the two do not fit into one.
 
     Only filled cells count: an empty one takes nothing away. E-mails and tags are added to those that are there.
@@ -27,6 +29,8 @@ def merge(current: Mapping[str, Any], row: AddressInput, filled: frozenset[str])
         elif name == "tags":
             known = {search_form(tag) for tag in values["tags"]}
             values[name] = [*values["tags"], *(tag for tag in given if search_form(tag) not in known)]
+        elif name == "attributes":
+            values[name] = {**values["attributes"], **attributes}
         else:
             values[name] = given
     if values == dict(current):

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from elink_app.messages import N_
-from elink_app.transfer.columns import Target
+from elink_app.transfer.columns import COLUMN_PATTERN
 from elink_app.transfer.detect import Encoding, Separator
 from elink_app.transfer.tables import MAX_COLUMNS, Layout
 
@@ -49,7 +49,10 @@ class Plan(BaseModel):
     encoding: Encoding = Encoding.UTF8
     separator: Separator = Separator.COMMA
     has_heading: Annotated[bool, Field(description="The first row holds names of columns")] = True
-    columns: Annotated[list[Target], Field(max_length=MAX_COLUMNS)] = []
+    columns: Annotated[
+        list[Annotated[str, Field(pattern=COLUMN_PATTERN)]],
+        Field(max_length=MAX_COLUMNS, description="Where each column goes; an own field is attribute:<key>"),
+    ] = []
     existing: Existing = Existing.UPDATE
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from elink_app.accounts.permissions import Principal
 from elink_app.jobs.deps import JobId, JobsDep, to_job
 from elink_app.messages import Message
 from elink_app.transfer.badrows import bad_rows_csv
-from elink_app.transfer.columns import TITLES, Target, sentence
+from elink_app.transfer.columns import COLUMN_PATTERN, TITLES, Target, sentence
 from elink_app.transfer.deps import FileId, ImportsDep, MayImport, receive
 from elink_app.transfer.plan import ENCODINGS, EXISTING, SEPARATORS, Existing, Plan
 from elink_app.transfer.service import NotReady, Upload
@@ -106,7 +107,8 @@ def _plan(form: FormData, before: Plan) -> Plan:
         chosen = next((one for one in known if one.value == _unquoted(field(form, name))), None)
         values[name] = chosen or values[name]
     values["has_heading"] = field(form, "has_heading") == "yes"
-    columns = [Target(name) if name in set(Target) else Target.NONE for name in fields(form, "columns")]
+    # Names that there are none of are left out when the plan is saved.
+    columns = [name if re.match(COLUMN_PATTERN, name) else Target.NONE for name in fields(form, "columns")]
     values["columns"] = columns or values["columns"]
     return Plan.model_validate(values)
 
@@ -137,6 +139,7 @@ async def _form(
         columns=[*found.plan.columns, *[Target.NONE] * len(preview.heading)][: len(preview.heading)],
         problem=problem or preview.problem,
         targets=TITLES,
+        attributes=await imports.attributes(),
         encodings=ENCODINGS,
         separators=SEPARATORS,
         existing=EXISTING,

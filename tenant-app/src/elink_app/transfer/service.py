@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
+from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.errors import AppError, NotFound
@@ -20,11 +21,12 @@ from elink_app.jobs.repository import OPEN
 from elink_app.jobs.service import Jobs
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
-from elink_app.transfer.columns import REASON_HEADINGS, Target, guess, guess_by_content, heading_key
+from elink_app.transfer.columns import ATTRIBUTE, REASON_HEADINGS, Column, Target, guess, guess_by_content, heading_key
 from elink_app.transfer.detect import Encoding, detect
 from elink_app.transfer.models import ImportFile
 from elink_app.transfer.plan import Plan
 from elink_app.transfer.repository import TransferRepository
+from elink_app.transfer.rights import kept_rights
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.tables import BadTable, is_workbook, read_rows
 
@@ -148,7 +150,9 @@ class Imports:
         """Keep how the file is to be taken. When it is read in another way, its columns are guessed again."""
         row = await self._load(principal, file_id)
         before = Plan.model_validate(row.plan)
-        plan = plan.model_copy(update={"workbook": before.workbook})
+        own = {ATTRIBUTE + one.key for one in await definitions(self._session)}
+        columns = [one if one in own or one in set(Target) else Target.NONE for one in plan.columns]
+        plan = plan.model_copy(update={"workbook": before.workbook, "columns": columns})
         path = self._store.path(self._tenant, Shelf.IMPORTS, row.file)
         if (plan.layout, plan.has_heading) != (before.layout, before.has_heading):
             plan = await self._with_columns(path, plan)
@@ -182,6 +186,10 @@ class Imports:
         job.result = {**job.result, "undo": number}
         return number
 
+    async def attributes(self) -> Mapping[str, str]:
+        """The labels of the tenant's own fields by what a column is set to for them."""
+        return {ATTRIBUTE + one.key: one.label for one in await definitions(self._session)}
+
     async def bad_rows(self, job_id: int, after: int, limit: int) -> Sequence[tuple[int, list[str], list[Any]]]:
         """Refused rows of a job that the caller may see: number, cells, reasons."""
         return await self._rows.bad_rows(job_id, after, limit)
@@ -203,6 +211,7 @@ class Imports:
             "name": row.name,
             "heading": preview.heading,
             "plan": plan.model_dump(mode="json"),
+            "rights": kept_rights(principal),
         }
         return await self._jobs.start(kind, parameters, actor)
 
@@ -227,7 +236,8 @@ class Imports:
         else:
             mended = bool(heading) and heading[-1] in REASON_HEADINGS
             known = await self._rows.mapping(heading_key(heading[:-1] if mended else heading))
-            columns = [Target(name) for name in known] if known is not None else guess(heading)
+            own = {one.key: one.label for one in await definitions(self._session)}
+            columns = list(known) if known is not None else guess(heading, own)
         return plan.model_copy(update={"columns": _fitted(columns, len(heading))})
 
     async def _load(self, principal: Principal, file_id: int) -> ImportFile:
@@ -237,7 +247,7 @@ class Imports:
         return row
 
 
-def _fitted(columns: Sequence[Target], width: int) -> list[Target]:
+def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
     return [*columns, *[Target.NONE] * (width - len(columns))][:width]
 
 

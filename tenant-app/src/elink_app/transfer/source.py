@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from elink_app.attributes.schemas import AttributeValues
+from elink_app.errors import FieldError
 from elink_app.transfer.bulk import Ready
 from elink_app.transfer.columns import Reason, to_input
 from elink_app.transfer.plan import Plan
@@ -28,10 +31,11 @@ class Row:
 class RowSource:
     """One file read from its start to its end; a batch at another place than the next opens it anew."""
 
-    def __init__(self, path: Path, plan: Plan, size: int) -> None:
+    def __init__(self, path: Path, plan: Plan, size: int, attributes: AttributeValues) -> None:
         self._path = path
         self._plan = plan
         self._size = size
+        self._attributes = attributes
         self._rows: Iterator[list[str]] | None = None
         self._position = 0
         self._ahead: asyncio.Task[list[Row]] | None = None
@@ -80,4 +84,13 @@ class RowSource:
         if isinstance(found, list):
             return Row(number, cells, None, frozenset(), found)
         data, filled = found
-        return Row(number, cells, Ready.of(data), filled, [])
+        values: Mapping[str, Any] = {}
+        if data.attributes:
+            values, errors = self._attributes.check(data.attributes)
+            if errors:
+                return Row(number, cells, None, frozenset(), [_reason(error) for error in errors])
+        return Row(number, cells, Ready.of(data, values), filled, [])
+
+
+def _reason(error: FieldError) -> Reason:
+    return str(error.field[-1]), error.code, error.message.params

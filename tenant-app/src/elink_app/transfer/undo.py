@@ -73,4 +73,7 @@ def _untouched(row: Any, current: dict[int, Current]) -> bool:
 
 def _back(changed: list[tuple[Current, dict[str, Any]]]) -> list[Change]:
     # What was stored is put back as it was, also where rules have become stricter since.
-    return [Change(current, Ready.of(AddressInput.model_construct(**before))) for current, before in changed]
+    return [
+        Change(current, Ready.of(AddressInput.model_construct(**before), before["attributes"]))
+        for current, before in changed
+    ]

@@ -13,10 +13,14 @@ from elink_app.accounts import api as accounts_api
 from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
+from elink_app.attributes import api as attributes_api
+from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
 from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
+from elink_app.labels import api as labels_api
+from elink_app.segments import api as segments_api
 from elink_app.transfer import api as transfer_api
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads
@@ -37,6 +41,10 @@ ROUTERS = (
     addresses_api.router,
     jobs_api.router,
     transfer_api.router,
+    attributes_api.router,
+    consent_api.router,
+    labels_api.router,
+    segments_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 

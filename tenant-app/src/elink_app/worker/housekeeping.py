@@ -9,7 +9,7 @@ import structlog
 from elink_app.accounts.repository import AccountRepository, ThrottleRepository
 from elink_app.accounts.sessions import SessionPolicy, Sessions
 from elink_app.accounts.throttle import FORGET_AFTER
-from elink_app.addresses.repository import AddressRepository
+from elink_app.addresses.erasing import erase_expired_attributes, purge_deleted
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.outbox.repository import OutboxRepository
@@ -53,6 +53,7 @@ class Housekeeper:
             )
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._purge_addresses(tenant)
+        gone["attribute_values"] = await self._erase_attributes(tenant)
         for kind, count in gone.items():
             self._metrics.purged.labels(kind).inc(count)
         if any(gone.values()):
@@ -63,7 +64,16 @@ class Housekeeper:
         total = 0
         while True:
             async with self._databases.transaction(tenant) as db:
-                count = await AddressRepository(db).purge(self._clock() - self._undo_window, _BATCH)
+                count = await purge_deleted(db, self._clock() - self._undo_window, _BATCH)
+            total += count
+            if count < _BATCH:
+                return total
+
+    async def _erase_attributes(self, tenant: Tenant) -> int:
+        total = 0
+        while True:
+            async with self._databases.transaction(tenant) as db:
+                count = await erase_expired_attributes(db, self._clock() - self._undo_window, _BATCH)
             total += count
             if count < _BATCH:
                 return total

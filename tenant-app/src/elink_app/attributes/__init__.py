@@ -1,0 +1,1 @@
+"""Fields of addresses that the tenant defines."""

@@ -1,0 +1,67 @@
+"""The ledger of consent, what it amounts to now, and the suppression list. All by e-mail key, not by address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Identity, Index, String, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from elink_app.database.base import Base
+
+
+class Consent(Base):
+    """One line of the ledger. Lines are added only: a trigger refuses any other change."""
+
+    __tablename__ = "consent"
+    __table_args__ = (Index("ix_consent_email_key", "email_key", text("id DESC")),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    email_key: Mapped[str] = mapped_column(String(320))
+    # given | withdrawn
+    kind: Mapped[str] = mapped_column(String(10))
+    # When the person said so, which may be long before it was recorded.
+    at: Mapped[datetime]
+    how: Mapped[str] = mapped_column(String(100), server_default="")
+    source: Mapped[str] = mapped_column(String(300), server_default="")
+    wording: Mapped[str] = mapped_column(Text, server_default="")
+    recorded_by: Mapped[str] = mapped_column(String(320), server_default="")
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ConsentCurrent(Base):
+    """What counts now for an e-mail: the line with the newest `at`. Written by the ledger's trigger."""
+
+    __tablename__ = "consent_current"
+
+    email_key: Mapped[str] = mapped_column(String(320), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    at: Mapped[datetime]
+    consent_id: Mapped[int]
+
+
+class Suppression(Base):
+    """A reason why an e-mail gets no mail. Several may hold at once; each is lifted by itself."""
+
+    __tablename__ = "suppression"
+    __table_args__ = (
+        Index(
+            "uq_suppression_email_key_reason",
+            "email_key",
+            "reason",
+            unique=True,
+            postgresql_where=text("lifted_at IS NULL"),
+        ),
+        Index("ix_suppression_email_key", "email_key"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    email_key: Mapped[str] = mapped_column(String(320))
+    # unsubscribed | bounced | complained | blocked
+    reason: Mapped[str] = mapped_column(String(20))
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+    source: Mapped[str] = mapped_column(String(300), server_default="")
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str] = mapped_column(String(320), server_default="")
+    lifted_why: Mapped[str] = mapped_column(Text, server_default="")

@@ -1,0 +1,98 @@
+"""All SQL of consent and suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Principal
+from elink_app.addresses.visibility import email_visible
+from elink_app.consent.models import Consent, ConsentCurrent, Suppression
+
+ACTIVE = Suppression.lifted_at.is_(None)
+
+
+class ConsentRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def current(self, email_keys: Sequence[str]) -> dict[str, str]:
+        """given or withdrawn by e-mail key; keys without any line are missing."""
+        statement = select(ConsentCurrent.email_key, ConsentCurrent.kind).where(
+            ConsentCurrent.email_key.in_(email_keys)
+        )
+        return {row[0]: row[1] for row in (await self._session.execute(statement)).all()}
+
+    async def given_after(self, email_key: str, moment: datetime) -> bool:
+        """True when consent counts now and was given after `moment`."""
+        statement = select(ConsentCurrent.email_key).where(
+            ConsentCurrent.email_key == email_key, ConsentCurrent.kind == "given", ConsentCurrent.at > moment
+        )
+        return await self._session.scalar(statement) is not None
+
+    async def add(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add lines to the ledger."""
+        await self._session.execute(insert(Consent), list(lines))
+
+    async def ledger(self, email_key: str, limit: int) -> Sequence[Consent]:
+        """The lines of one e-mail, the newest first."""
+        statement = select(Consent).where(Consent.email_key == email_key).order_by(Consent.id.desc()).limit(limit)
+        return (await self._session.scalars(statement)).all()
+
+    async def suppressed(self, email_keys: Sequence[str]) -> set[str]:
+        """Those of `email_keys` that get no mail."""
+        statement = select(Suppression.email_key).where(Suppression.email_key.in_(email_keys), ACTIVE)
+        return set((await self._session.scalars(statement)).all())
+
+    async def suppress(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add reasons; one that holds already stays as it is. Returns how many are new."""
+        statement = insert(Suppression).on_conflict_do_nothing(
+            index_elements=["email_key", "reason"], index_where=text("lifted_at IS NULL")
+        )
+        result = await self._session.execute(statement.returning(Suppression.id), list(rows))
+        return len(result.all())
+
+    async def suppressions_of(self, email_key: str, limit: int) -> Sequence[Suppression]:
+        """The reasons of one e-mail, lifted ones too, the newest first."""
+        statement = select(Suppression).where(Suppression.email_key == email_key)
+        return (await self._session.scalars(statement.order_by(Suppression.id.desc()).limit(limit))).all()
+
+    async def page(
+        self, principal: Principal, *, reason: str, part: str, before: int | None, size: int
+    ) -> Sequence[Suppression]:
+        """Active reasons that the account may see, the newest first, with `part` anywhere in the e-mail."""
+        conditions: list[ColumnElement[bool]] = [ACTIVE, email_visible(principal, Suppression.email_key)]
+        if reason:
+            conditions.append(Suppression.reason == reason)
+        if part:
+            conditions.append(Suppression.email_key.contains(part, autoescape=True))
+        if before is not None:
+            conditions.append(Suppression.id < before)
+        statement = select(Suppression).where(*conditions).order_by(Suppression.id.desc()).limit(size)
+        return (await self._session.scalars(statement)).all()
+
+    async def get_active(self, principal: Principal, suppression_id: int) -> Suppression | None:
+        """One active reason, held until the end of the transaction."""
+        statement = select(Suppression).where(
+            Suppression.id == suppression_id, ACTIVE, email_visible(principal, Suppression.email_key)
+        )
+        return (await self._session.scalars(statement.with_for_update())).one_or_none()
+
+    async def may_see(self, principal: Principal, email_key: str) -> bool:
+        """True unless the e-mail belongs to hidden addresses only."""
+        return bool(await self._session.scalar(select(email_visible(principal, literal(email_key)))))
+
+    async def lift(self, suppression_id: int, by: str, why: str, now: datetime) -> None:
+        """End an active reason."""
+        await self._session.execute(
+            update(Suppression)
+            .where(Suppression.id == suppression_id)
+            .values(lifted_at=now, lifted_by=by, lifted_why=why)
+        )

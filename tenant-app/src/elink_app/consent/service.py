@@ -1,0 +1,246 @@
+"""Consent and suppression: what counts now, and how it is changed.
+
+The functions are for other domains; `ConsentBook` is what pages and API call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Principal
+from elink_app.audit.service import Actor, record
+from elink_app.clock import JST, Clock
+from elink_app.consent.models import Suppression
+from elink_app.consent.repository import ConsentRepository
+from elink_app.consent.schemas import (
+    ConsentInput,
+    ConsentLine,
+    EmailOutput,
+    SuppressionInput,
+    SuppressionOutput,
+    SuppressionPage,
+)
+from elink_app.emails import email_key
+from elink_app.errors import AppError, NotFound
+from elink_app.messages import N_, Message
+
+_LINES = 200
+
+
+class Kind(StrEnum):
+    """What a person said about mail."""
+
+    GIVEN = "given"
+    WITHDRAWN = "withdrawn"
+
+
+class Reason(StrEnum):
+    """Why an e-mail gets no mail."""
+
+    UNSUBSCRIBED = "unsubscribed"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    BLOCKED = "blocked"
+
+
+# The person's own will: only a newer consent of that person outweighs it.
+_OWN_WILL = frozenset({Reason.UNSUBSCRIBED.value, Reason.COMPLAINED.value})
+
+
+class ConsentNeeded(AppError):
+    """The person does not want mail, and has not said otherwise since."""
+
+    status = 409
+    code = "consent-needed"
+    title = N_("A new consent is needed")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(
+                N_(
+                    "This person asked for no more mail. Record a consent that was given afterwards, "
+                    "then take the e-mail off the list."
+                )
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ConsentFact:
+    """One line for the ledger. `at`: when the person said so; `by`: who records it."""
+
+    email: str
+    kind: Kind
+    at: datetime
+    how: str = ""
+    source: str = ""
+    wording: str = ""
+    by: str = ""
+
+
+async def consent_state(db: AsyncSession, email_keys: Sequence[str]) -> dict[str, Kind]:
+    """What counts now by e-mail key; a key of which nothing is recorded is missing."""
+    return {key: Kind(kind) for key, kind in (await ConsentRepository(db).current(email_keys)).items()}
+
+
+async def record_consent(db: AsyncSession, facts: Sequence[ConsentFact], now: datetime) -> None:
+    """Add lines to the ledger. The line with the newest `at` counts, whenever it was recorded."""
+    lines = [
+        {
+            "email_key": email_key(fact.email), "kind": fact.kind.value, "at": min(fact.at, now), "how": fact.how,
+            "source": fact.source, "wording": fact.wording, "recorded_by": fact.by, "recorded_at": now,
+        }
+        for fact in facts
+    ]  # fmt: skip
+    if lines:
+        await ConsentRepository(db).add(lines)
+
+
+async def suppressed_among(db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
+    """Those of `email_keys` that get no mail."""
+    return await ConsentRepository(db).suppressed(email_keys) if email_keys else set()
+
+
+async def is_suppressed(db: AsyncSession, email_key: str) -> bool:
+    """True when the e-mail gets no mail."""
+    return bool(await suppressed_among(db, [email_key]))
+
+
+async def suppress(
+    db: AsyncSession, email_key: str, reason: Reason, detail: str = "", source: str = "", *, now: datetime
+) -> bool:
+    """Put an e-mail on the list. False when this reason held already: it then stays as it was."""
+    return bool(await suppress_many(db, [email_key], reason, detail, source, now=now))
+
+
+async def suppress_many(
+    db: AsyncSession, email_keys: Sequence[str], reason: Reason, detail: str = "", source: str = "", *, now: datetime
+) -> int:
+    """The same for many; returns how many are new."""
+    shared = {"reason": reason.value, "detail": detail, "source": source[:300], "since": now}
+    rows = [{"email_key": key, **shared} for key in sorted(set(email_keys))]
+    return await ConsentRepository(db).suppress(rows) if rows else 0
+
+
+async def lift_own_will(db: AsyncSession, email_key: str, by: str, why: str, now: datetime) -> int:
+    """The person wants mail again and said so himself: end `unsubscribed`. Returns how many reasons ended."""
+    rows = ConsentRepository(db)
+    mine = [
+        row
+        for row in await rows.suppressions_of(email_key, _LINES)
+        if row.lifted_at is None and row.reason == Reason.UNSUBSCRIBED
+    ]
+    for row in mine:
+        await rows.lift(row.id, by, why, now)
+    return len(mine)
+
+
+class Suppressions:
+    """The suppression list as the worker sees it."""
+
+    async def among(self, db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
+        """Those of `email_keys` that are on the list now."""
+        return await suppressed_among(db, email_keys)
+
+    async def add(self, db: AsyncSession, email_key: str, *, reason: str, detail: str, now: datetime) -> None:
+        """Put an e-mail on the list; `reason` is bounced or complained."""
+        await suppress(db, email_key, Reason(reason), detail, "mail", now=now)
+
+
+class ConsentBook:
+    """Consent and suppression of one tenant, as one account may see and change them."""
+
+    def __init__(self, session: AsyncSession, principal: Principal, actor: Actor, clock: Clock) -> None:
+        self._session = session
+        self._rows = ConsentRepository(session)
+        self._principal = principal
+        self._actor = actor
+        self._clock = clock
+
+    async def email(self, email: str) -> EmailOutput:
+        """Everything about one e-mail; raises NotFound when it belongs to hidden addresses only."""
+        key = email_key(email)
+        if not await self._rows.may_see(self._principal, key):
+            raise NotFound
+        lines = await self._rows.ledger(key, _LINES)
+        current = (await self._rows.current([key])).get(key)
+        reasons = await self._rows.suppressions_of(key, _LINES)
+        return EmailOutput(
+            email=key,
+            consent=current,
+            suppressed=any(row.lifted_at is None for row in reasons),
+            ledger=[
+                ConsentLine(
+                    kind=line.kind, at=line.at.astimezone(JST), how=line.how, source=line.source,
+                    wording=line.wording, recorded_by=line.recorded_by,
+                    recorded_at=line.recorded_at.astimezone(JST),
+                )
+                for line in lines
+            ],
+            suppressions=[to_output(row) for row in reasons],
+        )  # fmt: skip
+
+    async def record(self, email: str, data: ConsentInput) -> EmailOutput:
+        """Record that somebody gave or withdrew consent."""
+        found = await self.email(email)
+        now = self._clock()
+        fact = ConsentFact(
+            found.email, Kind(data.kind), data.at or now, data.how, data.source, data.wording, self._actor.name
+        )
+        await record_consent(self._session, [fact], now)
+        await record(
+            self._session, self._actor, f"consent.{data.kind}", kind="email", key=found.email[:100],
+            after={"how": data.how, "source": data.source, "at": fact.at.isoformat()}, now=now,
+        )  # fmt: skip
+        return await self.email(email)
+
+    async def block(self, data: SuppressionInput) -> EmailOutput:
+        """Put an e-mail on the list by hand."""
+        found = await self.email(data.email)
+        now = self._clock()
+        if await suppress(self._session, found.email, Reason(data.reason), data.detail, self._actor.name, now=now):
+            await record(
+                self._session, self._actor, "suppression.add", kind="email", key=found.email[:100],
+                after={"reason": data.reason, "detail": data.detail}, now=now,
+            )  # fmt: skip
+        return await self.email(data.email)
+
+    async def lift(self, suppression_id: int, why: str) -> SuppressionOutput:
+        """End one reason; raises NotFound, or ConsentNeeded against the person's will."""
+        row = await self._rows.get_active(self._principal, suppression_id)
+        if row is None:
+            raise NotFound
+        if row.reason in _OWN_WILL and not await self._rows.given_after(row.email_key, row.since):
+            raise ConsentNeeded
+        now = self._clock()
+        await self._rows.lift(row.id, self._actor.name, why, now)
+        await record(
+            self._session, self._actor, "suppression.lift", kind="email", key=row.email_key[:100],
+            before={"reason": row.reason}, after={"why": why}, now=now,
+        )  # fmt: skip
+        return to_output(row).model_copy(
+            update={"lifted_at": now.astimezone(JST), "lifted_by": self._actor.name, "lifted_why": why}
+        )
+
+    async def suppressions(
+        self, *, reason: str = "", part: str = "", before: int | None = None, size: int = 50
+    ) -> SuppressionPage:
+        """Who gets no mail, the newest first; `before` is `next` of an earlier page."""
+        rows = await self._rows.page(self._principal, reason=reason, part=email_key(part), before=before, size=size + 1)
+        more = rows[size - 1].id if len(rows) > size else None
+        return SuppressionPage(items=[to_output(row) for row in rows[:size]], next=more)
+
+
+def to_output(row: Suppression) -> SuppressionOutput:
+    """A reason as it is shown."""
+    return SuppressionOutput(
+        id=row.id, email=row.email_key, reason=row.reason, detail=row.detail, source=row.source,
+        since=row.since.astimezone(JST),
+        lifted_at=row.lifted_at.astimezone(JST) if row.lifted_at else None,
+        lifted_by=row.lifted_by, lifted_why=row.lifted_why,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Addresses that seem to be the same, and their merging."""

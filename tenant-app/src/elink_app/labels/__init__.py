@@ -1,0 +1,1 @@
+"""Tags, and the information labels among them."""

@@ -1,0 +1,1 @@
+"""Saved questions to the address book."""
