@@ -16,6 +16,7 @@ from elink_app.accounts.sessions import SessionPolicy
 from elink_app.clock import utc_now
 from elink_app.database.engines import TenantDatabases
 from elink_app.files import DirectoryKeeper
+from elink_app.jobs.runner import JobRunner
 from elink_app.ops.health import ops_app
 from elink_app.ops.servers import Stop, ops_server, run_servers, web_server
 from elink_app.outbox.sender import OutboxSender
@@ -25,6 +26,8 @@ from elink_app.registry.tenant import Tenant
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
+from elink_app.transfer.handlers import make_handlers
+from elink_app.transfer.store import FileStore
 from elink_app.web.app import WebApp, create_app
 from elink_app.web.assets import Assets
 from elink_app.web.state import WebState
@@ -89,7 +92,11 @@ async def _close_idle(databases: TenantDatabases) -> None:
 
 def make_tasks(parts: Parts) -> list[TenantTask]:
     """What the worker does for each tenant."""
-    return [OutboxSender(parts.settings, parts.databases, utc_now)]
+    handlers = make_handlers(FileStore(parts.settings.tenants_dir), utc_now)
+    return [
+        OutboxSender(parts.settings, parts.databases, utc_now),
+        JobRunner(parts.databases, handlers, utc_now),
+    ]
 
 
 @contextlib.asynccontextmanager

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(default=20, ge=1)
 
     body_limit_bytes: int = Field(default=1_048_576, ge=1024)
+    upload_limit_bytes: int = Field(default=104_857_600, ge=1024, description="for files to import")
 
     session_idle_seconds: int = Field(default=2 * 3600, ge=60)
     session_absolute_seconds: int = Field(default=12 * 3600, ge=60)

@@ -44,6 +44,9 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/users", "/api/v1/users/{user_id}", "/api/v1/users/{user_id}/disable",
         "/api/v1/users/{user_id}/enable", "/api/v1/users/{user_id}/invite", "/api/v1/users/{user_id}/sessions",
         "/api/v1/user-fields", "/api/v1/user-fields/{field_id}",
+        "/api/v1/addresses/{address_id}/restore", "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
+        "/api/v1/jobs/{job_id}/undo", "/api/v1/imports", "/api/v1/imports/{file_id}", "/api/v1/imports/{file_id}/plan",
+        "/api/v1/imports/{file_id}/check", "/api/v1/imports/{file_id}/run",
     }  # fmt: skip
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
@@ -92,6 +95,7 @@ async def test_answers_are_what_is_documented(world: World) -> None:
         for method, operation in methods.items():
             real = re.sub("{[a-z]+_id}", "12345", path).replace("{email}", "somebody@example.jp")
             real = re.sub(r"\{\w+\}", "12345", path)
+            real = re.sub("{.*}", "12345", path)
             for browser in (me, stranger):
                 body = {"json": {"name": 5}} if method in ("post", "put") else {}
                 answer = await browser.api(method.upper(), real, **body)

@@ -11,6 +11,7 @@ from elink_app.database.base import Base
 from elink_app.deliveries import draft_models as _delivery_drafts
 from elink_app.deliveries import models as _deliveries
 from elink_app.duplicates import models as _duplicates
+from elink_app.jobs import models as _jobs
 from elink_app.outbox import models as _outbox
 from elink_app.segments import models as _segments
 from elink_app.people import models as _people
@@ -19,6 +20,7 @@ from elink_app.security import models as _security
 from elink_app.tokens import models as _tokens
 from elink_app.senders import models as _senders
 from elink_app.templates import models as _templates
+from elink_app.transfer import models as _transfer
 
 __all__ = ["metadata"]
 
@@ -28,4 +30,6 @@ _MODULES = (_accounts, _addresses, _audit, _outbox, _people, _roles, _security, 
 _MODULES = (
     _accounts, _addresses, _attributes, _audit, _consent, _deliveries, _delivery_drafts, _duplicates, _outbox,
     _segments, _senders, _templates,
+_MODULES = (
+    _accounts, _addresses, _attributes, _audit, _consent, _duplicates, _jobs, _outbox, _segments, _transfer,
 )  # fmt: skip

@@ -20,6 +20,8 @@ from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
 from elink_app.deliveries import running_routes as running_pages
 from elink_app.errors import NotFound
+from elink_app.jobs import api as jobs_api
+from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
 from elink_app.optout import routes as optout_pages
 from elink_app.segments import api as segments_api
@@ -39,6 +41,9 @@ from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
 from elink_app.templates import routes as templates_pages
 from elink_app.web import csrf, openapi, problems
+from elink_app.transfer import api as transfer_api
+from elink_app.transfer import routes as transfer_pages
+from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
 from elink_app.web.middleware.limits import Limits
@@ -60,6 +65,8 @@ ROUTERS = (
     templates_pages.router,
     optout_pages.router,
     senders_pages.router,
+    jobs_pages.router,
+    transfer_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
@@ -69,6 +76,8 @@ ROUTERS = (
     deliveries_api.router,
     templates_api.router,
     senders_api.router,
+    jobs_api.router,
+    transfer_api.router,
     attributes_api.router,
     consent_api.router,
     labels_api.router,
@@ -111,7 +120,8 @@ def create_app(state: WebState) -> WebApp:
     openapi.install(app)
 
     layered: ASGIApp = SameOrigin(app, app)
-    layered = Limits(layered, state.settings.body_limit_bytes)
+    larger = dict.fromkeys(uploads.PATHS, state.settings.upload_limit_bytes)
+    layered = Limits(layered, state.settings.body_limit_bytes, larger)
     layered = Tenancy(layered, state.directory, state.metrics, app)
     layered = SecurityHeaders(layered)
     layered = RequestContext(layered, state.metrics)

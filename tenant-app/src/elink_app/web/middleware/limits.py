@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -13,18 +14,23 @@ MAX_TARGET_BYTES = 8_192
 
 
 class Limits:
-    """413 for a body over `body_limit` bytes (declared or real), 414 and 431 for a long target or headers."""
+    """413 for a body over `body_limit` bytes (declared or real), 414 and 431 for a long target or headers.
 
-    def __init__(self, app: ASGIApp, body_limit: int) -> None:
+    `larger` names paths with a limit of their own.
+    """
+
+    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._body_limit = body_limit
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = self._refused(scope)
+        limit = self._larger.get(scope["path"], self._body_limit)
+        refused = self._refused(scope, limit)
         if refused is not None:
             await Response(status_code=refused, headers={"Connection": "close"})(scope, receive, send)
             return
@@ -34,18 +40,19 @@ class Limits:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._body_limit:
+            if seen > limit:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return message
 
         await self._app(scope, counted, send)
 
-    def _refused(self, scope: Scope) -> int | None:
+    @staticmethod
+    def _refused(scope: Scope, limit: int) -> int | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return HTTPStatus.REQUEST_URI_TOO_LONG
         size = 0
         for name, value in scope["headers"]:
             size += len(name) + len(value)
-            if name == b"content-length" and (not value.isdigit() or int(value[:20]) > self._body_limit):
+            if name == b"content-length" and (not value.isdigit() or int(value[:20]) > limit):
                 return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if size > MAX_HEADER_BYTES else None

@@ -1,0 +1,148 @@
+"""Asking for long work, and looking how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Principal
+from elink_app.audit.service import Actor
+from elink_app.clock import Clock
+from elink_app.errors import NotFound
+from elink_app.jobs.models import Job, JobState
+from elink_app.jobs.repository import OPEN, JobRepository
+from elink_app.messages import N_, Message
+
+LISTED = 100
+
+TITLES: Mapping[str, str] = {
+    "import": N_("Import"),
+    "import-check": N_("Check of an import"),
+    "import-undo": N_("Undoing an import"),
+    "export": N_("Export"),
+}
+STATES: Mapping[str, str] = {
+    JobState.QUEUED: N_("Waiting"),
+    JobState.RUNNING: N_("Running"),
+    JobState.DONE: N_("Done"),
+    JobState.FAILED: N_("Failed"),
+    JobState.CANCELLED: N_("Stopped"),
+}
+
+COUNTS: Mapping[str, str] = {
+    "new": N_("New"),
+    "changed": N_("Changed"),
+    "unchanged": N_("Unchanged"),
+    "skipped": N_("Left out"),
+    "bad": N_("Refused"),
+    "suppressed": N_("Of these, get no mail"),
+    "over_limit": N_("Too many for the plan"),
+    "deleted": N_("Deleted again"),
+    "restored": N_("Put back as before"),
+    "kept": N_("Left as saved since"),
+    "rows": N_("Addresses written"),
+    "replaced": N_("Characters replaced by 〓"),
+}
+"""What a job counts."""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as people see it. `percent` is None while the amount of work is not known."""
+
+    id: int
+    kind: str
+    title: str
+    state: str
+    state_title: str
+    done: int
+    total: int
+    parameters: Mapping[str, Any]
+    result: Mapping[str, Any]
+    error: Message | None
+    actor: str
+    account_id: int | None
+    created_at: datetime
+    finished_at: datetime | None
+    stopping: bool
+
+    @property
+    def is_open(self) -> bool:
+        """True while it waits or runs."""
+        return self.state in OPEN
+
+    @property
+    def percent(self) -> int | None:
+        """How much is done, 0 to 100."""
+        return min(100, self.done * 100 // self.total) if self.total else None
+
+
+def view(job: Job) -> JobView:
+    """The row for people."""
+    return JobView(
+        id=job.id,
+        kind=job.kind,
+        title=TITLES[job.kind],
+        state=job.state,
+        state_title=STATES[job.state],
+        done=job.done,
+        total=job.total,
+        parameters=job.parameters,
+        result=job.result,
+        error=Message(job.error, job.error_params) if job.error else None,
+        actor=job.actor,
+        account_id=job.account_id,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        stopping=job.cancel_asked,
+    )
+
+
+class Jobs:
+    """The jobs of one tenant within one transaction. Everybody sees their own, the master all."""
+
+    def __init__(self, session: AsyncSession, clock: Clock) -> None:
+        self._rows = JobRepository(session)
+        self._clock = clock
+
+    async def start(self, kind: str, parameters: Mapping[str, Any], actor: Actor, *, total: int = 0) -> int:
+        """Queue a job; its id. Wake the worker after the commit."""
+        now = self._clock()
+        job = Job(
+            kind=kind,
+            state=JobState.QUEUED.value,
+            parameters=dict(parameters),
+            cursor={},
+            result={},
+            error_params={},
+            done=0,
+            total=total,
+            account_id=actor.account_id,
+            actor=actor.name,
+            address=actor.address,
+            created_at=now,
+            lease_until=now,
+        )
+        await self._rows.add(job)
+        return job.id
+
+    async def newest(self, principal: Principal) -> Sequence[JobView]:
+        """The newest jobs that this account may see, LISTED at most."""
+        owner = None if principal.is_master else principal.account_id
+        return [view(job) for job in await self._rows.newest(owner, LISTED)]
+
+    async def get(self, principal: Principal, job_id: int) -> JobView:
+        """One job; raises NotFound for somebody else's."""
+        job = await self._rows.get(job_id)
+        if job is None or not (principal.is_master or job.account_id == principal.account_id):
+            raise NotFound
+        return view(job)
+
+    async def cancel(self, principal: Principal, job_id: int) -> None:
+        """Ask for an end after the batch under way; nothing happens to a job that is over. Raises NotFound."""
+        if (await self.get(principal, job_id)).is_open:
+            await self._rows.ask_to_cancel(job_id)

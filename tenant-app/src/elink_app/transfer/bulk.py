@@ -1,0 +1,215 @@
+"""Many addresses at once: a handful of statements per batch, new rows by COPY, all in the session's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import asyncpg
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.addresses.computed import computed
+from elink_app.addresses.schemas import AddressInput
+from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
+from elink_app.emails import email_key
+from elink_app.text import search_form
+
+_COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
+_WRITTEN = (*PLAIN, *_COMPUTED, "attributes", "updated_at")
+_COLUMNS = ("id", "version", *_WRITTEN, "created_at", "tag_ids")
+_LOCK = """
+SELECT id FROM address WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL AND NOT tag_ids && $2::bigint[]
+ORDER BY id FOR UPDATE
+"""
+_READ = f"""
+SELECT a.id, a.version, {", ".join(f"a.{name}" for name in PLAIN)},
+    a.attributes::text AS attributes, ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
+    ARRAY(SELECT t.name FROM address_tag b JOIN tag t ON t.id = b.tag_id WHERE b.address_id = a.id ORDER BY t.name)
+        AS tags
+FROM address a WHERE a.id = ANY($1::bigint[])
+"""  # noqa: S608 - names of our own columns
+_MATCH = """
+SELECT e.email_key, min(e.address_id) AS id FROM address_email e JOIN address a ON a.id = e.address_id
+WHERE e.email_key = ANY($1::text[]) AND a.deleted_at IS NULL AND NOT a.tag_ids && $2::bigint[] GROUP BY e.email_key
+"""
+_IDS = "SELECT nextval(pg_get_serial_sequence('address', 'id')) AS id FROM generate_series(1, $1)"
+_UPDATE = f"""
+UPDATE address SET version = $2, {", ".join(f"{name} = ${n}" for n, name in enumerate(_WRITTEN, start=3))} WHERE id = $1
+"""  # noqa: S608 - names of our own columns
+_NEW_TAGS = """
+INSERT INTO tag (name, key) SELECT name, key FROM unnest($1::text[], $2::text[]) AS wanted (name, key) ORDER BY key
+ON CONFLICT (key) DO NOTHING
+"""
+# A second change of the same address in one job keeps the first image.
+_REMEMBER = """
+INSERT INTO bulk_change (job_id, address_id, before, version)
+SELECT $1, id, before::jsonb, version FROM unnest($2::bigint[], $3::text[], $4::bigint[]) AS seen (id, before, version)
+ON CONFLICT (job_id, address_id) DO UPDATE SET version = excluded.version
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An address with what is computed from it, ready to be written."""
+
+    data: AddressInput
+    attributes: Mapping[str, Any]
+    # In the order of _COMPUTED.
+    computed: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, data: AddressInput, attributes: Mapping[str, Any]) -> Ready:
+        """Compute what the address book searches and sorts by; `attributes` are checked ones."""
+        found = computed(data, data.emails, attributes)
+        return cls(data, attributes, tuple(found[name] for name in _COMPUTED))
+
+    def written(self, now: datetime) -> tuple[Any, ...]:
+        """Values in the order of _WRITTEN."""
+        plain = (getattr(self.data, name) for name in PLAIN)
+        return (*plain, *self.computed, orjson.dumps(dict(self.attributes)).decode(), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """An address as it is now."""
+
+    id: int
+    version: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an address is to become."""
+
+    current: Current
+    ready: Ready
+
+
+async def driver_of(db: AsyncSession) -> asyncpg.Connection[asyncpg.Record]:
+    """The driver's connection under a session whose transaction has begun."""
+    raw = await (await db.connection()).get_raw_connection()
+    return cast("asyncpg.Connection[asyncpg.Record]", raw.driver_connection)
+
+
+class BulkAddresses:
+    """Writes of one job in one transaction."""
+
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], job_id: int, now: datetime, hidden: Sequence[int] = ()
+    ) -> None:
+        """`hidden`: ids of the labels whose addresses do not exist for the account that asked for the job."""
+        self._connection = connection
+        self._hidden = list(hidden)
+        self._job_id = job_id
+        self._now = now
+
+    async def matches(self, keys: Iterable[str]) -> dict[str, int]:
+        """The oldest live address with each of these e-mails, in the form in which e-mails are compared."""
+        wanted = sorted(set(keys))
+        if not wanted:
+            return {}
+        return {row["email_key"]: row["id"] for row in await self._connection.fetch(_MATCH, wanted, self._hidden)}
+
+    async def lock(self, ids: Iterable[int]) -> dict[int, Current]:
+        """Those of these addresses that are live, as they are now; nobody changes them before the end."""
+        wanted = sorted(set(ids))
+        if not wanted:
+            return {}
+        # Two statements: the second sees what those who held the rows have written.
+        locked = [row["id"] for row in await self._connection.fetch(_LOCK, wanted, self._hidden)]
+        found: dict[int, Current] = {}
+        for row in await self._connection.fetch(_READ, locked):
+            values = dict(row)
+            values["attributes"] = orjson.loads(values["attributes"])
+            found[row["id"]] = Current(values.pop("id"), values.pop("version"), values)
+        return found
+
+    async def insert(self, rows: Sequence[Ready]) -> None:
+        """Add addresses."""
+        if not rows:
+            return
+        ids = [row["id"] for row in await self._connection.fetch(_IDS, len(rows))]
+        tags = await self._tag_ids({search_form(tag): tag for row in rows for tag in row.data.tags})
+        await self._connection.copy_records_to_table(
+            "address",
+            columns=_COLUMNS,
+            records=[
+                (number, 1, *row.written(self._now), self._now, sorted(_borne(row.data, tags)))
+                for number, row in zip(ids, rows, strict=True)
+            ],
+        )
+        added = list(zip(ids, (row.data for row in rows), strict=True))
+        await self._add_emails(added)
+        await self._add_tags(added, tags)
+        await self._connection.copy_records_to_table(
+            "bulk_change", columns=("job_id", "address_id"), records=[(self._job_id, number) for number in ids]
+        )
+
+    async def change(self, changes: Sequence[Change], *, remember: bool = True) -> None:
+        """Replace all fields of addresses that are locked; `remember` keeps what they were."""
+        if not changes:
+            return
+        ids = [change.current.id for change in changes]
+        if remember:
+            images = [orjson.dumps(dict(change.current.values)).decode() for change in changes]
+            versions = [change.current.version + 1 for change in changes]
+            await self._connection.execute(_REMEMBER, self._job_id, ids, images, versions)
+        await self._connection.executemany(
+            _UPDATE,
+            [(change.current.id, change.current.version + 1, *change.ready.written(self._now)) for change in changes],
+        )
+        mailed = [one for one in changes if one.ready.data.emails != list(one.current.values["emails"])]
+        await self._connection.execute(
+            "DELETE FROM address_email WHERE address_id = ANY($1::bigint[])", [one.current.id for one in mailed]
+        )
+        await self._add_emails([(one.current.id, one.ready.data) for one in mailed])
+        tagged = [one for one in changes if set(one.ready.data.tags) != set(one.current.values["tags"])]
+        tags = await self._tag_ids({search_form(tag): tag for one in tagged for tag in one.ready.data.tags})
+        await self._connection.execute(
+            "DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", [one.current.id for one in tagged]
+        )
+        await self._add_tags([(one.current.id, one.ready.data) for one in tagged], tags)
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        """Delete softly."""
+        await self._connection.execute(
+            "UPDATE address SET deleted_at = $2 WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL", ids, self._now
+        )
+
+    async def _add_emails(self, rows: Sequence[tuple[int, AddressInput]]) -> None:
+        await self._connection.copy_records_to_table(
+            "address_email",
+            columns=("address_id", "position", "email", "email_key"),
+            records=[
+                (number, position, email, email_key(email))
+                for number, data in rows
+                for position, email in enumerate(data.emails)
+            ],
+        )
+
+    async def _add_tags(self, rows: Sequence[tuple[int, AddressInput]], tags: Mapping[str, int]) -> None:
+        records = [(number, tag) for number, data in rows for tag in _borne(data, tags)]
+        if records:
+            await self._connection.copy_records_to_table(
+                "address_tag", columns=("address_id", "tag_id"), records=records
+            )
+
+    async def _tag_ids(self, names: Mapping[str, str]) -> dict[str, int]:
+        if not names:
+            return {}
+        keys = sorted(names)
+        known = "SELECT key, id FROM tag WHERE key = ANY($1::text[])"
+        found = {row["key"]: row["id"] for row in await self._connection.fetch(known, keys)}
+        new = [key for key in keys if key not in found]
+        if new:
+            await self._connection.execute(_NEW_TAGS, [names[key] for key in new], new)
+            found |= {row["key"]: row["id"] for row in await self._connection.fetch(known, new)}
+        return found
+
+
+def _borne(data: AddressInput, tags: Mapping[str, int]) -> set[int]:
+    return {tags[search_form(tag)] for tag in data.tags}

@@ -1,0 +1,74 @@
+"""Imports as a dependency of pages and API, and the way a file comes in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi import Path as PathParameter
+
+from elink_app.accounts.permissions import Permission, Principal
+from elink_app.accounts.sessions import Sessions
+from elink_app.errors import Forbidden
+from elink_app.transfer.service import Imports, StorageFull
+from elink_app.transfer.store import FileStore, Shelf
+from elink_app.web.deps import DbDep, PrincipalDep, StateDep, TenantDep, current_principal
+from elink_app.web.state import WebState, state_of, tenant_of
+
+FileId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, examples=[1])]
+
+
+def store_of(state: WebState) -> FileStore:
+    """The files of imports and exports."""
+    return FileStore(state.settings.tenants_dir)
+
+
+def imports_service(db: DbDep, state: StateDep, tenant: TenantDep) -> Imports:
+    """The tenant's imports in the request's transaction."""
+    return Imports(db, tenant, store_of(state), state.clock, state.undo_window)
+
+
+ImportsDep = Annotated[Imports, Depends(imports_service)]
+
+
+def _require_import(principal: Principal) -> Principal:
+    """An import is a utility program that changes addresses: it needs both permissions."""
+    if not (principal.may(Permission.UTILITIES_RUN) and principal.may(Permission.ADDRESSES_EDIT)):
+        raise Forbidden
+    return principal
+
+
+async def may_import(principal: PrincipalDep) -> Principal:
+    """Lets only accounts pass that may import."""
+    return _require_import(principal)
+
+
+MayImport = Annotated[Principal, Depends(may_import)]
+
+
+async def receive(request: Request, reader: Callable[[Request, Path, int | None], Awaitable[str]]) -> int:
+    """Take a file in with `reader` (request, where to, how many bytes there is room for); the id of the import.
+
+    Who asks is found out before anything is written, and no transaction stays open while the file comes in.
+    """
+    state, tenant = state_of(request), tenant_of(request)
+    async with state.databases.transaction(tenant) as db:
+        principal = _require_import(await current_principal(request, Sessions(db, state.clock, state.session_policy)))
+    store = store_of(state)
+    limit = tenant.limits.storage_bytes
+    room = None if limit is None else limit - await asyncio.to_thread(store.used, tenant)
+    if room is not None and room <= 0:
+        raise StorageFull
+    file = store.new(tenant, Shelf.IMPORTS)
+    path = store.path(tenant, Shelf.IMPORTS, file)
+    name = await reader(request, path, room)
+    try:
+        async with state.databases.transaction(tenant) as db:
+            imports = Imports(db, tenant, store, state.clock, state.undo_window)
+            return await imports.add(principal, file, name)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

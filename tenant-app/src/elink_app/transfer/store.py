@@ -1,0 +1,60 @@
+"""Files of imports and exports, under random names in the tenant's own directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from enum import StrEnum
+from pathlib import Path
+
+from elink_app.files import ensure_tenant_directory, tenant_path
+from elink_app.registry.tenant import Tenant
+
+_NAME = re.compile(r"[0-9a-f]{32}(\.[a-z]{3,5})?\Z")
+
+
+class Shelf(StrEnum):
+    """What lies where."""
+
+    IMPORTS = "imports"
+    EXPORTS = "exports"
+
+
+class FileStore:
+    """Nothing that a user writes becomes part of a path."""
+
+    def __init__(self, tenants_dir: Path) -> None:
+        self._tenants_dir = tenants_dir
+
+    def new(self, tenant: Tenant, shelf: Shelf, suffix: str = "") -> str:
+        """A name that nothing has yet; its folder is there afterwards."""
+        folder = ensure_tenant_directory(self._tenants_dir, tenant.directory) / shelf.value
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return secrets.token_hex(16) + suffix
+
+    def path(self, tenant: Tenant, shelf: Shelf, name: str) -> Path:
+        """Where the file is; raises ValueError for a name that `new` cannot have made."""
+        if not _NAME.match(name):
+            raise ValueError(name)
+        return tenant_path(self._tenants_dir, tenant.directory) / shelf.value / name
+
+    def remove(self, tenant: Tenant, shelf: Shelf, name: str) -> None:
+        """Delete a file; one that is gone already is no error."""
+        self.path(tenant, shelf, name).unlink(missing_ok=True)
+
+    def used(self, tenant: Tenant) -> int:
+        """How many bytes the tenant's files take."""
+        folder = tenant_path(self._tenants_dir, tenant.directory)
+        return sum((Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)
+
+    def strays(self, tenant: Tenant, shelf: Shelf, known: set[str], older_than: float) -> list[str]:
+        """Files that no row knows and that nobody has written to since `older_than` (seconds of the epoch)."""
+        folder = tenant_path(self._tenants_dir, tenant.directory) / shelf.value
+        if not folder.is_dir():
+            return []
+        return [
+            entry.name
+            for entry in folder.iterdir()
+            if entry.name not in known and _NAME.match(entry.name) and entry.lstat().st_mtime < older_than
+        ]
