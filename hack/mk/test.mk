@@ -2,7 +2,7 @@
 TEST_CLUSTER := test
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: test test-fast test-local test-cluster lint prerequisites
+.PHONY: test test-fast test-local test-cluster lint prerequisites bench-addresses bench-delivery bench-import
 
 prerequisites: ## Debian packages that the tests need
 	hack/prerequisites
@@ -26,6 +26,8 @@ test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the brow
 
 test: lint test-local test-cluster ## Everything
 
-.PHONY: bench-addresses
+bench-delivery: $(VENV_STAMP) prerequisites ## Mails per second beside a floor in the same run, and what a kill -9 costs
+	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.delivery $(BENCH_ARGS)
+
 bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addresses: lists, search, segments beside a floor
-	PYTHONPATH=operator/src:tenant-app/src $(PYTHON) -m tests.bench.addresses
+	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.addresses $(BENCH_ARGS)

@@ -17,6 +17,7 @@ from elink_app.clock import utc_now
 from elink_app.database.engines import TenantDatabases
 from elink_app.files import DirectoryKeeper
 from elink_app.jobs.runner import JobRunner
+from elink_app.mail.smtp_server import SmtpServer
 from elink_app.ops.health import ops_app
 from elink_app.ops.servers import Stop, ops_server, run_servers, web_server
 from elink_app.outbox.sender import OutboxSender
@@ -31,7 +32,9 @@ from elink_app.transfer.store import FileStore
 from elink_app.web.app import WebApp, create_app
 from elink_app.web.assets import Assets
 from elink_app.web.state import WebState
+from elink_app.worker.deliveries import DeliverySender
 from elink_app.worker.housekeeping import Housekeeper
+from elink_app.worker.inbound import BounceMailboxes
 from elink_app.worker.loop import Worker
 from elink_app.worker.tasks import TaskRunner, TenantTask
 
@@ -90,13 +93,36 @@ async def _close_idle(databases: TenantDatabases) -> None:
         await databases.close_idle()
 
 
-def make_tasks(parts: Parts) -> list[TenantTask]:
+def make_deliveries(parts: Parts) -> DeliverySender:
+    """What sends the deliveries of all tenants; close it after its last run."""
+    return DeliverySender(parts.settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, utc_now)
+
+
+def make_tasks(parts: Parts, deliveries: DeliverySender) -> list[TenantTask]:
     """What the worker does for each tenant."""
     handlers = make_handlers(FileStore(parts.settings.tenants_dir), utc_now)
     return [
         OutboxSender(parts.settings, parts.databases, utc_now),
         JobRunner(parts.databases, handlers, utc_now),
+        deliveries,
     ]
+
+
+@contextlib.asynccontextmanager
+async def receiving_bounces(parts: Parts) -> AsyncIterator[None]:
+    """Take what comes back about mails, where the platform gave a domain for it."""
+    settings = parts.settings
+    if not settings.bounce_domain:
+        yield
+        return
+    boxes = BounceMailboxes(
+        settings.bounce_domain, parts.directory, parts.databases.transaction, parts.metrics, utc_now
+    )
+    server = await SmtpServer(settings.bounce_domain, boxes).start(settings.listen_host, settings.inbound_port)
+    try:
+        yield
+    finally:
+        server.close()
 
 
 @contextlib.asynccontextmanager
@@ -150,14 +176,17 @@ async def run_worker(settings: Settings) -> None:
         parts.databases, parts.metrics, utc_now, parts.session_policy, timedelta(days=settings.undo_days)
     )
     worker = Worker(settings, parts.directory, housekeeper, parts.metrics)
-    runner = TaskRunner(settings, parts.directory, parts.wakeups, make_tasks(parts), parts.metrics, utc_now)
+    deliveries = make_deliveries(parts)
+    tasks = make_tasks(parts, deliveries)
+    runner = TaskRunner(settings, parts.directory, parts.wakeups, tasks, parts.metrics, utc_now)
     probes = ops_app(
         alive=lambda: worker.is_alive() and runner.is_alive(),
         ready=lambda: parts.directory.loaded and not stop.asked,
         registry=parts.metrics.registry,
     )
-    async with background(parts):
+    async with background(parts), receiving_bounces(parts):
         working = asyncio.gather(worker.run(stop), runner.run(stop))
         await run_servers(stop, settings, first=[], last=ops_server(probes, settings))
         stop.now()
         await working
+        await deliveries.close()

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     domain_mails_per_minute: int | None = Field(default=None, ge=1, description="to one domain, per worker process")
     # Without it bounces go to the senders' own mailboxes.
     bounce_domain: str = ""
+    inbound_port: int = Field(default=2525, ge=0, le=65535, description="where the worker takes bounces")
     journal_dir: Path | None = None
 
     # Named on its own, not `0.0.0.0` in code: a pod has one address family or two.

@@ -39,12 +39,12 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/suppressions/{suppression_id}/lift", "/api/v1/tags", "/api/v1/tags/{tag_id}",
         "/api/v1/tags/{tag_id}/label", "/api/v1/segments", "/api/v1/segments/preview",
         "/api/v1/segments/{segment_id}", "/api/v1/segments/{segment_id}/addresses",
-        "/api/v1/addresses/{address_id}/restore", "/api/v1/audit",
+        "/api/v1/audit",
         "/api/v1/roles", "/api/v1/roles/{role_id}", "/api/v1/tokens", "/api/v1/tokens/{token_id}",
         "/api/v1/users", "/api/v1/users/{user_id}", "/api/v1/users/{user_id}/disable",
         "/api/v1/users/{user_id}/enable", "/api/v1/users/{user_id}/invite", "/api/v1/users/{user_id}/sessions",
         "/api/v1/user-fields", "/api/v1/user-fields/{field_id}",
-        "/api/v1/addresses/{address_id}/restore", "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
+        "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
         "/api/v1/jobs/{job_id}/undo", "/api/v1/imports", "/api/v1/imports/{file_id}", "/api/v1/imports/{file_id}/plan",
         "/api/v1/imports/{file_id}/check", "/api/v1/imports/{file_id}/run",
     }  # fmt: skip
@@ -56,7 +56,6 @@ async def test_every_operation_is_described(world: World) -> None:
             assert operation["security"][0].keys() == ({"session"} if method == "get" else {"session", "csrf"}), where
             statuses = set(operation["responses"])
             assert {"401", "503"} <= statuses, where
-            if "_id}" in path:
             if "{" in path:
                 assert "404" in statuses, where
             for status, response in operation["responses"].items():

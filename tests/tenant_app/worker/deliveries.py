@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,6 @@ from elink_app.registry.tenant import Tenant
 from elink_app.settings import Settings
 from elink_app.worker.deliveries import DeliverySender
 from elink_operator.database.model import TenantDb
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.tenant_app.support import World
 
@@ -116,23 +115,12 @@ async def relaying(relay: CountingRelay) -> AsyncIterator[CountingRelay]:
 
 
 @dataclass
-class FixedList:
-    """A suppression list of this test."""
-
-    keys: set[str] = field(default_factory=set)
-
-    async def among(self, _db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
-        return self.keys & set(email_keys)
-
-
-@dataclass
 class Office:
     """A tenant of a world, and the worker that sends for it."""
 
     world: World
     tenant: TenantDb
     settings: Settings
-    suppressed: FixedList = field(default_factory=FixedList)
     clock: Callable[[], datetime] = utc_now
     stop: Stop = field(default_factory=Stop)
 
@@ -144,9 +132,7 @@ class Office:
 
     def sender(self) -> DeliverySender:
         parts = self.world.parts
-        return DeliverySender(
-            self.settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, self.clock, self.suppressed
-        )
+        return DeliverySender(self.settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, self.clock)
 
     async def send(self, timeout: float = 60) -> None:
         """One run of the task."""

@@ -5,26 +5,22 @@ from __future__ import annotations
 import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
-from elink_app.process import background, make_parts
+from elink_app.process import background, make_deliveries, make_parts
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
-from elink_app.worker.deliveries import DeliverySender
 from elink_app.worker.tasks import TaskRunner
 
 from tests.tenant_app.support import eventually
-from tests.tenant_app.worker.deliveries import FixedList
 
 
 async def main() -> None:
-    """Deliveries of every tenant, as `elink-app worker` does them, until SIGTERM."""
+    """Deliveries of every tenant, as `elink-app worker` does them but without its ports, until SIGTERM."""
     settings = Settings(role="worker")
     configure_logs("INFO", server="test", role="worker", version="test")
     parts = make_parts(settings)
     stop = Stop()
     stop.on_signals()
-    sender = DeliverySender(
-        settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, utc_now, FixedList()
-    )
+    sender = make_deliveries(parts)
     runner = TaskRunner(settings, parts.directory, parts.wakeups, [sender], parts.metrics, utc_now)
     async with background(parts):
         await eventually(lambda: parts.directory.loaded)

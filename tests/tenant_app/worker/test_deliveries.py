@@ -44,9 +44,11 @@ async def test_refused_deferred_suppressed_and_impossible(world: World) -> None:
 
     async with relaying(CountingRelay(answer)) as relay:
         office = await open_office(world, relay)
-        office.suppressed.keys = {"to3@there.example"}
         async with office.inside() as inside:
             delivery = await make_delivery(inside, 6)
+            await inside.execute(
+                "INSERT INTO suppression (email_key, reason, since) VALUES ('to3@there.example', 'unsubscribed', now())"
+            )
             await inside.execute("UPDATE delivery_recipient SET email = 'bad' || chr(10) || '@x.example' WHERE id = 4")
             await office.send()
             rows = {

@@ -13,23 +13,35 @@ from elink_app.deliveries import models as _deliveries
 from elink_app.duplicates import models as _duplicates
 from elink_app.jobs import models as _jobs
 from elink_app.outbox import models as _outbox
-from elink_app.segments import models as _segments
 from elink_app.people import models as _people
 from elink_app.roles import models as _roles
 from elink_app.security import models as _security
-from elink_app.tokens import models as _tokens
+from elink_app.segments import models as _segments
 from elink_app.senders import models as _senders
 from elink_app.templates import models as _templates
+from elink_app.tokens import models as _tokens
 from elink_app.transfer import models as _transfer
 
 __all__ = ["metadata"]
 
 metadata = Base.metadata
-_MODULES = (_accounts, _addresses, _attributes, _audit, _consent, _duplicates, _outbox, _segments)
-_MODULES = (_accounts, _addresses, _audit, _outbox, _people, _roles, _security, _tokens)
 _MODULES = (
-    _accounts, _addresses, _attributes, _audit, _consent, _deliveries, _delivery_drafts, _duplicates, _outbox,
-    _segments, _senders, _templates,
-_MODULES = (
-    _accounts, _addresses, _attributes, _audit, _consent, _duplicates, _jobs, _outbox, _segments, _transfer,
-)  # fmt: skip
+    _accounts,
+    _addresses,
+    _attributes,
+    _audit,
+    _consent,
+    _deliveries,
+    _delivery_drafts,
+    _duplicates,
+    _jobs,
+    _outbox,
+    _people,
+    _roles,
+    _security,
+    _segments,
+    _senders,
+    _templates,
+    _tokens,
+    _transfer,
+)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.consent.service import Reason, suppress
 from elink_app.mail.reports import Report, ReportKind
 from elink_app.mail.tokens import RecipientIds
 
@@ -33,21 +32,7 @@ WHERE delivery_id = :delivery AND id = :recipient AND state = 'accepted'
 _KEY = text("SELECT email_key FROM delivery_recipient WHERE delivery_id = :delivery AND id = :recipient")
 
 
-class Suppressions(Protocol):
-    """The tenant's list of addresses that get no mail."""
-
-    async def among(self, db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
-        """Those of `email_keys` that are on the list now."""
-        ...
-
-    async def add(self, db: AsyncSession, email_key: str, *, reason: str, detail: str, now: datetime) -> None:
-        """Put an address on the list; `reason` is bounced or complained."""
-        ...
-
-
-async def apply_report(
-    db: AsyncSession, suppressions: Suppressions, ids: RecipientIds, report: Report, now: datetime
-) -> bool:
+async def apply_report(db: AsyncSession, ids: RecipientIds, report: Report, now: datetime) -> bool:
     """Write down what a report says. False when there is no such mail any more."""
     row = {"delivery": ids.delivery_id, "recipient": ids.recipient_id}
     email_key = await db.scalar(_KEY, row)
@@ -57,10 +42,16 @@ async def apply_report(
     if report.kind is ReportKind.FAILED:
         await db.execute(_BOUNCED, {**row, "words": words, "now": now})
         if report.hard:
-            await suppressions.add(db, email_key, reason="bounced", detail=words, now=now)
+            await _suppress(db, email_key, Reason.BOUNCED, words, ids, now)
     elif report.kind is ReportKind.COMPLAINT:
         await db.execute(_NOTED, {**row, "words": f"complaint: {words}", "now": now})
-        await suppressions.add(db, email_key, reason="complained", detail=words, now=now)
+        await _suppress(db, email_key, Reason.COMPLAINED, words, ids, now)
     elif report.kind is ReportKind.DELIVERED:
         await db.execute(_NOTED, {**row, "words": f"delivered: {words}", "now": now})
     return True
+
+
+async def _suppress(
+    db: AsyncSession, email_key: str, reason: Reason, words: str, ids: RecipientIds, now: datetime
+) -> None:
+    await suppress(db, email_key, reason, words, f"delivery {ids.delivery_id}", now=now)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from elink_app.clock import JST
 from elink_app.mail.address import mailbox
@@ -52,7 +53,7 @@ class Origin:
     frozen: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recipient:
     """One row. `slots` are the values of `Content.fields`."""
 
@@ -61,7 +62,7 @@ class Recipient:
     slots: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """A mail before it is signed."""
 
@@ -75,8 +76,8 @@ class Message:
         lines = [name + b": " + value for name, value in self.headers]
         if signer is not None:
             lines.insert(0, b"DKIM-Signature: " + signer.sign(self.headers, self.body))
-        data = b"\r\n".join(lines) + b"\r\n\r\n" + self.body
-        return make_mail(self.recipient.id, self.sender, self.recipient.email, data)
+        lines.append(b"\r\n")
+        return make_mail(self.recipient.id, self.sender, self.recipient.email, b"\r\n".join(lines), self.body)
 
 
 def unsubscribe_url(base_url: str, token: str) -> str:
@@ -104,11 +105,8 @@ class Composer:
         # Cannot occur in base 64, and does not tell one delivery's mail from another attempt at it.
         self._boundary = b"=_" + hashlib.sha256(f"{origin.uid}/{delivery_id}".encode()).hexdigest()[:24].encode()
         self._parts = [
-            (subtype, Base64Template(self._holes(source, escape)))
-            for subtype, source, escape in (
-                (b"plain", content.text, _plain),
-                (b"html", content.html, html.escape),
-            )
+            (subtype, escape, Base64Template(self._holes(source, escape)))
+            for subtype, source, escape in ((b"plain", content.text, str), (b"html", content.html, html.escape))
             if source
         ]
 
@@ -122,7 +120,7 @@ class Composer:
             *self._start,
             (b"To", mailbox(recipient.email).encode("ascii")),
             (b"Subject", self._fixed_subject if self._fixed_subject is not None else self._subject_of(values)),
-            (b"Date", format_datetime(date.astimezone(JST)).encode("ascii")),
+            (b"Date", _date(date)),
             (b"Message-ID", message_id(origin.secret, ids, origin.frozen, self._domain).encode("ascii")),
             (b"MIME-Version", b"1.0"),
         ]
@@ -136,9 +134,11 @@ class Composer:
         return Message(recipient, sender, (*headers, *structure), body)
 
     def _body(self, values: Sequence[str]) -> tuple[list[Header], bytes]:
-        raw = {b"plain": [_plain(value).encode() for value in values]}
-        raw[b"html"] = [html.escape(_plain(value)).encode() for value in values]
-        rendered = [(subtype, template.render(raw[subtype])) for subtype, template in self._parts]
+        plain = [_plain(value) for value in values]
+        rendered = [
+            (subtype, template.render([escape(value).encode() for value in plain]))
+            for subtype, escape, template in self._parts
+        ]
         if len(rendered) == 1:
             subtype, body = rendered[0]
             kind = b"text/" + subtype + b"; charset=utf-8"
@@ -175,6 +175,12 @@ class Composer:
                 for piece in self._subject
             )
         )
+
+
+@lru_cache(maxsize=8)
+def _date(moment: datetime) -> bytes:
+    """A batch has one date."""
+    return format_datetime(moment.astimezone(JST)).encode("ascii")
 
 
 def _plain(value: str) -> str:

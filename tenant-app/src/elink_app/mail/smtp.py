@@ -57,7 +57,7 @@ class Relay:
     final_timeout: float = 600
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mail:
     """One mail to one recipient, ready for the wire; made by `make_mail`. `id` is the caller's."""
 
@@ -66,10 +66,11 @@ class Mail:
     body: bytes
 
 
-def make_mail(mail_id: int, sender: str, recipient: str, data: bytes) -> Mail:
-    """A mail of `data`, a whole message that ends with a line end. An empty `sender` is the null sender.
+def make_mail(mail_id: int, sender: str, recipient: str, data: bytes, encoded: bytes = b"") -> Mail:
+    """A mail of `data`, a message or its head; `encoded` follows as it is and must be whole lines of base 64 or MIME.
 
-    Raises BadMailbox; after that no mail can hold a second command or a second mail, whatever its parts were.
+    An empty `sender` is the null sender. Raises BadMailbox; after that no mail can hold a second command or a second
+    mail, whatever its parts were.
     """
     return Mail(
         mail_id,
@@ -78,7 +79,7 @@ def make_mail(mail_id: int, sender: str, recipient: str, data: bytes) -> Mail:
             f"RCPT TO:<{mailbox(recipient)}>\r\n".encode("ascii"),
             b"DATA\r\n",
         ),
-        _stuffed(data) + b".\r\n",
+        b"".join((_stuffed(data), encoded, b".\r\n")),
     )
 
 

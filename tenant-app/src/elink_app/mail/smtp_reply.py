@@ -17,7 +17,7 @@ class ProtocolError(Exception):
     """What came is no SMTP; nothing after it can be trusted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A whole reply. `lines` are its texts as bytes."""
 

@@ -1,23 +1,23 @@
 """Tokens that name one recipient of one delivery and cannot be made without the tenant's secret.
 
-25 bytes in lower-case base 32 (40 characters): mail systems may change the case of a local part.
+25 bytes in hexadecimal (50 characters): mail systems may change the case of a local part.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 
 _DELIVERY_BYTES, _RECIPIENT_BYTES, _TENANT_BYTES = 5, 6, 4
 _IDS = _DELIVERY_BYTES + _RECIPIENT_BYTES
-_TOKEN_LENGTH = 40
+_TOKEN_LENGTH = 50
 _BOUNCE_PREFIX = "b-"
+_HEX = re.compile(r"[0-9a-f]+\Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RecipientIds:
     """One row of `delivery_recipient`."""
 
@@ -28,7 +28,7 @@ class RecipientIds:
 def unsubscribe_token(secret: bytes, ids: RecipientIds) -> str:
     """The token of an unsubscribe link: ids and 112 bits of HMAC."""
     packed = _pack(ids)
-    return _encode(packed + _mac(secret, b"unsubscribe", packed, 14))
+    return (packed + _mac(secret, b"unsubscribe", packed, 14)).hex()
 
 
 def read_unsubscribe_token(secret: bytes, token: str) -> RecipientIds | None:
@@ -47,7 +47,7 @@ def tenant_mark(uid: str) -> bytes:
 def bounce_local_part(secret: bytes, mark: bytes, ids: RecipientIds) -> str:
     """The local part of the envelope sender (VERP): `b-` and a token with the tenant's mark and 80 bits of HMAC."""
     packed = mark + _pack(ids)
-    return _BOUNCE_PREFIX + _encode(packed + _mac(secret, b"bounce", packed, 10))
+    return _BOUNCE_PREFIX + (packed + _mac(secret, b"bounce", packed, 10)).hex()
 
 
 def bounce_mark(local_part: str) -> bytes | None:
@@ -87,14 +87,7 @@ def _unpack(packed: bytes) -> RecipientIds:
     )
 
 
-def _encode(raw: bytes) -> str:
-    return base64.b32encode(raw).decode("ascii").lower()
-
-
 def _decode(token: str) -> bytes | None:
-    if len(token) != _TOKEN_LENGTH or not token.isascii():
+    if len(token) != _TOKEN_LENGTH or not _HEX.match(token):
         return None
-    try:
-        return base64.b32decode(token.upper())
-    except (binascii.Error, ValueError):
-        return None
+    return bytes.fromhex(token)

@@ -56,7 +56,9 @@ async def receive(request: Request, reader: Callable[[Request, Path, int | None]
     """
     state, tenant = state_of(request), tenant_of(request)
     async with state.databases.transaction(tenant) as db:
-        principal = _require_import(await current_principal(request, Sessions(db, state.clock, state.session_policy)))
+        principal = _require_import(
+            await current_principal(request, Sessions(db, state.clock, state.session_policy), db, state)
+        )
     store = store_of(state)
     limit = tenant.limits.storage_bytes
     room = None if limit is None else limit - await asyncio.to_thread(store.used, tenant)

@@ -14,6 +14,8 @@ from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
+from elink_app.audit import api as audit_api
+from elink_app.audit import routes as audit_pages
 from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
@@ -24,23 +26,18 @@ from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
 from elink_app.optout import routes as optout_pages
-from elink_app.segments import api as segments_api
-from elink_app.audit import api as audit_api
-from elink_app.audit import routes as audit_pages
-from elink_app.dashboard import routes as dashboard_pages
-from elink_app.errors import NotFound
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
 from elink_app.roles import api as roles_api
 from elink_app.roles import routes as roles_pages
 from elink_app.security import routes as security_pages
-from elink_app.tokens import api as tokens_api
-from elink_app.tokens import routes as tokens_pages
+from elink_app.segments import api as segments_api
 from elink_app.senders import api as senders_api
 from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
 from elink_app.templates import routes as templates_pages
-from elink_app.web import csrf, openapi, problems
+from elink_app.tokens import api as tokens_api
+from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads

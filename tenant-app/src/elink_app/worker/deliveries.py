@@ -15,7 +15,6 @@ import structlog
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import is_outage
-from elink_app.deliveries.bounces import Suppressions
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.sending import Sending
 from elink_app.deliveries.states import Category, after_quiet
@@ -67,7 +66,6 @@ class DeliverySender:
         wakeups: Wakeups,
         metrics: Metrics,
         clock: Clock,
-        suppressions: Suppressions,
     ) -> None:
         self._settings = settings
         self._directory = directory
@@ -76,7 +74,6 @@ class DeliverySender:
         self._relay = settings.relay()
         self._tools = Tools(
             databases.transaction,
-            suppressions,
             RelayPool(self._relay, settings.smtp_connections),
             Journal(settings.journals),
             DomainRates(settings.domain_mails_per_minute),

@@ -15,8 +15,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.clock import Clock
+from elink_app.consent.repository import ConsentRepository
 from elink_app.database.errors import is_outage
-from elink_app.deliveries.bounces import Suppressions
 from elink_app.deliveries.sending import MOST_WAIT, Claimed, Result, Sending
 from elink_app.deliveries.states import RecipientState
 from elink_app.mail.address import BadMailbox
@@ -34,8 +34,8 @@ BATCH = 250
 _SIGN_CHUNK = 10
 # Mails that a connection may send in a row while other deliveries wait for one.
 _TURN = 100
-# While one batch is signed the next is claimed.
-_FILLERS = 2
+# While one batch is signed the next is claimed and the one before is marked.
+_FILLERS = 3
 _SHORT_WHILE = 0.05
 
 log = structlog.get_logger("deliveries")
@@ -48,7 +48,6 @@ class Tools:
     """What all runs of a process share."""
 
     transaction: Transactions
-    suppressions: Suppressions
     pool: RelayPool
     journal: Journal
     domains: DomainRates
@@ -89,6 +88,7 @@ class DeliveryRun:
         self._wanted = asyncio.Event()
         self._emptied = asyncio.Event()
         self._writer = ResultWriter(self._write)
+        self._counters = {outcome: tools.metrics.mails.labels(outcome) for outcome in Outcome}
         # Mails given back in a row because a connection broke before their body.
         self._broken = 0
         # "" or: relay, sender_refused, allowance, domains.
@@ -172,7 +172,7 @@ class DeliveryRun:
                 self.trouble = "allowance"
                 return []
             rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
-            suppressed = await tools.suppressions.among(db, [row.email_key for row in rows])
+            suppressed = await ConsentRepository(db).suppressed([row.email_key for row in rows])
             kept, put_back = [], []
             for row in rows:
                 if row.email_key in suppressed:
@@ -272,7 +272,7 @@ class DeliveryRun:
             # The database is told all the same; the journal only helps when this process dies before.
             self._tools.journal.answered(self._key(hand), outcome, words)
         self._drop(hand)
-        self._tools.metrics.mails.labels(outcome).inc()
+        self._counters[outcome].inc()
         self._writer.add(
             result_of(
                 hand.row.id,

@@ -13,7 +13,7 @@ import structlog
 
 from elink_app.clock import Clock
 from elink_app.database.errors import is_outage
-from elink_app.deliveries.bounces import Suppressions, apply_report
+from elink_app.deliveries.bounces import apply_report
 from elink_app.deliveries.sending import Sending
 from elink_app.mail.reports import read_report
 from elink_app.mail.smtp_server import TryLater
@@ -36,14 +36,12 @@ class BounceMailboxes:
         domain: str,
         directory: TenantDirectory,
         transaction: Transactions,
-        suppressions: Suppressions,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._domain = domain.lower()
         self._directory = directory
         self._transaction = transaction
-        self._suppressions = suppressions
         self._metrics = metrics
         self._clock = clock
         self._secrets: OrderedDict[str, bytes] = OrderedDict()
@@ -64,7 +62,7 @@ class BounceMailboxes:
             return
         try:
             async with self._transaction(tenant) as db:
-                known = await apply_report(db, self._suppressions, ids, report, self._clock())
+                known = await apply_report(db, ids, report, self._clock())
         except Exception as error:
             raise _later(error) from error
         log.info("report", tenant=tenant.name, delivery=ids.delivery_id, kind=report.kind, known=known)

@@ -1,0 +1,3 @@
+module elink.test/sink
+
+go 1.24
