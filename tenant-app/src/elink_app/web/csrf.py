@@ -24,7 +24,7 @@ UPLOAD_PATH = "/imports"
 _SECRET_LENGTH = 43
 # Mail programs press this button (RFC 8058): they have no session and no page of ours. The token in the path is the
 # proof, and whoever knows it may press it.
-_OPEN = re.compile(r"/unsubscribe/[a-z2-7]{40}\Z")
+_OPEN = re.compile(r"/unsubscribe/[0-9a-f]{50}\Z")
 
 
 def is_open(path: str) -> bool:

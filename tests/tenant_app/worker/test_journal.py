@@ -1,0 +1,105 @@
+"""The journal tells the next process what the last one did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from elink_app.worker import journal as module
+from elink_app.worker.journal import Findings, Journal, journals, orphan
+
+A, B, C, D = [("tenant-1", 7, recipient, 1) for recipient in range(4)]
+
+
+def left(folder: Path) -> Findings:
+    """What all orphans in the folder tell together."""
+    told = Findings()
+    for path in journals(folder):
+        with orphan(path) as found:
+            assert found is not None
+            told.claimed |= found.claimed
+            told.begun |= found.begun
+            told.answered |= found.answered
+    return told
+
+
+def fill(journal: Journal) -> None:
+    journal.claimed("tenant-1", 7, [(recipient, 1) for recipient in range(4)])
+    journal.begun(B)
+    journal.begun(C)
+    journal.answered(C, "accepted", "250 ok é\n")
+
+
+def test_what_is_left_behind(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    with orphan(journals(tmp_path)[0]) as found:
+        assert found is None, "its owner lives"
+    journal.settled([D])
+    journal.close()
+    told = left(tmp_path)
+    assert told == Findings({A, D}, {B}, {C: ("accepted", "250 ok é\n")})
+    assert journals(tmp_path) == []
+
+
+def test_a_settled_journal_leaves_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    journal.settled([A, B, C, D])
+    assert journals(tmp_path)[0].stat().st_size == 0
+    journal.close()
+    assert journals(tmp_path) == []
+
+
+def test_full_files_go_when_their_last_line_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROTATE_BYTES", 10)
+    journal = Journal(tmp_path)
+    journal.claimed("tenant-1", 7, [(0, 1)])
+    journal.settled([])
+    journal.claimed("tenant-1", 7, [(1, 1)])
+    assert len(journals(tmp_path)) == 2
+    journal.settled([A])
+    assert len(journals(tmp_path)) == 2
+    journal.settled([B])
+    journal.close()
+    assert journals(tmp_path) == []
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_a_line_cut_by_the_kill(tmp_path: Path, cut: int) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    journal.close()
+    path = journals(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[: -cut or None])
+    told = left(tmp_path)
+    assert {A, D} <= told.claimed
+    assert C in told.begun or C in told.claimed or told.answered[C][0] == "accepted"
+
+
+def test_garbage_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "x.journal").write_bytes(b'\xff\n[]\n{}\n["B"]\n["A",1]\n["C","t",7,[[1]]]\n["B","t",7,5,1]\n\n')
+    assert left(tmp_path).begun == {("t", 7, 5, 1)}
+
+
+def test_a_reader_that_fails_leaves_the_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    journal.close()
+    with pytest.raises(RuntimeError), orphan(journals(tmp_path)[0]):
+        raise RuntimeError
+    assert left(tmp_path).begun == {B}
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal; from pathlib import Path; from elink_app.worker.journal import Journal;"
+        "j = Journal(Path(sys.argv[1])); j.begun(('tenant-1', 7, 1, 1)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": ":".join(sys.path)}, check=False
+    )
+    assert done.returncode == -9
+    assert left(tmp_path).begun == {B}
