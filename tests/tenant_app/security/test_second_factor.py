@@ -64,10 +64,10 @@ async def test_the_password_alone_opens_nothing(world: World) -> None:
 async def test_a_recovery_code_works_once(world: World) -> None:
     tenant = await world.tenant()
     _, codes = await switch_on(await world.master(tenant))
-    browsers = [await first_step(world, tenant.host, tenant.master_email) for _ in range(3)]
+    browsers = [await first_step(world, tenant.host, tenant.master_email) for _ in range(2)]
     given = codes[0].upper().replace("-", " ")
     statuses = await asyncio.gather(*(second_step(browser, given) for browser in browsers))
-    assert sorted(statuses) == [303, 401, 401]
+    assert sorted(statuses) == [303, 401]
     stored = await one(world, tenant, "SELECT string_agg(encode(code_sha256, 'hex'), ' ') FROM recovery_code")
     assert len(stored.split()) == 9
     assert all(code not in stored for code in codes)
