@@ -28,6 +28,12 @@ INSERT INTO session (secret_sha256, account_id, expires_at, last_seen_at) SELECT
     AS v (s, e, l);
 INSERT INTO outbox_mail (kind, recipient, subject, text_body, done_at)
     SELECT 'test', 'a@example.jp', 's', '', now() - d * interval '1 day' FROM (VALUES (31), (29)) AS v (d);
+INSERT INTO account_link (account_id, purpose, token_sha256, expires_at)
+    SELECT a.id, p, p::bytea, now() - d * interval '1 day'
+    FROM account a, (VALUES ('invite', 31), ('reset', 29)) AS v (p, d);
+INSERT INTO api_token (account_id, name, secret_sha256, permissions, expires_at)
+    SELECT a.id, p, p::bytea, '{}', now() - d * interval '1 day'
+    FROM account a, (VALUES ('x', 31), ('y', 29)) AS v (p, d);
 """
 
 
@@ -44,8 +50,10 @@ async def test_clears_what_is_over_and_nothing_else(world: World) -> None:
     async with world.server.inside(tenant.database) as inside:
         await inside.execute(FILL)
         gone = await keeper(world).clean(known)
-        kinds = {"sessions": 2, "throttle": 1, "setup_tokens": 1, "mails": 1, "addresses": 1200}
-        assert gone == {**kinds, "attribute_values": 0}
+        assert gone == {
+            "sessions": 2, "throttle": 1, "setup_tokens": 1, "links": 1, "tokens": 1, "mails": 1, "addresses": 1200,
+            "attribute_values": 0,
+        }  # fmt: skip
         left = {row[0] for row in await inside.fetch("SELECT name FROM address")}
         assert left == {"young", "alive"}
         # The mark of the registry's present link is never forgotten, however old: the link must stay used.
