@@ -46,6 +46,7 @@ _MESSAGES = {
     "name_taken": N_("This name is in use already. Choose another one."),
     "tree_too_large": N_("Use at most %(max_conditions)d conditions in %(max_depth)d levels."),
     "operator": N_("This comparison does not go with this field. Choose another one."),
+    "merge_twice": N_("Choose different addresses, and values of these addresses only."),
     "cursor": N_("This page of the list no longer exists. Go back to the first page."),
     "string_type": N_("Send text here."),
     "list_type": N_("Send a list here."),

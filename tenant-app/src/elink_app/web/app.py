@@ -16,6 +16,7 @@ from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
 from elink_app.consent import api as consent_api
 from elink_app.dashboard import routes as dashboard_pages
+from elink_app.duplicates import api as duplicates_api
 from elink_app.errors import NotFound
 from elink_app.labels import api as labels_api
 from elink_app.segments import api as segments_api
@@ -35,6 +36,7 @@ ROUTERS = (
     addresses_api.router,
     attributes_api.router,
     consent_api.router,
+    duplicates_api.router,
     labels_api.router,
     segments_api.router,
 )
