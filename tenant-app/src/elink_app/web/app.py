@@ -14,12 +14,15 @@ from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
+from elink_app.attributes import routes as attributes_pages
 from elink_app.consent import api as consent_api
+from elink_app.consent import routes as consent_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.duplicates import api as duplicates_api
 from elink_app.errors import NotFound
 from elink_app.labels import api as labels_api
 from elink_app.segments import api as segments_api
+from elink_app.segments import routes as segments_pages
 from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -32,6 +35,9 @@ ROUTERS = (
     dashboard_pages.router,
     accounts_pages.router,
     addresses_pages.router,
+    attributes_pages.router,
+    consent_pages.router,
+    segments_pages.router,
     accounts_api.router,
     addresses_api.router,
     attributes_api.router,
