@@ -19,6 +19,7 @@ from elink_app.consent import api as consent_api
 from elink_app.consent import routes as consent_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.duplicates import api as duplicates_api
+from elink_app.duplicates import routes as duplicates_pages
 from elink_app.errors import NotFound
 from elink_app.labels import api as labels_api
 from elink_app.segments import api as segments_api
@@ -37,6 +38,7 @@ ROUTERS = (
     addresses_pages.router,
     attributes_pages.router,
     consent_pages.router,
+    duplicates_pages.router,
     segments_pages.router,
     accounts_api.router,
     addresses_api.router,
