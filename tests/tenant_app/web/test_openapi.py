@@ -38,6 +38,7 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/attributes/{attribute_id}/restore", "/api/v1/consents/{email}", "/api/v1/suppressions",
         "/api/v1/suppressions/{suppression_id}/lift", "/api/v1/tags", "/api/v1/tags/{tag_id}",
         "/api/v1/tags/{tag_id}/label", "/api/v1/segments", "/api/v1/segments/preview",
+        "/api/v1/duplicates", "/api/v1/duplicates/merge", "/api/v1/duplicates/merges/{merge_id}/undo",
         "/api/v1/segments/{segment_id}", "/api/v1/segments/{segment_id}/addresses",
         "/api/v1/audit",
         "/api/v1/roles", "/api/v1/roles/{role_id}", "/api/v1/tokens", "/api/v1/tokens/{token_id}",

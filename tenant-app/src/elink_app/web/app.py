@@ -16,11 +16,15 @@ from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
 from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
+from elink_app.attributes import routes as attributes_pages
 from elink_app.consent import api as consent_api
+from elink_app.consent import routes as consent_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
 from elink_app.deliveries import running_routes as running_pages
+from elink_app.duplicates import api as duplicates_api
+from elink_app.duplicates import routes as duplicates_pages
 from elink_app.errors import NotFound
 from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
@@ -41,6 +45,8 @@ from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads
+from elink_app.segments import routes as segments_pages
+from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
 from elink_app.web.middleware.limits import Limits
@@ -64,6 +70,10 @@ ROUTERS = (
     senders_pages.router,
     jobs_pages.router,
     transfer_pages.router,
+    attributes_pages.router,
+    consent_pages.router,
+    duplicates_pages.router,
+    segments_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
@@ -77,6 +87,7 @@ ROUTERS = (
     transfer_api.router,
     attributes_api.router,
     consent_api.router,
+    duplicates_api.router,
     labels_api.router,
     segments_api.router,
 )
