@@ -14,9 +14,9 @@ from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
 from elink_app.attributes import api as attributes_api
+from elink_app.attributes import routes as attributes_pages
 from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
-from elink_app.attributes import routes as attributes_pages
 from elink_app.consent import api as consent_api
 from elink_app.consent import routes as consent_pages
 from elink_app.dashboard import routes as dashboard_pages
@@ -36,6 +36,7 @@ from elink_app.roles import api as roles_api
 from elink_app.roles import routes as roles_pages
 from elink_app.security import routes as security_pages
 from elink_app.segments import api as segments_api
+from elink_app.segments import routes as segments_pages
 from elink_app.senders import api as senders_api
 from elink_app.senders import routes as senders_pages
 from elink_app.templates import api as templates_api
@@ -45,8 +46,6 @@ from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads
-from elink_app.segments import routes as segments_pages
-from elink_app.web import csrf, openapi, problems
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
 from elink_app.web.middleware.limits import Limits
