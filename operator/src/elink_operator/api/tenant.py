@@ -16,6 +16,7 @@ from elink_operator.api.schema import (
     ObjectName,
     Part,
     Quantity,
+    Reason,
     Region,
     Rule,
     Time,
@@ -166,6 +167,8 @@ class TenantSpec(Part):
     """The customer's first user."""
     state: State = State.ACTIVE
     """Active; Suspended (a page says so, data kept); Cancelled (erased when the grace time is over)."""
+    state_reason: Reason = ""
+    """Why the tenant is Suspended, as its users read it on the page; of no effect in other states."""
     server: ObjectName | None = None
     """Pin a Shared tenant to this server; without it the operator chooses one with room."""
     size: Size | None = None
