@@ -107,13 +107,6 @@ class Metrics:
             registry=registry,
         )
 
-        self.neighbours_harmed = Gauge(
-            "elink_erasure_neighbours_harmed",
-            "Losses of other tenants found after an erasure; above 0 all erasures on the server are stopped.",
-            ["server"],
-            registry=registry,
-        )
-
     def _process(self, registry: CollectorRegistry) -> None:
         self.leader = Gauge("elink_leader", "1 while this process holds the Lease.", registry=registry)
         self.loop_lag = Gauge(

@@ -226,6 +226,15 @@ class ErasureStep(Part):
     """What was removed, or what holds it."""
 
 
+class NeighbourTables(Part):
+    """What the other tenants of the server had before the erasure."""
+
+    tables: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=256)] = ()
+    """Names of all tables."""
+    databases: Annotated[dict[str, Annotated[str, Field(max_length=150)]], Field(max_length=4000)]
+    """Database: its oid; as hexadecimal bits (the lowest is the first table) which tables it has, which hold rows."""
+
+
 class Erasure(Part):
     """How far the erasure is; the tenant is held until every step is done."""
 
@@ -239,7 +248,10 @@ class Erasure(Part):
     ] = ()
     """In order."""
     neighbours: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=4000)] | None = None
-    """Rows of every other database on the server, counted before; any difference afterwards stops the work."""
+    """Rows of every other tenant's database on the server, counted before anything was removed; for people."""
+    neighbour_tables: NeighbourTables | None = None
+    """What is compared afterwards: a database that is gone or was replaced, a table that is gone, or one that held rows
+    and holds none, stops all erasures on the server. Other differences are no harm: customers go on working."""
 
 
 class TenantStatus(Part):

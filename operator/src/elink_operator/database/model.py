@@ -112,6 +112,30 @@ class ErasureEvidence:
         return not self.left
 
 
+RECORDED_TABLES = 256
+"""All tenants have the tables of one template, far fewer than these."""
+
+
+@dataclass(frozen=True)
+class CensusRecord:
+    """A census as a tenant's status keeps it.
+
+    `marks`: database name → its oid, and as hexadecimal bits over `tables` which it has and which of them hold rows.
+    """
+
+    tables: tuple[str, ...]
+    marks: Mapping[str, str]
+
+    def census(self) -> Census:
+        """The census again, but that a table with rows counts one. Raises ValueError for what is no record."""
+        databases = {}
+        for database, mark in self.marks.items():
+            oid, present, filled = (int(part, base) for part, base in zip(mark.split(), (10, 16, 16), strict=True))
+            bits = {name: 1 << bit for bit, name in enumerate(self.tables)}
+            databases[database] = (oid, {n: int(bool(filled & b)) for n, b in bits.items() if present & b})
+        return Census(databases)
+
+
 @dataclass(frozen=True)
 class Census:
     """The other tenants of a server: database name → (oid, tables → exact row count)."""
@@ -122,6 +146,16 @@ class Census:
     def rows(self) -> dict[str, int]:
         """Database name → rows in all of its tables."""
         return {name: sum(tables.values()) for name, (_, tables) in self.databases.items()}
+
+    def record(self) -> CensusRecord:
+        """What `harmed` needs, small enough for a status: which tables each database has, and which hold rows."""
+        names = sorted({table for _, tables in self.databases.values() for table in tables})[:RECORDED_TABLES]
+        marks = {}
+        for database, (oid, tables) in self.databases.items():
+            present = sum(1 << bit for bit, name in enumerate(names) if name in tables)
+            filled = sum(1 << bit for bit, name in enumerate(names) if tables.get(name))
+            marks[database] = f"{oid} {present:x} {filled:x}"
+        return CensusRecord(tuple(names), marks)
 
     def harmed(self, after: Census) -> tuple[str, ...]:
         """What `after` lacks, as sentences: databases gone or replaced, tables gone, tables emptied.
@@ -141,7 +175,7 @@ class Census:
                 if now is None:
                     harm.append(f"table {table} of database {name} is gone")
                 elif count and not now:
-                    harm.append(f"table {table} of database {name} lost all of its {count} rows")
+                    harm.append(f"table {table} of database {name} lost all of its rows")
         return tuple(harm)
 
 
