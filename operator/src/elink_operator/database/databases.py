@@ -64,22 +64,26 @@ class Databases:
         async with self._of(target) as known:
             await server.mark_template(known.sessions, revision)
 
-    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> None:
-        """Role, database, grants, registry row; no query when they are known to be there as wanted."""
+    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> bool:
+        """Role, database, grants, registry row; no query when they are known to be there as wanted.
+
+        True when the database was not there and was made, empty.
+        """
         async with self._of(target) as known:
             done = known.complete.get(wanted.name)
             if done is None and (await known.read(anew=False)).holds(wanted):
                 # Unless it was changed while the snapshot was read.
                 done = known.complete.setdefault(wanted.name, wanted.spec_hash)
             if done == wanted.spec_hash:
-                return
+                return False
             known.complete[wanted.name] = ""
             try:
-                await tenant.ensure_tenant(known.sessions, wanted)
+                made = await tenant.ensure_tenant(known.sessions, wanted)
             except BaseException:
                 known.complete[wanted.name] = ""
                 raise
             known.complete[wanted.name] = wanted.spec_hash
+            return made
 
     async def snapshot(self, target: ServerDb) -> Snapshot:
         """Read the server anew; what was known of its tenants is forgotten, so that drift is found and repaired."""

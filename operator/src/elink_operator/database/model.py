@@ -60,32 +60,42 @@ class TenantDb:
 class DatabaseFact:
     """A database that exists: its owner and the marker in its comment (a tenant's uid, or a spare's revision).
 
-    `open` is False while it is being dropped: nobody may connect.
+    `open` is False while it is being dropped: nobody may connect. `app` says whether the app may.
     """
 
     oid: int
     owner: str
     marker: str
     open: bool = True
+    app: bool = True
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash."""
+    """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash.
+
+    The spec_hash of a row that somebody else changed is empty (registry.sql). `used`: roles that the app may act as.
+    """
 
     databases: Mapping[str, DatabaseFact]
     roles: frozenset[str]
     registry: Mapping[str, str]
+    used: frozenset[str] = frozenset()
+
+    def serves(self, name: str, database: str, role: str) -> bool:
+        """False when something that the app needs for a tenant is missing, or was changed by hand."""
+        fact = self.databases.get(database)
+        return fact is not None and fact.app and {role} <= self.roles & self.used and bool(self.registry.get(name))
 
     def holds(self, tenant: TenantDb) -> bool:
         """True when the tenant is complete and nothing needs to be done."""
         fact = self.databases.get(tenant.database)
         return (
-            fact is not None
+            self.serves(tenant.name, tenant.database, tenant.role)
+            and fact is not None
             and fact.open
             and fact.owner == tenant.role
             and fact.marker == tenant_marker(tenant.uid)
-            and tenant.role in self.roles
             and self.registry.get(tenant.name) == tenant.spec_hash
         )
 
