@@ -67,8 +67,8 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "rest_client_request_duration_seconds",
-            "Latency of one request to the API server.",
-            ["verb"],
+            "Latency of one request to the API server; code is a class such as 2xx, or 0 for no answer.",
+            ["verb", "code"],
             buckets=_API_BUCKETS,
             registry=registry,
         )

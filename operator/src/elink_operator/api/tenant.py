@@ -133,7 +133,7 @@ class Mail(Part):
     reply_to: Email | None = None
     """Where answers go; without it to the sender."""
     smtp_secret_ref: SecretRef | None = None
-    """The customer's own relay: keys host, port, username, password."""
+    """Reserved; not used yet. The customer's own relay: keys host, port, username, password."""
 
 
 class TenantSpec(Part):
@@ -195,7 +195,7 @@ class BackupStatus(Part):
     bytes: Annotated[int, Field(ge=0)] = 0
     """Size of all generations."""
     verified_at: Time | None = None
-    """When checksums of the newest were last compared."""
+    """Reserved; not used yet. When checksums of the newest were last compared."""
 
 
 class RestoreDrill(Part):
@@ -288,7 +288,7 @@ class TenantStatus(Part):
     backup: BackupStatus = BackupStatus()
     """What is really in the backup store."""
     restore_drill: RestoreDrill | None = None
-    """The last rehearsal of a restore."""
+    """Reserved; not used yet. The last rehearsal of a restore."""
     cancelled_at: Time | None = None
     """When the tenant was cancelled."""
     erase_after: Time | None = None
