@@ -18,7 +18,7 @@ up: ## A cluster with everything on it, and a table of what to do next (CLUSTER=
 	$(CLUSTER_TOOL) up --name $(CLUSTER_NAME)
 	$(CLUSTER_TOOL) deploy --name $(CLUSTER_NAME)
 
-down: ## Remove all that `make up` made, and prove it
+down: ## Remove the cluster that `make up` made, and prove it (with CLUSTER=existing it only forgets it)
 	$(CLUSTER_TOOL) down --name $(CLUSTER_NAME)
 
 status: ## What runs

@@ -43,7 +43,7 @@ class Backend(Protocol):
         ...
 
     def down(self) -> None:
-        """Remove the cluster (an existing one only loses what was installed)."""
+        """Remove the cluster; of an existing one only our notes: what was installed there stays."""
         ...
 
     def status(self) -> int:

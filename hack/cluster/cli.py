@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         ("images", "build the product's images and load them"),
         ("deploy", "images, charts and examples on a cluster that is up, then a table of what to do next"),
         ("status", "what runs; exit code 0 when all does"),
-        ("down", "remove the cluster and prove that nothing is left"),
+        ("down", "remove the cluster and prove that nothing is left (an existing one is left as it is)"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--name", default="dev", help="name of the cluster (default: dev)")

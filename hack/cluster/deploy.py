@@ -120,13 +120,16 @@ def table(cluster: Cluster, tenants: list[dict[str, str]]) -> str:
     rows += [(t["name"], t["plan"], t["url"], t["email"]) for t in tenants]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    first = tenants[0]["name"] if tenants else "NAME"
+    names = [t["name"] for t in tenants] or ["NAME"]
+    logins = [
+        f"kubectl get secret elink-{n}-master -n {SYSTEM} -o jsonpath='{{.data.setup-url}}' | base64 -d" for n in names
+    ]
     state = cluster.state.name
     lines += [
         "",
         f"  Use kubectl:       . {state}/env",
-        f"  First log-in:      kubectl get secret elink-{first}-master -n {SYSTEM} \\\n"
-        "                       -o jsonpath='{.data.setup-url}' | base64 -d",
+        "  First log-in:",
+        *(f"    {login}; echo" for login in logins),
         f"  Trust the gateway: {state}/ca.crt is the authority; import it into your browser",
         f"  Mails sent:        http://127.0.0.1:{cluster.mail_port}/api/v1/messages",
         "  Look around:       kubectl get elink    kubectl describe et aozora",

@@ -181,6 +181,18 @@ CASES: dict[str, list[Case]] = {
         Case({'elink_oldest_deletion_age_seconds{pod="a"}': "3700+60x60"}, 20, [{}]),
         Case({'elink_oldest_deletion_age_seconds{pod="a"}': "0+60x10 0x60"}, 20),
     ],
+    "ElinkNeighboursHarmed": [
+        Case(
+            {
+                'elink_erasure_neighbours_harmed{pod="a",server="shared-1"}': "0x4 1x10",
+                'elink_erasure_neighbours_harmed{pod="b",server="shared-1"}': "0x4 1x10",
+                'elink_erasure_neighbours_harmed{pod="a",server="shared-2"}': "0x15",
+            },
+            5,
+            [{"server": "shared-1"}],
+        ),
+        Case({'elink_erasure_neighbours_harmed{pod="a",server="shared-1"}': "1x3 0x15"}, 6),
+    ],
     "ElinkErasureOverdue": [
         Case(
             {

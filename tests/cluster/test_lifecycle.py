@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
@@ -76,11 +77,13 @@ def test_suspended_shows_the_reason_and_keeps_the_data(live: Live, tenant: str) 
     kubectl = live.kubectl
     host = f"{tenant}.elink.localhost"
     plant(live, "t_" + tenant.replace("-", "_"), "残る人")
-    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps({"spec": {"state": "Suspended"}}))
+    reason = f"お支払いの確認ができていないため <{tenant}> &"
+    suspended = {"spec": {"state": "Suspended", "stateReason": reason}}
+    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps(suspended))
 
     def closed() -> bool:
         status, headers, body = live.get(host, "/login")
-        return status == 503 and "retry-after" in headers and "停止" in body
+        return status == 503 and "retry-after" in headers and "停止" in body and html.escape(reason) in body
 
     eventually(closed, timeout=30, what="503 page of a suspended tenant")
     kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps({"spec": {"state": "Active"}}))

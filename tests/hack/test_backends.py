@@ -178,9 +178,11 @@ def test_chart_values_split_references() -> None:
 
 
 def test_the_table_shows_how_to_log_in_but_no_link(cluster: Cluster) -> None:
-    rows = [{"name": "aozora", "plan": "Shared", "url": "https://aozora.elink.localhost:18443", "email": "a@b.example"}]
+    aozora = {"name": "aozora", "plan": "Shared", "url": "https://aozora.elink.localhost:18443", "email": "a@b.example"}
+    rows = [aozora, {**aozora, "name": "midori", "plan": "Dedicated"}]
     text = deploy.table(cluster, rows)
-    for part in ("https://aozora.elink.localhost:18443", "a@b.example", "elink-aozora-master", ".cluster-test/ca.crt",
+    for part in ("https://aozora.elink.localhost:18443", "a@b.example", "elink-aozora-master", "elink-midori-master",
+                 ".cluster-test/ca.crt",
                  "http://127.0.0.1:18025", "make down CLUSTER_NAME=test"):  # fmt: skip
         assert part in text
     assert "setup-url" in text

@@ -7,6 +7,7 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from elink_operator import conditions
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
 
@@ -61,14 +62,22 @@ class BusinessCollector(Collector):
     def _servers(self) -> Iterator[GaugeMetricFamily]:
         present = GaugeMetricFamily("elink_server_tenants", "Tenants that live on the server.", labels=["server"])
         capacity = GaugeMetricFamily("elink_server_capacity", "How many may live there.", labels=["server"])
+        harmed = GaugeMetricFamily(
+            "elink_erasure_neighbours_harmed",
+            "Erasures after which other tenants lacked something; above 0 all erasures on the server are stopped.",
+            labels=["server"],
+        )
         ready = GaugeMetricFamily("elink_server_ready", "1 when the server is Ready.", labels=["server"])
         for server in self._world.servers.values():
-            present.add_metric([server.name], len(self._world.residents(server.name)))
+            residents = self._world.residents(server.name)
+            present.add_metric([server.name], len(residents))
+            harmed.add_metric([server.name], sum(map(_harmed_a_neighbour, residents)))
             capacity.add_metric([server.name], server.spec.capacity)
             is_ready = any(entry.type == READY and entry.status == "True" for entry in server.status.conditions)
             ready.add_metric([server.name], float(is_ready))
         yield present
         yield capacity
+        yield harmed
         yield ready
 
     def _deletions(self, now: datetime) -> GaugeMetricFamily:
@@ -82,6 +91,13 @@ class BusinessCollector(Collector):
         asked = [entry.deletion_timestamp for entry in metadata if entry.deletion_timestamp is not None]
         family.add_metric([], max((now - moment).total_seconds() for moment in asked) if asked else 0)
         return family
+
+
+def _harmed_a_neighbour(tenant: ElinkTenant) -> bool:
+    """As its status says: a restarted operator and the one in waiting know it too."""
+    return tenant.deleting and any(
+        entry.type == READY and entry.reason == conditions.NEIGHBOURS_HARMED for entry in tenant.status.conditions
+    )
 
 
 def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricFamily]:

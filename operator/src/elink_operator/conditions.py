@@ -17,6 +17,9 @@ ISOLATED: Final = "Isolated"
 APP_READY: Final = "AppReady"
 WORKER_READY: Final = "WorkerReady"
 
+NEIGHBOURS_HARMED: Final = "NeighboursHarmed"
+"""The reason of Ready that stops all erasures on a server (docs/adr/0012)."""
+
 _REASON: Final = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 _MESSAGE_LIMIT: Final = 1024
 

@@ -67,8 +67,8 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "rest_client_request_duration_seconds",
-            "Latency of one request to the API server.",
-            ["verb"],
+            "Latency of one request to the API server; code is a class such as 2xx, or 0 for no answer.",
+            ["verb", "code"],
             buckets=_API_BUCKETS,
             registry=registry,
         )
@@ -104,13 +104,6 @@ class Metrics:
             "elink_cache_healed_total",
             "Events that were lost and found by the comparison.",
             ["kind"],
-            registry=registry,
-        )
-
-        self.neighbours_harmed = Gauge(
-            "elink_erasure_neighbours_harmed",
-            "Losses of other tenants found after an erasure; above 0 all erasures on the server are stopped.",
-            ["server"],
             registry=registry,
         )
 

@@ -18,6 +18,7 @@ TENANT_FIELDS: list[tuple[str, dict[Any, bool], Any]] = [
     ("email", samples.EMAILS, lambda value: {"masterAccount": {"email": value}}),
     ("contact", samples.EMAILS, lambda value: {"contacts": {"emails": [value]}}),
     ("displayName", samples.DISPLAY_NAMES, lambda value: {"displayName": value}),
+    ("stateReason", samples.REASONS, lambda value: {"stateReason": value}),
     ("schedule", samples.SCHEDULES, lambda value: {"backup": {"schedule": value}}),
     ("server", samples.SERVER_NAMES, lambda value: {"server": value}),
     ("storage", samples.QUANTITIES, lambda value: {"limits": {"storage": value}}),

@@ -167,7 +167,8 @@ class TestStatus:
             "restoreDrill": {"at": now, "generation": "20260701T000000Z", "succeeded": True, "seconds": 9},
             "cancelledAt": now,
             "eraseAfter": now,
-            "erasure": {"startedAt": now, "steps": [{"name": "Route", "at": now}], "neighbours": {"t_a": 2**33}},
+            "erasure": {"startedAt": now, "steps": [{"name": "Route", "at": now}], "neighbours": {"t_a": 2**33}}
+            | {"neighbourTables": {"tables": ["address"], "databases": {"t_a": "16384 1 1"}}},
             "lastReconcileTime": now,
         }
         full = ElinkTenant.parse(body).status.dump()

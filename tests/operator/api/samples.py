@@ -87,6 +87,22 @@ DISPLAY_NAMES = {
     "\ufeffA": False,
     "A\u200bB": False,
 }
+REASONS = {
+    "": True,
+    "Unpaid since March; call sales <b>03</b> & 'more'": True,
+    "お支払いの確認ができていないため": True,
+    "إيقاف مؤقت 👩‍👩‍👧": True,
+    "あ" * 200: True,
+    "👩" * 200: True,
+    "あ" * 201: False,
+    "A\nB": False,
+    "A\tB": False,
+    "A\x00B": False,
+    "A\x7f": False,
+    "A\x85B": False,
+    "A\u2028B": False,
+    "\u202eemca": False,
+}
 SCHEDULES = {
     "30 2 * * *": True,
     "0 0 * * *": True,

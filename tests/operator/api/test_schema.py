@@ -15,6 +15,7 @@ CASES = [
     (schema.Host, samples.HOSTS),
     (schema.Email, samples.EMAILS),
     (schema.DisplayName, samples.DISPLAY_NAMES),
+    (schema.Reason, samples.REASONS),
     (schema.DailyCron, samples.SCHEDULES),
     (schema.ImageTag, samples.VERSIONS),
     (schema.ObjectName, samples.SERVER_NAMES),

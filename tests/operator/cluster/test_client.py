@@ -198,6 +198,26 @@ async def test_a_silent_watch_is_noticed(client: Client, namespace: str) -> None
     assert caught.value.reason == "Silent"
 
 
+async def test_latency_is_told_apart_by_the_class_of_the_answer(
+    client: Client, namespace: str, proxy: FaultProxy, metrics: Metrics
+) -> None:
+    def seen(verb: str, code: str) -> float:
+        name = "rest_client_request_duration_seconds_count"
+        return metrics.registry.get_sample_value(name, {"verb": verb, "code": code}) or 0
+
+    await client.apply(CONFIG_MAP, config_map(namespace, "a"))
+    with pytest.raises(NotFound):
+        await client.get(CONFIG_MAP, "nothing", namespace)
+    assert (seen("get", "2xx"), seen("get", "4xx")) == (0, 1)
+    proxy.fail(503, method="GET", times=1)
+    await client.get(CONFIG_MAP, "a", namespace)
+    assert (seen("get", "2xx"), seen("get", "5xx"), seen("get", "0")) == (1, 1, 0)
+    # Twice: aiohttp itself asks again once when a kept connection turns out to be dead.
+    proxy.drop(method="GET", times=2)
+    await client.get(CONFIG_MAP, "a", namespace)
+    assert (seen("get", "2xx"), seen("get", "5xx"), seen("get", "0")) == (2, 1, 1)
+
+
 async def test_events_are_posted_once(client: Client, namespace: str, metrics: Metrics) -> None:
     regarding = await client.apply(CONFIG_MAP, config_map(namespace, "a"))
     regarding |= {"apiVersion": "v1", "kind": "ConfigMap"}

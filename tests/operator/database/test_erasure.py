@@ -6,7 +6,8 @@ import asyncio
 
 import asyncpg
 import pytest
-from elink_operator.database import Census, Databases
+from elink_operator.api.tenant import NeighbourTables
+from elink_operator.database import Census, CensusRecord, Databases
 
 from tests.operator.database.conftest import target, tenant
 from tests.support.postgres import Postgres
@@ -66,12 +67,36 @@ def test_harm_is_named() -> None:
     before = Census({"a": (1, {"t": 5}), "b": (2, {"t": 1, "u": 0}), "c": (3, {}), "d": (4, {"t": 3})})
     after = Census({"a": (1, {"t": 0}), "b": (2, {"t": 2}), "c": (9, {}), "e": (5, {})})
     assert before.harmed(after) == (
-        "table t of database a lost all of its 5 rows",
+        "table t of database a lost all of its rows",
         "table u of database b is gone",
         "database c was replaced by another of the same name",
         "database d is gone",
     )
     assert before.harmed(before) == ()
+
+
+def test_a_record_of_a_census_notices_the_same() -> None:
+    before = Census({"a": (1, {"t": 5}), "b": (2, {"t": 1, "u": 0}), "c": (3, {}), "d": (2**32 - 1, {"t": 3, "z": 9})})
+    after = Census({"a": (1, {"t": 0}), "b": (2, {"t": 2}), "c": (9, {}), "e": (5, {})})
+    record = before.record()
+    assert record.marks == {"a": "1 1 1", "b": "2 3 1", "c": "3 0 0", "d": "4294967295 5 5"}
+    assert record.census().harmed(after) == before.harmed(after)
+    assert record.census().harmed(before) == ()
+    assert record.census().record() == record
+
+
+@pytest.mark.parametrize("mark", ["", "1", "1 2", "x 1 1", "1 1 1 1"])
+def test_what_is_no_record_is_refused(mark: str) -> None:
+    with pytest.raises(ValueError, match=r"zip|invalid literal"):
+        CensusRecord(("t",), {"a": mark}).census()
+
+
+def test_the_longest_record_fits_the_schema() -> None:
+    many = Census({"t_a": (2**32 - 1, {f"table_{n:03}": 1 for n in range(300)})})
+    record = many.record()
+    field = {"tables": record.tables, "databases": record.marks}
+    assert NeighbourTables.parse(field).databases == record.marks
+    assert len(record.tables) == 256
 
 
 async def test_spares_follow_the_template(postgres: Postgres, databases: Databases) -> None:

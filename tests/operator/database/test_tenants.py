@@ -13,6 +13,7 @@ from elink_operator.database import (
     DatabaseTaken,
     DatabaseUnavailable,
     TemplateMissing,
+    TenantDb,
 )
 from elink_operator.database import tenant as steps
 from elink_operator.database.sessions import Limits
@@ -100,6 +101,45 @@ async def test_registry_tells_of_changes_and_only_of_changes(postgres: Postgres,
     assert heard == ["told", "told"]
     assert await listener.fetchval("SELECT state_reason FROM tenant WHERE name='told'") == "未払い"
     await listener.close()
+
+
+DRIFT = {
+    "host": ("elink_registry", "UPDATE tenant SET host = 'evil.example.jp' WHERE name = 'drift'"),
+    "state": ("elink_registry", "UPDATE tenant SET state = 'Suspended' WHERE name = 'drift'"),
+    "limits": ("elink_registry", "UPDATE tenant SET limits = limits || '{\"addresses\": 9}' WHERE name = 'drift'"),
+    "hash": ("elink_registry", "UPDATE tenant SET spec_hash = 'x', host = 'evil.example.jp' WHERE name = 'drift'"),
+    "membership": ("postgres", "REVOKE t_drift FROM elink_app"),
+    "right to connect": ("postgres", "REVOKE CONNECT ON DATABASE t_drift FROM elink_app"),
+}
+
+
+@pytest.mark.parametrize("what", DRIFT)
+async def test_what_was_changed_by_hand_is_found_by_the_next_snapshot_and_put_right(
+    postgres: Postgres, databases: Databases, what: str
+) -> None:
+    server, one = target(postgres), tenant("drift")
+    await databases.ensure_tenant(server, one)
+    before = await _facts(postgres, one)
+    database, statement = DRIFT[what]
+    connection = await postgres.connect(database)
+    await connection.execute(statement)
+    await connection.close()
+    assert await _facts(postgres, one) != before, "nothing was changed, so this test would prove nothing"
+    assert not (await databases.snapshot(server)).holds(one)
+    await databases.ensure_tenant(server, one)
+    assert await _facts(postgres, one) == before
+    assert (await databases.snapshot(server)).holds(one)
+
+
+async def _facts(postgres: Postgres, one: TenantDb) -> list[object]:
+    """The row but for its time, and what the app may do."""
+    connection = await postgres.connect("elink_registry")
+    try:
+        row = await connection.fetchval("SELECT to_jsonb(t) - 'updated_at' FROM tenant t WHERE name = $1", one.name)
+        rights = "SELECT pg_has_role('elink_app', $1, 'MEMBER'), has_database_privilege('elink_app', $2, 'CONNECT')"
+        return [row, *(await connection.fetchrow(rights, one.role, one.database) or ())]
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,35 @@ async def test_lost_database_role_and_row_come_back(world: World) -> None:
             return bool(row and made)
 
         await until(back, what="database, role and row")
+        told = await until(lambda: warnings(world, tenant), what="the Event about the lost data")
+        assert [event["reason"] for event in told] == ["DatabaseLost"]
+        assert f"database {name} was gone" in told[0]["message"]
+        assert "restore the newest backup" in told[0]["message"]
+
+
+def warnings(world: World, tenant: str) -> list[dict[str, Any]]:
+    listed = world.items("/api/v1/namespaces/default/events")
+    return [e for e in listed if e["involvedObject"]["name"] == tenant and e["type"] == "Warning"]
+
+
+async def test_a_registry_row_changed_by_hand_is_put_right(world: World) -> None:
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    rows = "SELECT host, state FROM tenant WHERE name = $1"
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        await op.settle()
+        before = await world.sql("elink_registry", rows, tenant)
+        change = "UPDATE tenant SET host = 'evil.example.jp', state = 'Suspended' WHERE name = $1"
+        await world.sql("elink_registry", change, tenant)
+        op.ctx.memory.looked.clear()
+        op.ctx.wake("server", server)
+
+        async def back() -> bool:
+            return bool(await world.sql("elink_registry", rows, tenant) == before)
+
+        await until(back, what="row as declared")
 
 
 async def test_a_dedicated_tenants_server_is_kept_as_the_tenant_says(world: World) -> None:

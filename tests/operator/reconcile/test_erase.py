@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from elink_operator import naming
-from elink_operator.database import Databases
+from elink_operator.database import Databases, DatabaseUnavailable
 
-from tests.operator.reconcile.harness import SYSTEM, World, condition, is_ready, until
+from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 
 KINDS = [
     "/api/v1/secrets",
@@ -142,10 +142,10 @@ async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
             timeout=60,
         )
         message = condition(found, "Ready")["message"]
-        assert f"database {naming.tenant_database(neighbour)} lost all of its 3 rows" in message.replace(
+        assert f"database {naming.tenant_database(neighbour)} lost all of its rows" in message.replace(
             "table address of ", ""
         )
-        assert op.ctx.metrics.neighbours_harmed.labels(server)._value.get() == 1
+        await until(lambda: alarms(op, server) == 1, what="the metric behind the alert")
         erase_now(world, later)
         await until(lambda: condition(world.et(later), "Ready").get("reason") == "StoppedByNeighbour")
         assert await rows_of(world, later) == 3
@@ -153,6 +153,101 @@ async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
         await until(lambda: world.et(victim) is None, what="released by a human")
         op.ctx.wake("tenant", later)
         await until(lambda: world.et(later) is None, timeout=60, what="the next erasure goes on")
+
+
+LOSSES = {
+    "lost all of its rows": ["DELETE FROM address"],
+    "table note": ["DROP TABLE note"],
+    "was replaced": [],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_harm_is_noticed_after_a_restart_of_the_operator_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    server, victim, neighbour = world.unique("shared"), world.unique("v"), world.unique("n")
+    database = naming.tenant_database(neighbour)
+    world.server(server)
+    for name in (victim, neighbour):
+        world.tenant(name)
+
+    done: list[Any] = []
+
+    async def destructive(self: Databases, target: Any, doomed: Any) -> Any:
+        """The fault: the neighbour is hit, and the operator does not come further."""
+        if not done:
+            done.append(doomed)
+            for statement in LOSSES[loss]:
+                await world.sql(database, statement)
+            if not LOSSES[loss]:
+                await replace_database(world, database)
+        raise DatabaseUnavailable("cut off")
+
+    async with world.operator():
+        for name in (victim, neighbour):
+            await until(partial(tenant_is_ready, world, name))
+            await fill(world, name, 3)
+        # Another table that keeps its rows: their sum over the database says nothing.
+        await world.sql(database, "CREATE TABLE note AS SELECT * FROM address")
+        await world.sql(database, f'ALTER TABLE note OWNER TO "{database}"')
+        with monkeypatch.context() as patch:
+            patch.setattr(Databases, "drop_tenant", destructive)
+            erase_now(world, victim)
+            await until(lambda: "cut off" in condition(world.et(victim), "Ready").get("message", ""))
+    async with world.operator() as op:
+        found = await until(lambda: harmed(world, victim), timeout=60)
+        assert f"database {database}" in found["message"]
+        assert loss in found["message"]
+        await until(lambda: alarms(op, server) == 1, what="the metric behind the alert")
+
+
+async def test_a_restart_amid_an_erasure_is_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, victim, neighbour = world.unique("shared"), world.unique("v"), world.unique("n")
+    world.server(server)
+    for name in (victim, neighbour):
+        world.tenant(name)
+
+    async def cut(self: Databases, target: Any, doomed: Any) -> Any:
+        raise DatabaseUnavailable("cut off")
+
+    async with world.operator():
+        for name in (victim, neighbour):
+            await until(partial(tenant_is_ready, world, name))
+            await fill(world, name, 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(Databases, "drop_tenant", cut)
+            erase_now(world, victim)
+            await until(lambda: "cut off" in condition(world.et(victim), "Ready").get("message", ""))
+    # The customer goes on working.
+    await world.sql(naming.tenant_database(neighbour), "DELETE FROM address WHERE id = 1")
+    async with world.operator():
+        await until(lambda: world.et(victim) is None, timeout=60, what="erased")
+    assert await rows_of(world, neighbour) == 2
+
+
+def alarms(op: Operator, server: str) -> float | None:
+    return op.engine.metrics.registry.get_sample_value("elink_erasure_neighbours_harmed", {"server": server})
+
+
+def harmed(world: World, tenant: str) -> Any:
+    found = condition(world.et(tenant), "Ready")
+    return found if found.get("reason") == "NeighboursHarmed" else None
+
+
+async def replace_database(world: World, database: str) -> None:
+    """The same content under the same name, but another database."""
+    connection = await world.postgres.connect()
+    try:
+        marker = await connection.fetchval(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1", database
+        )
+        await connection.execute(f'CREATE DATABASE copied TEMPLATE "{database}"')
+        await connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
+        await connection.execute(f'ALTER DATABASE copied RENAME TO "{database}"')
+        await connection.execute(f"COMMENT ON DATABASE \"{database}\" IS '{marker}'")
+    finally:
+        await connection.close()
 
 
 def erase_now(world: World, tenant: str) -> None:

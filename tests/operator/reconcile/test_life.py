@@ -35,6 +35,25 @@ async def test_suspended_and_back(world: World) -> None:
         assert await state_of(world, tenant) == "Active"
 
 
+async def reason_of(world: World, tenant: str) -> str:
+    rows = await world.sql("elink_registry", "SELECT state_reason FROM tenant WHERE name = $1", tenant)
+    return str(rows[0]["state_reason"])
+
+
+async def test_the_reason_of_a_suspension_reaches_the_registry(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator():
+        await until(lambda: is_ready(world.et(tenant)))
+        for reason in ("お支払いの確認ができていないため", "Unpaid <since> March & 'more' 👩"):
+            # The second change is one of the reason alone.
+            world.change("ElinkTenant", tenant, {"spec": {"state": "Suspended", "stateReason": reason}})
+            await until(lambda: is_ready(world.et(tenant)))
+            assert await reason_of(world, tenant) == reason
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Active"}})
+        await until(lambda: is_ready(world.et(tenant)))
+        assert await reason_of(world, tenant) == "", "a reason left over from a suspension is nobody's to read"
+
+
 async def test_cancelled_has_a_deadline_that_undo_removes(world: World) -> None:
     _, tenant = await ready_pair(world)
     async with world.operator():

@@ -178,6 +178,17 @@ DisplayName = Annotated[
         max_size=200,
     ),
 ]
+Reason = Annotated[
+    str,
+    # As above: the rule's sentence instead of the API server's about bytes.
+    Field(max_length=1000),
+    Matches(
+        rf"[^{_CONTROL}]*",
+        "stateReason must have at most 200 characters of any script on one line; "
+        "shorten it, and remove control characters, line breaks and text-direction marks",
+        max_size=200,
+    ),
+]
 DailyCron = Annotated[
     str,
     Field(max_length=64),

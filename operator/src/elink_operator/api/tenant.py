@@ -16,6 +16,7 @@ from elink_operator.api.schema import (
     ObjectName,
     Part,
     Quantity,
+    Reason,
     Region,
     Rule,
     Time,
@@ -132,7 +133,7 @@ class Mail(Part):
     reply_to: Email | None = None
     """Where answers go; without it to the sender."""
     smtp_secret_ref: SecretRef | None = None
-    """The customer's own relay: keys host, port, username, password."""
+    """Reserved; not used yet. The customer's own relay: keys host, port, username, password."""
 
 
 class TenantSpec(Part):
@@ -166,6 +167,8 @@ class TenantSpec(Part):
     """The customer's first user."""
     state: State = State.ACTIVE
     """Active; Suspended (a page says so, data kept); Cancelled (erased when the grace time is over)."""
+    state_reason: Reason = ""
+    """Why the tenant is Suspended, as its users read it on the page; of no effect in other states."""
     server: ObjectName | None = None
     """Pin a Shared tenant to this server; without it the operator chooses one with room."""
     size: Size | None = None
@@ -192,7 +195,7 @@ class BackupStatus(Part):
     bytes: Annotated[int, Field(ge=0)] = 0
     """Size of all generations."""
     verified_at: Time | None = None
-    """When checksums of the newest were last compared."""
+    """Reserved; not used yet. When checksums of the newest were last compared."""
 
 
 class RestoreDrill(Part):
@@ -223,6 +226,15 @@ class ErasureStep(Part):
     """What was removed, or what holds it."""
 
 
+class NeighbourTables(Part):
+    """What the other tenants of the server had before the erasure."""
+
+    tables: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=256)] = ()
+    """Names of all tables."""
+    databases: Annotated[dict[str, Annotated[str, Field(max_length=150)]], Field(max_length=4000)]
+    """Database: its oid; as hexadecimal bits (the lowest is the first table) which tables it has, which hold rows."""
+
+
 class Erasure(Part):
     """How far the erasure is; the tenant is held until every step is done."""
 
@@ -236,7 +248,10 @@ class Erasure(Part):
     ] = ()
     """In order."""
     neighbours: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=4000)] | None = None
-    """Rows of every other database on the server, counted before; any difference afterwards stops the work."""
+    """Rows of every other tenant's database on the server, counted before anything was removed; for people."""
+    neighbour_tables: NeighbourTables | None = None
+    """What is compared afterwards: a database that is gone or was replaced, a table that is gone, or one that held rows
+    and holds none, stops all erasures on the server. Other differences are no harm: customers go on working."""
 
 
 class TenantStatus(Part):
@@ -273,7 +288,7 @@ class TenantStatus(Part):
     backup: BackupStatus = BackupStatus()
     """What is really in the backup store."""
     restore_drill: RestoreDrill | None = None
-    """The last rehearsal of a restore."""
+    """Reserved; not used yet. The last rehearsal of a restore."""
     cancelled_at: Time | None = None
     """When the tenant was cancelled."""
     erase_after: Time | None = None

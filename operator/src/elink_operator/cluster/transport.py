@@ -158,7 +158,9 @@ class Transport:
             raise Unavailable(f"{call.what}: {error or type(error).__name__}") from error
         finally:
             self._metrics.requests.labels(call.verb, call.kind.kind, str(code)).inc()
-            self._metrics.request_seconds.labels(call.verb).observe(monotonic() - started)
+            # By class: each label value costs a whole set of buckets.
+            group = f"{code // 100}xx" if code else "0"
+            self._metrics.request_seconds.labels(call.verb, group).observe(monotonic() - started)
         return answer
 
 

@@ -13,11 +13,12 @@ from elink_operator.database.errors import (
     TemplateMissing,
     TooManyConnections,
 )
-from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
+from elink_operator.database.model import Census, CensusRecord, ErasureEvidence, ServerDb, Snapshot, TenantDb
 from elink_operator.database.sessions import Limits
 
 __all__ = [
     "Census",
+    "CensusRecord",
     "DatabaseError",
     "DatabaseForbidden",
     "DatabaseFull",

@@ -66,8 +66,11 @@ class Databases:
         async with self._of(target) as known:
             await server.mark_template(known.sessions, revision)
 
-    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> None:
-        """Role, database, grants, registry row; no query when they are known to be there as wanted."""
+    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> bool:
+        """Role, database, grants, registry row; no query when they are known to be there as wanted.
+
+        True when the database was not there and was made, empty.
+        """
         async with self._of(target) as known:
             whole = (wanted.spec_hash, wanted.role_hash)
             done = known.complete.get(wanted.name)
@@ -75,16 +78,18 @@ class Databases:
                 # Unless it was changed while the snapshot was read.
                 done = known.complete.setdefault(wanted.name, whole)
             if done == whole:
-                return
+                return False
             known.complete[wanted.name] = _UNKNOWN
             try:
                 only_the_row = done is not None and done[1] == wanted.role_hash
+                made = False
                 if not (only_the_row and await tenant.update_row(known.sessions, wanted)):
-                    await tenant.ensure_tenant(known.sessions, wanted)
+                    made = await tenant.ensure_tenant(known.sessions, wanted)
             except BaseException:
                 known.complete[wanted.name] = _UNKNOWN
                 raise
             known.complete[wanted.name] = whole
+            return made
 
     async def snapshot(self, target: ServerDb) -> Snapshot:
         """Read the server anew; what was known of its tenants is forgotten, so that drift is found and repaired."""

@@ -66,32 +66,42 @@ class TenantDb:
 class DatabaseFact:
     """A database that exists: its owner and the marker in its comment (a tenant's uid, or a spare's revision).
 
-    `open` is False while it is being dropped: nobody may connect.
+    `open` is False while it is being dropped: nobody may connect. `app` says whether the app may.
     """
 
     oid: int
     owner: str
     marker: str
     open: bool = True
+    app: bool = True
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash."""
+    """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash.
+
+    The spec_hash of a row that somebody else changed is empty (registry.sql). `used`: roles that the app may act as.
+    """
 
     databases: Mapping[str, DatabaseFact]
     roles: frozenset[str]
     registry: Mapping[str, str]
+    used: frozenset[str] = frozenset()
+
+    def serves(self, name: str, database: str, role: str) -> bool:
+        """False when something that the app needs for a tenant is missing, or was changed by hand."""
+        fact = self.databases.get(database)
+        return fact is not None and fact.app and {role} <= self.roles & self.used and bool(self.registry.get(name))
 
     def holds(self, tenant: TenantDb) -> bool:
         """True when the tenant is complete and nothing needs to be done."""
         fact = self.databases.get(tenant.database)
         return (
-            fact is not None
+            self.serves(tenant.name, tenant.database, tenant.role)
+            and fact is not None
             and fact.open
             and fact.owner == tenant.role
             and fact.marker == tenant_marker(tenant.uid)
-            and tenant.role in self.roles
             and self.registry.get(tenant.name) == tenant.spec_hash
         )
 
@@ -118,6 +128,30 @@ class ErasureEvidence:
         return not self.left
 
 
+RECORDED_TABLES = 256
+"""All tenants have the tables of one template, far fewer than these."""
+
+
+@dataclass(frozen=True)
+class CensusRecord:
+    """A census as a tenant's status keeps it.
+
+    `marks`: database name → its oid, and as hexadecimal bits over `tables` which it has and which of them hold rows.
+    """
+
+    tables: tuple[str, ...]
+    marks: Mapping[str, str]
+
+    def census(self) -> Census:
+        """The census again, but that a table with rows counts one. Raises ValueError for what is no record."""
+        databases = {}
+        for database, mark in self.marks.items():
+            oid, present, filled = (int(part, base) for part, base in zip(mark.split(), (10, 16, 16), strict=True))
+            bits = {name: 1 << bit for bit, name in enumerate(self.tables)}
+            databases[database] = (oid, {n: int(bool(filled & b)) for n, b in bits.items() if present & b})
+        return Census(databases)
+
+
 @dataclass(frozen=True)
 class Census:
     """The other tenants of a server: database name → (oid, tables → exact row count)."""
@@ -128,6 +162,16 @@ class Census:
     def rows(self) -> dict[str, int]:
         """Database name → rows in all of its tables."""
         return {name: sum(tables.values()) for name, (_, tables) in self.databases.items()}
+
+    def record(self) -> CensusRecord:
+        """What `harmed` needs, small enough for a status: which tables each database has, and which hold rows."""
+        names = sorted({table for _, tables in self.databases.values() for table in tables})[:RECORDED_TABLES]
+        marks = {}
+        for database, (oid, tables) in self.databases.items():
+            present = sum(1 << bit for bit, name in enumerate(names) if name in tables)
+            filled = sum(1 << bit for bit, name in enumerate(names) if tables.get(name))
+            marks[database] = f"{oid} {present:x} {filled:x}"
+        return CensusRecord(tuple(names), marks)
 
     def harmed(self, after: Census) -> tuple[str, ...]:
         """What `after` lacks, as sentences: databases gone or replaced, tables gone, tables emptied.
@@ -147,7 +191,7 @@ class Census:
                 if now is None:
                     harm.append(f"table {table} of database {name} is gone")
                 elif count and not now:
-                    harm.append(f"table {table} of database {name} lost all of its {count} rows")
+                    harm.append(f"table {table} of database {name} lost all of its rows")
         return tuple(harm)
 
 

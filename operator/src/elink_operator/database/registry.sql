@@ -36,6 +36,16 @@ $$;
 CREATE OR REPLACE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE ON tenant
     FOR EACH ROW EXECUTE FUNCTION notify_registry();
 
+-- A row that somebody else changes loses its spec_hash: the operator finds that at its next look, and writes it again.
+CREATE OR REPLACE FUNCTION forget_spec_hash() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    NEW.spec_hash := '';
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER tenant_drifted BEFORE UPDATE ON tenant
+    FOR EACH ROW WHEN (NEW.spec_hash = OLD.spec_hash AND NEW IS DISTINCT FROM OLD) EXECUTE FUNCTION forget_spec_hash();
+
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO elink_app;
 GRANT SELECT ON tenant TO elink_app;

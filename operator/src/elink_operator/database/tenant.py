@@ -30,8 +30,11 @@ _CONNECTION_LIMIT = 10
 """Of the tenant's own role, which only its backup uses; the app connects as its own role."""
 
 
-async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt) -> None:
-    """Make or complete a tenant. Raises `DatabaseTaken` when a name belongs to somebody else."""
+async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt) -> bool:
+    """Make or complete a tenant; True when its database was made, and so is empty.
+
+    Raises `DatabaseTaken` when a name belongs to somebody else.
+    """
     async with sessions.admin() as connection, locked(connection, tenant.name):
         await _ensure_role(connection, sessions.server.user, tenant, salt)
         revision = None
@@ -46,6 +49,7 @@ async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = rando
             raise TemplateBusy(
                 f"the template changed while {tenant.database} was copied; the migration will pick it up"
             )
+    return revision is not None
 
 
 @asynccontextmanager
@@ -131,6 +135,8 @@ async def _finish(sessions: Sessions, connection: Connection, name: str, tenant:
     if fact is None:
         raise DatabaseError(f"database {name} vanished while it was prepared; it is retried")
     if name == tenant.database and fact.owner == tenant.role:
+        if not fact.app:
+            await connection.execute(restrict_database(name))
         return
     async with sessions.into(name) as inside:
         # The schema first: a function goes only to a role that may create in its schema.

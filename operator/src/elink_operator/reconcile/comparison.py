@@ -13,7 +13,7 @@ _SPARES_AT_ONCE = 2
 
 
 async def compare_databases(ctx: Context, server: ElinkServer, row: ServerDb, version: str) -> bool:
-    """Read what exists, at most once a minute, and wake the tenants that lack something.
+    """Read what exists, at most once a minute, and wake the tenants that lack something or were changed by hand.
 
     Returns True when the template lost its migration (PostgreSQL was restored or replaced): it must run again.
     Raises DatabaseError when PostgreSQL does not answer.
@@ -25,11 +25,8 @@ async def compare_databases(ctx: Context, server: ElinkServer, row: ServerDb, ve
     snapshot = await ctx.databases.snapshot(row)
     ctx.memory.looked[server.name] = now
     for tenant in ctx.world.residents(server.name):
-        complete = (
-            naming.tenant_database(tenant.name) in snapshot.databases
-            and naming.tenant_role(tenant.name) in snapshot.roles
-            and tenant.name in snapshot.registry
-        )
+        database, role = naming.tenant_database(tenant.name), naming.tenant_role(tenant.name)
+        complete = snapshot.serves(tenant.name, database, role)
         if not complete and tenant.status.server == server.name and not tenant.deleting:
             ctx.wake("tenant", tenant.name)
     if server.status.migration != naming.migrate_job(version, ctx.settings.template_revision):

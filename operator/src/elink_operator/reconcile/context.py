@@ -12,7 +12,7 @@ from elink_operator.cluster.apply import Applier
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.store import Store
 from elink_operator.conditions import Condition
-from elink_operator.database import Census, Databases
+from elink_operator.database import Databases
 from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
 from elink_operator.settings import Settings
@@ -52,8 +52,6 @@ class Memory:
     """(namespace, workload) -> resourceVersion at which all its pods had the wanted resources."""
     creating: Counter[str] = field(default_factory=Counter)
     """server -> tenant databases being made right now; a migration waits for them."""
-    census: dict[str, Census] = field(default_factory=dict)
-    """tenant in erasure -> its neighbours, counted before anything was removed."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """server -> when its databases were last compared with what should be there."""
 

@@ -83,7 +83,6 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
         done[step.name] = _entry(ctx, step.name, message) if first else known.dump()  # type: ignore[union-attr]
         if first:
             await _report(case, plan, done, reason="Erasing", message="the tenant's data is being erased")
-    ctx.memory.census.pop(tenant.name, None)
     ctx.memory.reserved.pop(tenant.name, None)
     await remove_finalizer(ctx, TENANT, tenant.name)
     return Outcome()
@@ -110,6 +109,8 @@ async def _report(
     erasure: Obj = {"steps": entries, "startedAt": conditions.timestamp(started or ctx.clock())}
     if case.neighbours is not None:
         erasure["neighbours"] = case.neighbours
+    if case.counted is not None:
+        erasure["neighbourTables"] = {"tables": list(case.counted.tables), "databases": dict(case.counted.marks)}
     ready = conditions.false(conditions.READY, reason, message)
     merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready])
     await write_status(

@@ -1,6 +1,6 @@
 """What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from elink_operator import conditions, labels, naming, observe
@@ -9,7 +9,7 @@ from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import Plan
 from elink_operator.cluster.errors import Conflict, NotFound
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, SECRET, SERVER, Kind, Obj
-from elink_operator.database import Census, ServerDb, TenantDb
+from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
 from elink_operator.desired.secret import TENANT_UID
@@ -19,7 +19,6 @@ from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
-NEIGHBOURS_HARMED = "NeighboursHarmed"
 _JOB_AGAIN_AFTER = timedelta(minutes=2)
 
 
@@ -40,15 +39,19 @@ class Case:
     tenant: ElinkTenant
     home: Home | None
     server: ElinkServer | None
-    neighbours: dict[str, int] | None = field(default=None)
+    neighbours: dict[str, int] | None = None
+    counted: CensusRecord | None = None
+    """The neighbours before anything was removed. The status keeps it, so that a restart forgets nothing."""
 
     @classmethod
     def of(cls, ctx: Context, tenant: ElinkTenant) -> "Case":
         """Gather what is known."""
         home = home_of(tenant)
         server = ctx.world.servers.get(home.server) if home else None
-        counted = tenant.status.erasure.neighbours if tenant.status.erasure else None
-        return cls(ctx, tenant, home, server, dict(counted) if counted is not None else None)
+        known = tenant.status.erasure
+        rows = dict(known.neighbours) if known and known.neighbours is not None else None
+        kept = known.neighbour_tables if known else None
+        return cls(ctx, tenant, home, server, rows, CensusRecord(kept.tables, kept.databases) if kept else None)
 
     @property
     def dedicated(self) -> bool:
@@ -94,8 +97,7 @@ async def count_neighbours(case: Case) -> str:
     _stop_if_harm_was_found(case)
     server_db, tenant_db = await _rows(case)
     census = await case.ctx.databases.census(server_db, tenant_db.database)
-    case.ctx.memory.census[case.tenant.name] = census
-    case.neighbours = census.rows
+    case.neighbours, case.counted = census.rows, census.record()
     return f"{len(census.databases)} other databases counted"
 
 
@@ -184,15 +186,13 @@ async def compare_neighbours(case: Case) -> str:
     after = await ctx.databases.census(server_db, tenant_db.database)
     harm = _harm(case, after)
     if harm and tenant.metadata.annotations.get(labels.NEIGHBOURS_CHECKED) != tenant.name:
-        ctx.metrics.neighbours_harmed.labels(server_db.name).set(len(harm))
         raise Hold(
             f"after this erasure other tenants lack something: {'; '.join(harm[:5])}. Every erasure on server "
             f"{server_db.name} is stopped. Restore what is missing, then 'kubectl annotate et {tenant.name} "
             f"{labels.NEIGHBOURS_CHECKED}={tenant.name}'",
-            reason=NEIGHBOURS_HARMED,
+            reason=conditions.NEIGHBOURS_HARMED,
             retry_after=60,
         )
-    ctx.metrics.neighbours_harmed.labels(server_db.name).set(0)
     return f"{len(after.databases)} other databases are unharmed"
 
 
@@ -227,7 +227,7 @@ def _stop_if_harm_was_found(case: Case) -> None:
     home = case.home.server if case.home else ""
     for other in case.ctx.world.residents(home, besides=case.tenant.name):
         ready = next((c for c in other.status.conditions if c.type == conditions.READY), None)
-        if other.deleting and ready is not None and ready.reason == NEIGHBOURS_HARMED:
+        if other.deleting and ready is not None and ready.reason == conditions.NEIGHBOURS_HARMED:
             raise Hold(
                 f"the erasure of {other.name} on this server harmed a neighbour; nothing is removed here until that "
                 "is resolved",
@@ -244,15 +244,13 @@ def _harm(case: Case, after: Census) -> tuple[str, ...]:
         for t in case.ctx.world.residents(home, besides=case.tenant.name)
         if not t.deleting
     }
-    before = case.ctx.memory.census.get(case.tenant.name)
-    if before is not None:
-        return Census({n: c for n, c in before.databases.items() if n in alive}).harmed(after)
-    # The operator was restarted in between: names and row counts are what the status kept.
-    rows = after.rows
-    counted = {name: count for name, count in (case.neighbours or {}).items() if name in alive}
-    gone = [f"database {name} is gone" for name in counted if name not in rows]
-    emptied = [f"database {n} lost all of its {c} rows" for n, c in counted.items() if c and rows.get(n) == 0]
-    return (*gone, *emptied)
+    try:
+        before = case.counted.census() if case.counted is not None else None
+    except ValueError:
+        before = None
+    if before is None:
+        return ("status.erasure does not say what they had before: compare with their backups",)
+    return Census({n: c for n, c in before.databases.items() if n in alive}).harmed(after)
 
 
 async def _rows(case: Case) -> tuple[ServerDb, TenantDb]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from elink_operator import naming
 from elink_operator.api import ElinkServer
 from elink_operator.api.schema import quantity_value
+from elink_operator.api.tenant import State
 from elink_operator.database import ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 
@@ -22,7 +23,7 @@ def server_row(server: ElinkServer, access: Access) -> ServerDb:
 
 
 def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: datetime | None) -> TenantDb:
-    """The tenant's database, role and registry row. The state says all that the app needs: no reason is given."""
+    """The tenant's database, role and registry row."""
     tenant = inputs.tenant
     spec = tenant.spec
     return TenantDb(
@@ -34,7 +35,7 @@ def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: dateti
         host=inputs.host,
         directory=naming.short_id(tenant.name),
         state=spec.state.value,
-        state_reason="",
+        state_reason=spec.state_reason if spec.state is State.SUSPENDED else "",
         display_name=spec.display_name,
         language=spec.language.value,
         limits={

@@ -168,6 +168,19 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     else:
         found.database = conditions.true(conditions.DATABASE_READY, "Complete", "database, role and registry are there")
         found.settled = True
+        if database and tenant.status.observed_generation:
+            await _tell_of_a_lost_database(ctx, tenant, row.database)
+
+
+async def _tell_of_a_lost_database(ctx: Context, tenant: ElinkTenant, database: str) -> None:
+    """The service goes on with an empty database; nobody may learn that from a customer."""
+    live = ctx.store.get(TENANT, None, tenant.name)
+    if live is not None:
+        message = (
+            f"database {database} was gone and was made anew, empty: the customer's data is missing. Find out who "
+            "removed it, and restore the newest backup"
+        )
+        await ctx.client.event(live, type_="Warning", reason="DatabaseLost", message=message)
 
 
 async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Obj], found: _Findings) -> None:
