@@ -24,3 +24,7 @@ test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the brow
 	hack/with-cluster $(TEST_CLUSTER) $(PYTEST) -m "cluster or browser"
 
 test: lint test-local test-cluster ## Everything
+
+.PHONY: bench-import
+bench-import: $(VENV_STAMP) prerequisites ## Speed and memory of an import of 200,000 rows, next to plain COPY
+	$(PYTHON) -m tests.bench.imports

@@ -209,7 +209,7 @@ async def test_a_large_file_is_streamed_and_bounded(world: World) -> None:
     me = await master(bench)
     token = await me.token("/account")
 
-    async def flood(megabytes: int):  # noqa: ANN202
+    async def flood(megabytes: int):
         for _ in range(megabytes):
             yield b"x" * (1 << 20)
 

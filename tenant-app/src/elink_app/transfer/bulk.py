@@ -26,7 +26,8 @@ ORDER BY id FOR UPDATE
 """
 _READ = f"""
 SELECT a.id, a.version, {", ".join(f"a.{name}" for name in PLAIN)},
-    a.attributes::text AS attributes, ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
+    a.attributes::text AS attributes,
+    ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
     ARRAY(SELECT t.name FROM address_tag b JOIN tag t ON t.id = b.tag_id WHERE b.address_id = a.id ORDER BY t.name)
         AS tags
 FROM address a WHERE a.id = ANY($1::bigint[])
