@@ -22,6 +22,7 @@ from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
 from elink_app.segments import api as segments_api
 from elink_app.transfer import api as transfer_api
+from elink_app.transfer import export_routes as export_pages
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
@@ -37,6 +38,7 @@ ROUTERS = (
     addresses_pages.router,
     jobs_pages.router,
     transfer_pages.router,
+    export_pages.router,
     accounts_api.router,
     addresses_api.router,
     jobs_api.router,
