@@ -31,3 +31,6 @@ bench-delivery: $(VENV_STAMP) prerequisites ## Mails per second beside a floor i
 
 bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addresses: lists, search, segments beside a floor
 	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.addresses $(BENCH_ARGS)
+.PHONY: bench-import
+bench-import: $(VENV_STAMP) prerequisites ## Speed and memory of an import of 200,000 rows, next to plain COPY
+	$(PYTHON) -m tests.bench.imports

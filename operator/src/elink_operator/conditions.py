@@ -18,7 +18,7 @@ APP_READY: Final = "AppReady"
 WORKER_READY: Final = "WorkerReady"
 
 NEIGHBOURS_HARMED: Final = "NeighboursHarmed"
-"""The reason of Ready that stops all erasures on a server (docs/adr/0012)."""
+"""The reason of Ready that stops all erasures on a server (docs/adr/0014)."""
 
 _REASON: Final = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 _MESSAGE_LIMIT: Final = 1024

@@ -27,6 +27,7 @@ from elink_app.registry.tenant import Tenant
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
+from elink_app.transfer.cleaner import TransferCleaner
 from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.store import FileStore
 from elink_app.web.app import WebApp, create_app
@@ -100,11 +101,13 @@ def make_deliveries(parts: Parts) -> DeliverySender:
 
 def make_tasks(parts: Parts, deliveries: DeliverySender) -> list[TenantTask]:
     """What the worker does for each tenant."""
-    handlers = make_handlers(FileStore(parts.settings.tenants_dir), utc_now)
+    store = FileStore(parts.settings.tenants_dir)
+    handlers = make_handlers(store, utc_now)
     return [
         OutboxSender(parts.settings, parts.databases, utc_now),
         JobRunner(parts.databases, handlers, utc_now),
         deliveries,
+        TransferCleaner(parts.databases, store, utc_now, timedelta(days=parts.settings.undo_days)),
     ]
 
 

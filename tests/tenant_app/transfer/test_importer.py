@@ -146,7 +146,7 @@ async def test_killed_anywhere_and_taken_up_again_every_row_arrives_once(
     assert (job["state"], counts(job)) == ("done", {"new": 40, "changed": 19, "bad": 1})
     people = await bench.addresses()
     assert {row["name"] for row in people} == {f"名前{n}" for n in (*range(20, 60),)}
-    assert sorted(row["emails"][0] for row in people) == sorted(f"n{n}@x.jp" for n in range(40) if n != 13)
+    assert sorted(row["emails"][0] for row in people) == sorted(f"n{n}@x.jp" for n in range(40))
     assert (await bench.row("SELECT value FROM usage"))["value"] == 40
     assert len(await bench.rows("SELECT 1 FROM import_bad_row")) == 1
     assert len(await bench.rows("SELECT 1 FROM audit_entry")) == 1

@@ -80,7 +80,7 @@ async def test_from_the_upload_to_the_undo(bench: Bench) -> None:
     done = await me.get(job)
     assert "refresh" not in done.headers
     assert f'href="{job}/bad-rows"' in done.text
-    assert "メールアドレスではありません" in (await me.get(f"{job}/bad-rows")).text
+    assert "メールアドレスの形式ではありません" in (await me.get(f"{job}/bad-rows")).text
     refused = await me.get(f"{job}/bad-rows.csv")
     assert refused.content.startswith(b"\xef\xbb\xbf")
     assert "悪い" in refused.text

@@ -127,6 +127,11 @@ class AddressRepository:
             conditions.append(wanted.condition)
         return conditions
 
+    async def after(self, wanted: Filter, address_id: int, size: int) -> Sequence[Address]:
+        """The next `size` addresses in the order of their ids: for work that goes through all of them."""
+        statement = _with_parts(select(Address)).where(*await self._conditions(wanted), Address.id > address_id)
+        return (await self._session.scalars(statement.order_by(Address.id).limit(size))).all()
+
     async def page(self, wanted: Filter, order: Order, cursor: Cursor | None, size: int) -> Found:
         """One page after or before `cursor`, `size` rows at most."""
         backwards = cursor is not None and cursor.backwards

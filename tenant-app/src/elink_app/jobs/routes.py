@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from elink_app.jobs.deps import JobId, JobsDep, to_job
+from elink_app.jobs.service import COUNTS
 from elink_app.web import pages
 from elink_app.web.deps import PrincipalDep, StateDep
 
@@ -26,7 +27,16 @@ async def job_list(request: Request, principal: PrincipalDep, jobs: JobsDep) -> 
 async def job(request: Request, principal: PrincipalDep, jobs: JobsDep, state: StateDep, job_id: JobId) -> Response:
     """One job: how far it is, what came of it."""
     found = await jobs.get(principal, job_id)
-    return pages.render(request, "job.html", principal=principal, job=found, headers=_RELOAD if found.is_open else None)
+    over = found.finished_at
+    return pages.render(
+        request,
+        "job.html",
+        principal=principal,
+        job=found,
+        undo_until=over + state.undo_window if over and over + state.undo_window > state.clock() else None,
+        counts=[(title, found.result[name]) for name, title in COUNTS.items() if name in found.result],
+        headers=_RELOAD if found.is_open else None,
+    )
 
 
 @router.post("/jobs/{job_id}/cancel")

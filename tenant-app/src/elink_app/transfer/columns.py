@@ -94,9 +94,8 @@ def guess_by_content(rows: Sequence[Sequence[str]]) -> list[Column]:
     """For a file without a heading: the column with e-mails, and the first other one as the name."""
     width = max(map(len, rows), default=0)
     filled = [[row[n] for row in rows if n < len(row) and row[n]] for n in range(width)]
-    targets: list[Column] = [
-        Target.EMAIL if cells and all("@" in cell for cell in cells) else Target.NONE for cells in filled
-    ]
+    mails = [bool(cells) and all("@" in cell for cell in cells) for cells in filled]
+    targets: list[Column] = [Target.EMAIL if is_mail else Target.NONE for is_mail in mails]
     for position, cells in enumerate(filled):
         if cells and targets[position] == Target.NONE:
             targets[position] = Target.NAME

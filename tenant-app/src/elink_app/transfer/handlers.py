@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from elink_app.clock import Clock
 from elink_app.jobs.runner import JobHandler
+from elink_app.transfer.exporter import ExportHandler
 from elink_app.transfer.importer import CheckHandler, ImportHandler
 from elink_app.transfer.store import FileStore
 from elink_app.transfer.undo import UndoHandler
@@ -17,4 +18,5 @@ def make_handlers(store: FileStore, clock: Clock) -> Mapping[str, JobHandler]:
         "import": ImportHandler(store, clock),
         "import-check": CheckHandler(store, clock),
         "import-undo": UndoHandler(clock),
+        "export": ExportHandler(store, clock),
     }

@@ -17,7 +17,7 @@ from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, drive
 BATCH = 500
 COUNTS = ("deleted", "restored", "kept")
 _NEXT = """
-SELECT address_id, before, version FROM bulk_change WHERE job_id = $1 AND address_id > $2
+SELECT address_id, before::text AS before, version FROM bulk_change WHERE job_id = $1 AND address_id > $2
 ORDER BY address_id LIMIT $3
 """
 

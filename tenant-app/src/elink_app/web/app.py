@@ -44,6 +44,7 @@ from elink_app.templates import routes as templates_pages
 from elink_app.tokens import api as tokens_api
 from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
+from elink_app.transfer import export_routes as export_pages
 from elink_app.transfer import routes as transfer_pages
 from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
@@ -73,6 +74,7 @@ ROUTERS = (
     consent_pages.router,
     duplicates_pages.router,
     segments_pages.router,
+    export_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,

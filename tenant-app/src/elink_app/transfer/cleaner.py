@@ -1,0 +1,41 @@
+"""Deletes files of imports and exports, and images for undoing, when their time is over."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from elink_app.clock import Clock
+from elink_app.database.engines import TenantDatabases
+from elink_app.ops.servers import Stop
+from elink_app.registry.tenant import Tenant
+from elink_app.transfer.repository import TransferRepository
+from elink_app.transfer.store import FileStore, Shelf
+
+KEEP_FILES = timedelta(days=7)
+_BATCH = 1000
+
+
+class TransferCleaner:
+    """A task of the worker; every step may be repeated."""
+
+    name = "transfer-cleaning"
+
+    def __init__(self, databases: TenantDatabases, store: FileStore, clock: Clock, undo_window: timedelta) -> None:
+        self._databases = databases
+        self._store = store
+        self._clock = clock
+        self._undo_window = undo_window
+
+    async def run(self, tenant: Tenant, stop: Stop) -> bool:
+        """One round; True while images are left to be deleted."""
+        now = self._clock()
+        async with self._databases.transaction(tenant) as db:
+            rows = TransferRepository(db)
+            for file in await rows.outdated(now - KEEP_FILES):
+                await asyncio.to_thread(self._store.remove, tenant, Shelf.IMPORTS, file.file)
+                await rows.forget(file)
+            for job in await rows.finished_exports(now - KEEP_FILES):
+                await asyncio.to_thread(self._store.remove, tenant, Shelf.EXPORTS, job.result["file"])
+                job.result = {name: value for name, value in job.result.items() if name != "file"}
+            return await rows.prune_changes(now - self._undo_window, _BATCH) == _BATCH
