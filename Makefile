@@ -9,7 +9,7 @@ VENV_STAMP := $(VENV)/.stamp-$(shell sha256sum requirements/dev.lock | cut -c1-1
 CLUSTER_NAME ?= dev
 CLUSTER_TOOL := python3 hack/cluster
 
-.PHONY: help up down status images generate venv bench-operator bench-netpol
+.PHONY: help up down status images generate venv bench-operator bench-dedicated bench-netpol
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ generate: $(VENV_STAMP) ## CRDs and their reference page, from the models
 bench-operator: $(VENV_STAMP) prerequisites ## Tenants per second and the rest, beside a floor in the same run
 	$(CLUSTER_TOOL) binaries kubernetes etcd kubectl gateway-api
 	PYTHONPATH=operator/src:. $(PYTHON) -m tests.bench.operator $(BENCH_ARGS)
+
+bench-dedicated: $(VENV_STAMP) ## Seconds to a Dedicated tenant on the cluster of `make up`, beside a bare pod
+	PYTHONPATH=. $(PYTHON) -m tests.bench.dedicated --cluster $(CLUSTER_NAME)
 
 bench-netpol: $(VENV_STAMP) prerequisites ## The policy agent's rendering beside a bare `nft -f`
 	PYTHONPATH=. $(PYTHON) -m tests.bench.netpol

@@ -11,6 +11,7 @@ lint: $(VENV_STAMP) ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m mypy operator/src tenant-app/src
+	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m mypy --explicit-package-bases tests/bench/operator tests/bench/dedicated.py
 	PYTHONPATH=operator/src:tenant-app/src $(VENV)/bin/lint-imports
 
 test-fast: $(VENV_STAMP) lint ## Unit tests: no cluster, no database, no browser; under two minutes

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +61,9 @@ def targets(live: Live, namespace: str) -> list[tuple[str, str, int]]:
         ("web pod", live.pod(namespace, "web")["status"]["podIP"], 8000),
         ("web pod metrics", live.pod(namespace, "web")["status"]["podIP"], 9000),
         ("web service", service_ip(kubectl, namespace, "web"), 80),
+        ("worker pod metrics", live.pod(namespace, "worker")["status"]["podIP"], 9000),
         ("postgres pod", live.pod(namespace, "postgres")["status"]["podIP"], 5432),
+        ("postgres service", service_ip(kubectl, namespace, "postgres"), 5432),
     ]
 
 
@@ -76,29 +81,75 @@ def test_stranger_reaches_neither_app_nor_database(live: Live, stranger: tuple[s
 @pytest.mark.parametrize("component", ["web", "worker"])
 def test_pods_of_another_server_reach_nothing(live: Live, attacker: str, victim: str, component: str) -> None:
     pod = live.pod(attacker, component)["metadata"]["name"]
-    own_database = service_ip(live.kubectl, attacker, "postgres")
-    own = live.pod(attacker, "postgres")["status"]["podIP"] if own_database == "None" else own_database
+    own = service_ip(live.kubectl, attacker, "postgres")
     assert live.reaches(attacker, pod, own, 5432), "the pod cannot even reach its own database"
     for what, address, port in targets(live, victim):
         assert not live.reaches(attacker, pod, address, port), f"{component} of {attacker} reaches {what} of {victim}"
 
 
+@pytest.fixture(scope="module")
+def listening_outside(live: Live) -> Iterator[list[tuple[str, str, int]]]:
+    """The addresses of cloud metadata and of the documentation network, answering in the native cluster's own network.
+
+    Without somebody who answers there, "not reached" proves nothing. Other clusters are not ours to change: none there.
+    """
+    network = Path("/var/run/netns") / live.network
+    if not network.exists():
+        yield []
+        return
+    enter = ["nsenter", f"--net={network}"]
+    places = [("cloud metadata", "169.254.169.254", 80), ("outside (documentation address)", "198.51.100.1", 443)]
+    listeners = []
+    for _, address, port in places:
+        subprocess.run([*enter, "ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+        command = [
+            *enter,
+            sys.executable,
+            "-m",
+            "http.server",
+            str(port),
+            "--bind",
+            address,
+            "--directory",
+            "/var/empty",
+        ]
+        listeners.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    try:
+        yield places
+    finally:
+        for listener in listeners:
+            listener.terminate()
+            listener.wait()
+        for _, address, _ in places:
+            subprocess.run([*enter, "ip", "address", "delete", f"{address}/32", "dev", "lo"], check=True)
+
+
 @pytest.mark.parametrize("component", ["web", "worker"])
-def test_tenant_pod_reaches_no_management_and_no_metadata(live: Live, component: str) -> None:
+def test_tenant_pod_reaches_no_management_and_no_metadata(
+    live: Live, component: str, stranger: tuple[str, str], listening_outside: list[tuple[str, str, int]]
+) -> None:
     pod = live.pod(SHARED, component)["metadata"]["name"]
     kubectl = live.kubectl
     api = service_ip(kubectl, "default", "kubernetes")
     endpoint = kubectl.json("get", "endpoints", "kubernetes", "-n", "default")["subsets"][0]
     node_api = (endpoint["addresses"][0]["ip"], endpoint["ports"][0]["port"])
     operator = kubectl.items("pods", "-n", "elink-system")[0]["status"]["podIP"]
-    for what, address, port in [
+    open_to_strangers = [
         ("API server by service", api, 443),
         ("API server by node address", *node_api),
-        ("cloud metadata", "169.254.169.254", 80),
+        ("kubelet", node_api[0], 10250),
+        *listening_outside,
+    ]
+    for what, address, port in open_to_strangers:
+        eventually(
+            lambda a=address, p=port: live.reaches(*stranger, a, p),
+            timeout=15,
+            what=f"a pod without policies reaches {what}: else the refusal below would prove nothing",
+        )
+    for what, address, port in [
+        *open_to_strangers,
         ("operator metrics", operator, 9000),
         ("operator webhook", operator, 9443),
-        ("kubelet", node_api[0], 10250),
-        ("outside (documentation address)", "198.51.100.1", 443),
     ]:
         assert not live.reaches(SHARED, pod, address, port), f"{component} reaches {what}"
 

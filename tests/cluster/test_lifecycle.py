@@ -25,6 +25,13 @@ def plant(live: Live, database: str, name: str) -> None:
     )
 
 
+def plant_file(live: Live, tenant: str, text: str) -> None:
+    """Put a file with a recognisable text into a tenant's directory."""
+    script = "import sys; open(f'/var/lib/elink/tenants/{sys.argv[1]}/planted.txt', 'w').write(sys.argv[2])"
+    web = live.pod(SHARED, "web")["metadata"]["name"]
+    live.kubectl.exec(SHARED, web, "python3", "-c", script, tenant, text)
+
+
 def digest(live: Live, database: str) -> str:
     """A digest over every row of every table of a tenant's database."""
     tables = live.psql(
@@ -94,11 +101,17 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         kubectl.wait_ready("et", name)
     for name in [victim, *neighbours]:
         plant(live, "t_" + name.replace("-", "_"), SECRET_TEXT if name == victim else f"隣人 {name}")
-    kubectl.run("create", "job", "-n", SHARED, "last-backup", f"--from=cronjob/backup-{victim}")
-    kubectl.run("wait", "-n", SHARED, "job/last-backup", "--for=condition=Complete", "--timeout=120s")
-    web = live.pod(SHARED, "web")["metadata"]["name"]
-    assert victim in kubectl.exec(SHARED, web, "python3", "-c", "import os;print(os.listdir('/var/lib/elink/tenants'))")
+        plant_file(live, name, SECRET_TEXT if name == victim else f"隣人 {name}")
+        kubectl.run("create", "job", "-n", SHARED, f"last-{name}", f"--from=cronjob/backup-{name}")
+    for name in [victim, *neighbours]:
+        kubectl.run("wait", "-n", SHARED, f"job/last-{name}", "--for=condition=Complete", "--timeout=120s")
+    found = "\n".join(files_of(live, victim))
+    assert f"/files/tenants/{victim}/planted.txt" in found, "the search must find what is there"
+    assert f"/backups/{victim}/" in found
+    assert files_with(live, SECRET_TEXT) != []
     before = {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours}
+    files_before = {name: files_of(live, name) for name in neighbours}
+    assert all(files_before.values())
 
     assert "confirm-erasure" in kubectl.refused("delete", "et", victim, "--wait=false")
     kubectl.run("patch", "et", victim, "--type=merge", "-p", '{"spec":{"state":"Cancelled"}}')
@@ -118,11 +131,9 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         left = [n for n in left if not n.startswith("erase-")] if kind in {"jobs", "pods"} else left
         assert left == [], f"{kind} left of {victim}: {left}"
     assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
-    listing = kubectl.exec(
-        SHARED, web, "python3", "-c", "import os;print(sorted(os.listdir('/var/lib/elink/tenants')))"
-    )
-    assert victim not in json.loads(listing.replace("'", '"'))
-    assert search_volumes(live, SECRET_TEXT) == []
+    assert files_of(live, victim) == [], "directory and backups are gone"
+    assert files_with(live, SECRET_TEXT) == []
+    assert {name: files_of(live, name) for name in neighbours} == files_before
     assert live.get(f"{victim}.elink.localhost", "/login")[0] == 404
     assert {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours} == before
     for name in neighbours:
@@ -131,16 +142,31 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         kubectl.run("delete", "et", name, "--timeout=180s", timeout=200)
 
 
-def search_volumes(live: Live, text: str) -> list[str]:
-    """Files on the files and backups volumes whose name or content holds `text`, as seen by a pod of our own."""
-    script = (
-        "import os,sys\n"
-        "for top in ('/files','/backups'):\n"
-        "  for folder,_,names in os.walk(top):\n"
-        "    for n in names:\n"
-        "      p=os.path.join(folder,n)\n"
-        "      if sys.argv[1] in p or sys.argv[1].encode() in open(p,'rb').read(): print(p)\n"
-    )
+SEARCH = """
+import hashlib, os, sys
+for top in ('/files', '/backups'):
+  for folder, _, names in os.walk(top):
+    for name in names:
+      path = os.path.join(folder, name)
+      with open(path, 'rb') as file: content = file.read()
+      wanted, where = sys.argv[1:]
+      if wanted in path.split('/') if where == 'path' else wanted.encode() in content:
+        print(hashlib.sha256(content).hexdigest(), path)
+"""
+
+
+def files_of(live: Live, tenant: str) -> list[str]:
+    """Files on the files and backups volumes with the name as a whole part of their path: SHA-256 and path."""
+    return search_volumes(live, tenant, "path")
+
+
+def files_with(live: Live, text: str) -> list[str]:
+    """The same of files whose content holds `text`."""
+    return search_volumes(live, text, "content")
+
+
+def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
+    """What a pod of our own sees on the two volumes; `where`: path or content."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -158,7 +184,7 @@ def search_volumes(live: Live, text: str) -> list[str]:
                 {
                     "name": "main",
                     "image": live.image("TENANT_APP"),
-                    "command": ["python3", "-c", script, text],
+                    "command": ["python3", "-c", SEARCH, wanted, where],
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     "volumeMounts": [
                         {"name": "files", "mountPath": "/files"},
@@ -176,17 +202,9 @@ def search_volumes(live: Live, text: str) -> list[str]:
     kubectl.apply(pod)
     try:
         kubectl.run("wait", "-n", SHARED, "pod/searcher", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-        return kubectl.run("logs", "-n", SHARED, "searcher").split()
+        return sorted(kubectl.run("logs", "-n", SHARED, "searcher").splitlines())
     finally:
-        kubectl.run("delete", "pod", "-n", SHARED, "searcher", "--wait=false")
-
-
-def test_the_search_itself_finds_what_is_there(live: Live, tenant: str) -> None:
-    """Guards the search above against finding nothing because it looks nowhere."""
-    job = f"probe-{tenant}"
-    live.kubectl.run("create", "job", "-n", SHARED, job, f"--from=cronjob/backup-{tenant}")
-    live.kubectl.run("wait", "-n", SHARED, f"job/{job}", "--for=condition=Complete", "--timeout=120s")
-    assert any("manifest.json" in path for path in search_volumes(live, tenant))
+        kubectl.run("delete", "pod", "-n", SHARED, "searcher", "--timeout=60s")
 
 
 def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> None:

@@ -214,6 +214,10 @@ def test_a_real_prometheus_scrapes_operator_and_tenants(live: Live) -> None:
             'up{namespace="elink-srv-shared-1",component="worker"}==1',
             "elink_tenants",
             "workqueue_depth",
+            'elink_app_registry_connected{namespace="elink-srv-shared-1",component="web"}==1',
+            'elink_app_requests_total{namespace="elink-srv-shared-1",component="web"}',
+            'elink_app_db_connection_limit{namespace="elink-srv-shared-1",component="web"}>0',
+            'elink_app_worker_heartbeat_timestamp_seconds{namespace="elink-srv-shared-1",component="worker"}>0',
         ):
             eventually(lambda q=query: ask(quote(q)), timeout=60, what=query)
     finally:

@@ -32,6 +32,8 @@ class Live:
     kubectl: Kubectl
     https_port: int
     mail_port: int
+    network: str
+    """Name of the network namespace that a native cluster has; other clusters have none of this name."""
 
     @classmethod
     def find(cls, root: Path, name: str) -> Live:
@@ -41,7 +43,7 @@ class Live:
             f"no cluster '{name}' is up: run 'make up CLUSTER_NAME={name}' or 'make test-cluster'"
         )
         kubectl = Kubectl(program("kubectl"), cluster.kubeconfig)
-        return cls(cluster.state, kubectl, cluster.https_port, cluster.mail_port)
+        return cls(cluster.state, kubectl, cluster.https_port, cluster.mail_port, cluster.device)
 
     @property
     def ca(self) -> Path:

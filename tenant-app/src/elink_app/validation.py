@@ -32,8 +32,6 @@ _MESSAGES = {
     "password_common": N_("This password is too easy to guess. Choose another one."),
     "password_wrong": N_("This is not your present password."),
     "password_mismatch": N_("The two passwords are not the same. Type both again."),
-    "moment_past": N_("Give a moment in the past, for example 2026-04-01T09:00."),
-    "suppression_final": N_("This person asked for no mail. Only a new consent, recorded for this e-mail, ends that."),
     "cursor": N_("This page of the list no longer exists. Go back to the first page."),
     "string_type": N_("Send text here."),
     "list_type": N_("Send a list here."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import asyncpg
@@ -169,6 +170,26 @@ async def test_a_foreign_database_or_role_is_never_adopted(postgres: Postgres, d
     await databases.ensure_tenant(target(postgres), one)
     with pytest.raises(DatabaseTaken):
         await databases.ensure_tenant(target(postgres), replace(one, uid="uid-of-a-namesake"))
+
+
+async def test_a_change_of_the_row_waits_behind_no_creation(postgres: Postgres, databases: Databases) -> None:
+    one = tenant("row-only")
+    await databases.ensure_tenant(target(postgres), one)
+    async with AsyncExitStack() as stack:
+        async with databases._of(target(postgres)) as known:
+            for _ in range(4):
+                await stack.enter_async_context(known.sessions.admin())
+        changed = replace(one, state="Suspended", limits={"addresses": 7})
+        await asyncio.wait_for(databases.ensure_tenant(target(postgres), changed), 5)
+    registry = await postgres.connect("elink_registry")
+    row = await registry.fetchrow("SELECT state, limits, spec_hash FROM tenant WHERE name = $1", one.name)
+    assert row is not None
+    assert (row["state"], row["limits"], row["spec_hash"]) == ("Suspended", '{"addresses": 7}', changed.spec_hash)
+    # A row that is gone is not merely updated: everything is looked at again.
+    await registry.execute("DELETE FROM tenant WHERE name = $1", one.name)
+    await registry.close()
+    await databases.ensure_tenant(target(postgres), one)
+    assert (await databases.snapshot(target(postgres))).holds(one)
 
 
 async def test_two_tenants_cannot_share_a_host(postgres: Postgres, databases: Databases) -> None:

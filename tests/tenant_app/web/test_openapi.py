@@ -23,8 +23,7 @@ async def test_every_operation_is_described(world: World) -> None:
     found = await document(world)
     assert set(found["paths"]) == {
         "/api/v1/session", "/api/v1/addresses", "/api/v1/addresses/{address_id}",
-        "/api/v1/addresses/{address_id}/restore", "/api/v1/consents", "/api/v1/suppressions",
-        "/api/v1/suppressions/{suppression_id}/lift",
+        "/api/v1/addresses/{address_id}/restore",
     }  # fmt: skip
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
@@ -34,7 +33,7 @@ async def test_every_operation_is_described(world: World) -> None:
             assert operation["security"][0].keys() == ({"session"} if method == "get" else {"session", "csrf"}), where
             statuses = set(operation["responses"])
             assert {"401", "503"} <= statuses, where
-            if "_id}" in path:
+            if "{address_id}" in path:
                 assert "404" in statuses, where
             for status, response in operation["responses"].items():
                 if int(status) >= 400:

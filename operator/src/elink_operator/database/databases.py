@@ -12,13 +12,15 @@ from elink_operator.database.errors import ServerNotPrepared
 from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
 from elink_operator.database.sessions import Limits, Sessions
 
+_UNKNOWN = ("", "")
+
 
 @dataclass
 class _Known:
     sessions: Sessions
     prepared: bool = False
-    complete: dict[str, str] = field(default_factory=dict)
-    """tenant → spec_hash of those that are known to be complete; empty after a change that ended in the middle."""
+    complete: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """tenant → spec_hash and role_hash of those known to be complete; empty after a change that ended in the middle."""
     snapshot: Snapshot | None = None
     """Speaks for the tenants that `complete` does not name: nothing was changed of them since."""
     reading: asyncio.Task[Snapshot] | None = None
@@ -70,19 +72,23 @@ class Databases:
         True when the database was not there and was made, empty.
         """
         async with self._of(target) as known:
+            whole = (wanted.spec_hash, wanted.role_hash)
             done = known.complete.get(wanted.name)
             if done is None and (await known.read(anew=False)).holds(wanted):
                 # Unless it was changed while the snapshot was read.
-                done = known.complete.setdefault(wanted.name, wanted.spec_hash)
-            if done == wanted.spec_hash:
+                done = known.complete.setdefault(wanted.name, whole)
+            if done == whole:
                 return False
-            known.complete[wanted.name] = ""
+            known.complete[wanted.name] = _UNKNOWN
+            made = False
             try:
-                made = await tenant.ensure_tenant(known.sessions, wanted)
+                only_the_row = done is not None and done[1] == wanted.role_hash
+                if not (only_the_row and await tenant.update_row(known.sessions, wanted)):
+                    made = await tenant.ensure_tenant(known.sessions, wanted)
             except BaseException:
-                known.complete[wanted.name] = ""
+                known.complete[wanted.name] = _UNKNOWN
                 raise
-            known.complete[wanted.name] = wanted.spec_hash
+            known.complete[wanted.name] = whole
             return made
 
     async def snapshot(self, target: ServerDb) -> Snapshot:
@@ -96,7 +102,7 @@ class Databases:
     async def drop_tenant(self, target: ServerDb, doomed: TenantDb) -> ErasureEvidence:
         """Remove a tenant's database, role and registry row, and look again."""
         async with self._of(target) as known:
-            known.complete[doomed.name] = ""
+            known.complete[doomed.name] = _UNKNOWN
             return await erase.drop_tenant(known.sessions, doomed)
 
     async def census(self, target: ServerDb, without: str) -> Census:

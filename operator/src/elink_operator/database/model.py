@@ -51,6 +51,12 @@ class TenantDb:
     setup_expires_at: datetime | None
 
     @property
+    def role_hash(self) -> str:
+        """Hash of what the database and its role are made from; a change of the rest changes the registry row only."""
+        made_from = (self.uid, self.database, self.role, self.password)
+        return hashlib.sha256(orjson.dumps(made_from)).hexdigest()[:16]
+
+    @property
     def spec_hash(self) -> str:
         """Hash of everything that the registry row says, and of the password that the role should have."""
         return hashlib.sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -160,14 +160,29 @@ WHERE tenant.spec_hash <> EXCLUDED.spec_hash
 """  # noqa: S608 - column names are constants
 
 
+_UPDATE = f"""
+UPDATE tenant SET {", ".join(f"{c} = ${i}" for i, c in enumerate(_COLUMNS, 2))}, updated_at = now()
+WHERE name = $1 AND uid = $2
+"""  # noqa: S608 - column names are constants
+
+
+async def update_row(sessions: Sessions, tenant: TenantDb) -> bool:
+    """Change the row of a complete tenant: it waits behind no CREATE DATABASE. False when it has no row any more."""
+    return await _write(sessions, tenant, _UPDATE) == "UPDATE 1"
+
+
 async def _write_row(sessions: Sessions, tenant: TenantDb) -> None:
+    await _write(sessions, tenant, _UPSERT)
+
+
+async def _write(sessions: Sessions, tenant: TenantDb, statement: str) -> str:
     values = [
         orjson.dumps(value).decode() if column in {"limits", "contacts", "mail"} else value
         for column, value in ((column, getattr(tenant, column)) for column in _COLUMNS)
     ]
     try:
         async with sessions.registry() as connection:
-            await connection.execute(_UPSERT, tenant.name, *values)
+            return await connection.execute(statement, tenant.name, *values)
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.UniqueViolationError):
             raise DatabaseTaken(

@@ -13,8 +13,6 @@ from elink_app.accounts import api as accounts_api
 from elink_app.accounts import routes as accounts_pages
 from elink_app.addresses import api as addresses_api
 from elink_app.addresses import routes as addresses_pages
-from elink_app.consent import api as consent_api
-from elink_app.consent import routes as consent_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.errors import NotFound
 from elink_app.web import csrf, openapi, problems
@@ -29,10 +27,8 @@ ROUTERS = (
     dashboard_pages.router,
     accounts_pages.router,
     addresses_pages.router,
-    consent_pages.router,
     accounts_api.router,
     addresses_api.router,
-    consent_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
