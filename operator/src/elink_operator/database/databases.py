@@ -80,6 +80,7 @@ class Databases:
             if done == whole:
                 return False
             known.complete[wanted.name] = _UNKNOWN
+            made = False
             try:
                 only_the_row = done is not None and done[1] == wanted.role_hash
                 made = False

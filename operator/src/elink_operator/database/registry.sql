@@ -44,7 +44,9 @@ BEGIN
 END
 $$;
 CREATE OR REPLACE TRIGGER tenant_drifted BEFORE UPDATE ON tenant
-    FOR EACH ROW WHEN (NEW.spec_hash = OLD.spec_hash AND NEW IS DISTINCT FROM OLD) EXECUTE FUNCTION forget_spec_hash();
+    FOR EACH ROW
+    WHEN (NEW.spec_hash = OLD.spec_hash AND to_jsonb(NEW) - 'updated_at' IS DISTINCT FROM to_jsonb(OLD) - 'updated_at')
+    EXECUTE FUNCTION forget_spec_hash();
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO elink_app;
