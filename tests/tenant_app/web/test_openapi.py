@@ -24,7 +24,8 @@ async def test_every_operation_is_described(world: World) -> None:
     found = await document(world)
     assert set(found["paths"]) == {
         "/api/v1/session", "/api/v1/addresses", "/api/v1/addresses/{address_id}",
-        "/api/v1/addresses/{address_id}/restore", "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
+        "/api/v1/addresses/{address_id}/restore", "/api/v1/jobs", "/api/v1/jobs/{job_id}",
+        "/api/v1/jobs/{job_id}/cancel",
         "/api/v1/jobs/{job_id}/undo", "/api/v1/imports", "/api/v1/imports/{file_id}", "/api/v1/imports/{file_id}/plan",
         "/api/v1/imports/{file_id}/check", "/api/v1/imports/{file_id}/run",
     }  # fmt: skip
