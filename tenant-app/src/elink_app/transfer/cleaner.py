@@ -1,4 +1,4 @@
-"""Deletes files of imports and exports, and images for undoing, when their time is over."""
+"""Deletes files of imports and exports, images for undoing and old jobs, when their time is over."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from datetime import timedelta
 
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
+from elink_app.jobs.repository import JobRepository
 from elink_app.ops.servers import Stop
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.repository import TransferRepository
 from elink_app.transfer.store import FileStore, Shelf
 
 KEEP_FILES = timedelta(days=7)
+KEEP_JOBS = timedelta(days=90)
 _BATCH = 1000
 
 
@@ -38,4 +40,5 @@ class TransferCleaner:
             for job in await rows.finished_exports(now - KEEP_FILES):
                 await asyncio.to_thread(self._store.remove, tenant, Shelf.EXPORTS, job.result["file"])
                 job.result = {name: value for name, value in job.result.items() if name != "file"}
+            await JobRepository(db).purge(now - KEEP_JOBS)
             return await rows.prune_changes(now - self._undo_window, _BATCH) == _BATCH

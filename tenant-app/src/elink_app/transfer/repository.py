@@ -37,10 +37,6 @@ class TransferRepository:
             statement = statement.where(ImportFile.account_id == account_id)
         return (await self._session.scalars(statement)).all()
 
-    async def files(self) -> set[str]:
-        """The names on disk of all uploaded files."""
-        return set(await self._session.scalars(select(ImportFile.file)))
-
     async def mapping(self, heading: str) -> Sequence[str] | None:
         """How columns under this heading were understood last."""
         return await self._session.scalar(select(ImportMapping.columns).where(ImportMapping.heading == heading))
@@ -54,11 +50,6 @@ class TransferRepository:
     async def lock_job(self, job_id: int) -> Job | None:
         """A job; nobody changes it before the end of the transaction."""
         return await self._session.scalar(select(Job).where(Job.id == job_id).with_for_update())
-
-    async def is_used(self, file: str) -> bool:
-        """True while an open job reads the file with this name on disk."""
-        statement = select(Job.id).where(Job.state.in_(OPEN), Job.parameters["file"].astext == file).limit(1)
-        return await self._session.scalar(statement) is not None
 
     async def bad_rows(self, job_id: int, after: int, limit: int) -> Sequence[tuple[int, list[str], list[Any]]]:
         """Refused rows with a number over `after`, in their order: number, cells, reasons."""

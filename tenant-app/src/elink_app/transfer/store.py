@@ -47,14 +47,3 @@ class FileStore:
         """How many bytes the tenant's files take."""
         folder = tenant_path(self._tenants_dir, tenant.directory)
         return sum((Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)
-
-    def strays(self, tenant: Tenant, shelf: Shelf, known: set[str], older_than: float) -> list[str]:
-        """Files that no row knows and that nobody has written to since `older_than` (seconds of the epoch)."""
-        folder = tenant_path(self._tenants_dir, tenant.directory) / shelf.value
-        if not folder.is_dir():
-            return []
-        return [
-            entry.name
-            for entry in folder.iterdir()
-            if entry.name not in known and _NAME.match(entry.name) and entry.lstat().st_mtime < older_than
-        ]
