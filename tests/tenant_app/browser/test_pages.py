@@ -59,6 +59,7 @@ def tenant(site: Site) -> TenantDb:
 
 def check(page: Page, name: str) -> None:
     """axe finds nothing, nothing sticks out sideways; a picture goes to ELINK_SCREENSHOTS when that is set."""
+    page.wait_for_load_state()
     folder = os.environ.get("ELINK_SCREENSHOTS")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,7 @@ def test_the_people_of_a_tenant(page: Page, site: Site, tenant: TenantDb) -> Non
     page.locator("#email").fill(tenant.master_email)
     page.locator("#password").fill(PASSWORD)
     page.locator("main form button").click()
+    page.locator("#code").wait_for()
     check(page, "46-second")
     page.locator("#code").fill(recovery)
     page.locator("main form button").click()

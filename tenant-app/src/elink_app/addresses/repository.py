@@ -23,6 +23,7 @@ from elink_app.text import grams, search_form
 
 COUNT_CAP = 10_000
 _PAIR = 2
+_FEW = 1000
 _MAX_TAGS = 100
 
 
@@ -120,12 +121,18 @@ class AddressRepository:
             ids = list(named.all())
             conditions.append(or_(holds_term(term), Address.tag_ids.overlap(ids)) if ids else holds_term(term))
         if wanted.tag:
-            # The id first: the planner then knows how many bear it.
-            tag_id = await self._session.scalar(select(Tag.id).where(Tag.key == search_form(wanted.tag)))
-            conditions.append(Address.tag_ids.contains([tag_id or 0]))
+            conditions.append(await self._bears(wanted.tag))
         if wanted.condition is not None:
             conditions.append(wanted.condition)
         return conditions
+
+    async def _bears(self, name: str) -> ColumnElement[bool]:
+        """Bears the tag. The planner cannot know how rare a tag is (array statistics hold the common ones only), and
+        walks a million rows in search of fifty: so a tag that few bear is looked up first."""
+        tag_id = await self._session.scalar(select(Tag.id).where(Tag.key == search_form(name)))
+        few = select(AddressTag.address_id).where(AddressTag.tag_id == (tag_id or 0)).limit(_FEW + 1)
+        bearers = (await self._session.scalars(few)).all()
+        return Address.id.in_(bearers) if len(bearers) <= _FEW else Address.tag_ids.contains([tag_id])
 
     async def after(self, wanted: Filter, address_id: int, size: int) -> Sequence[Address]:
         """The next `size` addresses in the order of their ids: for work that goes through all of them."""
