@@ -90,7 +90,7 @@ async def test_errors_stand_at_their_fields_and_nothing_typed_is_lost(office: Of
     for text in (
         "このアドレスは送信元として許可されていません",
         "「なに」という項目はありません",
-        "選択肢から選んでください",
+        "選択肢の中から選んでください",
         "残る名前",
     ):
         assert text in wrong.text

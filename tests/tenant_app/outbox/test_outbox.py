@@ -189,7 +189,7 @@ async def test_a_wake_up_starts_the_work_at_once(bench: Bench) -> None:
         stop.now()
         await asyncio.wait_for(running, 10)
         assert runner.is_alive()
-        assert await world.parts.wakeups.due(utc_now()) == []
+        assert bench.tenant.name not in await world.parts.wakeups.due(utc_now()), "a hint is taken once"
 
 
 async def test_wake_ups_of_the_future_wait(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.audit.service import SYSTEM, record
 from elink_app.consent.service import Reason, suppress
 from elink_app.mail.reports import Report, ReportKind
 from elink_app.mail.tokens import RecipientIds
@@ -54,4 +55,7 @@ async def apply_report(db: AsyncSession, ids: RecipientIds, report: Report, now:
 async def _suppress(
     db: AsyncSession, email_key: str, reason: Reason, words: str, ids: RecipientIds, now: datetime
 ) -> None:
-    await suppress(db, email_key, reason, words, f"delivery {ids.delivery_id}", now=now)
+    source = f"delivery {ids.delivery_id}"
+    if await suppress(db, email_key, reason, words, source, now=now):
+        after = {"reason": reason, "detail": words, "source": source}
+        await record(db, SYSTEM, "suppression.add", kind="email", key=email_key, after=after, now=now)
