@@ -230,6 +230,20 @@ def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> 
     assert live.get(f"{name}.elink.localhost", "/login")[0] == 404
 
 
+def test_the_longest_name_is_served_backed_up_and_erased(live: Live, kubectl: Kubectl) -> None:
+    name = "t-" + "long-" * 12 + "9"
+    assert len(name) == 63
+    kubectl.apply(shared_tenant(name))
+    kubectl.wait_ready("et", name)
+    assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
+    cronjobs = kubectl.items("cronjob", "-n", SHARED, "-l", f"elink-lc.com/tenant={name}")
+    kubectl.run("create", "job", "-n", SHARED, "long", f"--from=cronjob/{cronjobs[0]['metadata']['name']}")
+    kubectl.run("wait", "-n", SHARED, "job/long", "--for=condition=Complete", "--timeout=120s")
+    kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
+    kubectl.run("delete", "et", name, "--timeout=180s", timeout=200)
+    assert live.get(f"{name}.elink.localhost", "/login")[0] == 404
+
+
 @pytest.mark.parametrize("kind", ["httproute", "cronjob", "secret"])
 def test_drift_of_a_tenants_object_is_repaired(live: Live, tenant: str, kind: str) -> None:
     name = {"httproute": f"tenant-{tenant}", "cronjob": f"backup-{tenant}", "secret": f"tenant-{tenant}"}[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -265,6 +266,28 @@ def prometheus_pod(namespace: str, image: str) -> list[dict[str, object]]:
             },
         },
     ]
+
+
+def test_make_up_again_changes_nothing_and_ends_with_its_table(live: Live) -> None:
+    """Also after it was killed half-way: the second command goes on where the first one stopped."""
+    kubectl = live.kubectl
+    command = ["make", "--no-print-directory", "up", f"CLUSTER_NAME={os.environ.get('ELINK_CLUSTER', 'test')}"]
+
+    def pods() -> dict[str, str]:
+        selector = "elink-lc.com/component in (web,worker,postgres)"
+        return {p["metadata"]["uid"]: p["status"]["phase"] for p in kubectl.items("pods", "-A", "-l", selector)}
+
+    before, counts = pods(), restarts(kubectl, SHARED)
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(4)
+    started.kill()
+    started.wait()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "elink-aozora-master" in done.stdout
+    assert "https://midori.elink.localhost" in done.stdout
+    assert pods() == before
+    assert restarts(kubectl, SHARED) == counts
 
 
 def helm(live: Live, *arguments: str) -> None:
