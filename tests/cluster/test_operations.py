@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -278,9 +279,11 @@ def test_make_up_again_changes_nothing_and_ends_with_its_table(live: Live) -> No
         return {p["metadata"]["uid"]: p["status"]["phase"] for p in kubectl.items("pods", "-A", "-l", selector)}
 
     before, counts = pods(), restarts(kubectl, SHARED)
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     time.sleep(4)
-    started.kill()
+    os.killpg(started.pid, signal.SIGKILL)
     started.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
