@@ -70,6 +70,11 @@ def _namespace(backend: Backend, steps: Steps) -> None:
 
 def _helm(cluster: Cluster, backend: Backend, steps: Steps, chart: str, values: list[Path]) -> None:
     with steps.step(f"Installing chart {chart}", f"helm-{chart}"):
+        if backend.name != "existing":
+            # A helm that was killed leaves its release pending and makes every later one refuse. We hold the cluster's
+            # lock, so it is nobody's work in progress; on a cluster of other people that cannot be known.
+            pending = f"owner=helm,name={chart},status in (pending-install,pending-upgrade,pending-rollback)"
+            backend.kubectl.run("delete", "secret", "-n", SYSTEM, "-l", pending)
         steps.run(
             backend.helm, "--kubeconfig", cluster.kubeconfig, "upgrade", "--install", chart, ROOT / "charts" / chart,
             "--namespace", SYSTEM, "--wait", "--timeout", "4m",

@@ -279,10 +279,11 @@ def test_make_up_again_changes_nothing_and_ends_with_its_table(live: Live) -> No
         return {p["metadata"]["uid"]: p["status"]["phase"] for p in kubectl.items("pods", "-A", "-l", selector)}
 
     before, counts = pods(), restarts(kubectl, SHARED)
-    started = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    time.sleep(4)
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert started.stdout is not None
+    # In the middle of helm, which then leaves its release pending.
+    assert any("Installing chart elink …" in line for line in started.stdout)
+    eventually(lambda: kubectl.items("secret", "-n", SYSTEM, "-l", "owner=helm,status=pending-upgrade"), timeout=30)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
