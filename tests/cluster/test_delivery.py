@@ -1,0 +1,139 @@
+"""A delivery on the real cluster: from the page's API through the worker and the relay into the sink, and opted out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.kubectl import eventually
+from tests.support.live import Live
+
+PASSWORD = "青空の下で毎朝パンを焼く"
+SENDER = "news@sakura.example"
+RULES = {
+    "organisation": "株式会社さくら商店", "postal_address": "東京都千代田区1-1", "contact": "info@sakura.example",
+    "approval_required": False, "hold_minutes": 0, "type_count_above": 100, "quiet_from": None, "quiet_until": None,
+    "resend_unknown": False,
+}  # fmt: skip
+
+
+class Master:
+    """The master of a tenant, over HTTPS with the gateway's certificate checked."""
+
+    def __init__(self, live: Live, tenant: str) -> None:
+        self.host = f"{tenant}.elink.localhost"
+        self._live = live
+        self.client = client(live, self.host)
+
+    def page(self, path: str) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == 200, (path, answer.status_code)
+        return answer.text
+
+    def set_up(self) -> None:
+        """Follow the one-time link of the tenant's Secret."""
+        data = self._live.kubectl.json(
+            "get", "secret", "-n", "elink-system", f"elink-{self.host.split('.')[0]}-master"
+        )["data"]
+        link = urlsplit(base64.b64decode(data["setup-url"]).decode())
+        found = re.search(r'name="csrf_token" value="([^"]+)"', self.page(f"{link.path}?{link.query}"))
+        assert found
+        token = link.query.removeprefix("token=")
+        form = {"csrf_token": found[1], "token": token, "password": PASSWORD, "password_repeated": PASSWORD}
+        answer = self.client.post("/setup", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 303, answer.text
+
+    def call(self, method: str, path: str, expect: int = 200, **options: Any) -> Any:
+        """A call of the API that must answer `expect`."""
+        token = self.client.get("/api/v1/session").json()["csrf_token"]
+        headers = {"X-CSRF-Token": token, "Sec-Fetch-Site": "same-origin"}
+        answer = self.client.request(method, f"/api/v1{path}", headers=headers, **options)
+        assert answer.status_code == expect, (method, path, answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+
+def client(live: Live, host: str) -> httpx.Client:
+    """A client of one host: names under .localhost are not in every resolver, so the address is given."""
+
+    def named(request: httpx.Request) -> None:
+        request.headers["Host"] = f"{host}:{live.https_port}"
+        request.extensions["sni_hostname"] = host
+
+    context = ssl.create_default_context(cafile=str(live.ca))
+    return httpx.Client(
+        base_url=f"https://127.0.0.1:{live.https_port}", verify=context, event_hooks={"request": [named]}, timeout=20
+    )
+
+
+@pytest.fixture
+def master(live: Live, tenant: str) -> Iterator[Master]:
+    made = Master(live, tenant)
+    made.set_up()
+    yield made
+    made.client.close()
+
+
+def mailpit(live: Live, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{live.mail_port}/api/v1/{path}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def mails(live: Live, to: str) -> list[dict[str, Any]]:
+    """What the sink holds for addresses of this domain."""
+    found: list[dict[str, Any]] = mailpit(live, "messages?limit=500")["messages"]
+    return [mail for mail in found if any(who["Address"].endswith(to) for who in mail["To"])]
+
+
+def test_a_delivery_reaches_the_sink_once_each_and_one_click_stops_the_next(live: Live, master: Master) -> None:
+    domain = f"@{master.host}"
+    for name in ("山田 太郎", "佐藤 花子", "鈴木 一郎"):
+        person = {"name": name, "emails": [f"p{ord(name[0])}{domain}"], "tags": ["客"]}
+        master.call("POST", "/addresses", 201, json=person)
+    tag = next(t["id"] for t in master.call("GET", "/tags") if t["name"] == "客")
+    tree = {"kind": "all", "of": [{"kind": "tag", "tag_id": tag}]}
+    segment = master.call("POST", "/segments", 201, json={"name": "お客様", "tree": tree})["id"]
+    master.call("POST", "/settings/sender-addresses", 201, json={"email": SENDER, "name": "さくら"})
+    master.call("PUT", "/settings/sender", json=RULES)
+    content = {
+        "name": "お知らせ", "category": "notice", "from_name": "さくら商店", "from_address": SENDER,
+        "segment_id": segment, "subject": "{{名前|お客様}} 様へ",
+        "text_body": "{{名前}} 様\n営業時間が変わります。\n{{配信停止URL}}",
+    }  # fmt: skip
+
+    def send() -> int:
+        number = int(master.call("POST", "/deliveries", 201, json=content)["id"])
+        master.call("POST", f"/deliveries/{number}/request")
+        master.call("POST", f"/deliveries/{number}/release", json={"when": "now"})
+        eventually(
+            lambda: master.call("GET", f"/deliveries/{number}")["state"] == "done", timeout=90, what="the delivery ends"
+        )
+        return number
+
+    first = send()
+    arrived = mails(live, domain)
+    assert sorted(mail["Subject"] for mail in arrived) == ["佐藤 花子 様へ", "山田 太郎 様へ", "鈴木 一郎 様へ"]
+    states = {row["state"] for row in master.call("GET", f"/deliveries/{first}/recipients")["items"]}
+    assert states == {"accepted"}
+
+    headers = mailpit(live, f"message/{arrived[0]['ID']}/headers")
+    assert headers["List-Unsubscribe-Post"] == ["List-Unsubscribe=One-Click"]
+    link = urlsplit(headers["List-Unsubscribe"][0].strip("<>"))
+    assert link.netloc == f"{master.host}:{live.https_port}"
+    with client(live, master.host) as stranger:
+        assert stranger.get(link.path).status_code == 200
+        assert master.call("GET", "/suppressions")["items"] == [], "looking at the page stops nothing"
+        done = stranger.post(link.path, data={"List-Unsubscribe": "One-Click"})
+        assert done.status_code == 200, done.text
+    assert [row["reason"] for row in master.call("GET", "/suppressions")["items"]] == ["unsubscribed"]
+
+    send()
+    assert len(mails(live, domain)) == 5, "two of three get the second one"
