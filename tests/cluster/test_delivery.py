@@ -93,18 +93,21 @@ def mails(live: Live, to: str) -> list[dict[str, Any]]:
     return [mail for mail in found if any(who["Address"].endswith(to) for who in mail["To"])]
 
 
-def test_a_delivery_reaches_the_sink_once_each_and_one_click_stops_the_next(live: Live, master: Master) -> None:
-    domain = f"@{master.host}"
-    for name in ("山田 太郎", "佐藤 花子", "鈴木 一郎"):
-        person = {"name": name, "emails": [f"p{ord(name[0])}{domain}"], "tags": ["客"]}
-        master.call("POST", "/addresses", 201, json=person)
+def test_an_advert_reaches_who_consented_once_each_and_one_click_ends_it(live: Live, master: Master) -> None:
+    domain = f"@{master.host.split('.')[0]}.example"
+    for name in ("山田 太郎", "佐藤 花子", "鈴木 一郎", "田中 同意なし"):
+        email = f"p{ord(name[0])}{domain}"
+        master.call("POST", "/addresses", 201, json={"name": name, "emails": [email], "tags": ["客"]})
+        if "同意なし" not in name:
+            given = {"kind": "given", "how": "書面", "wording": "お知らせを受け取ります"}
+            master.call("POST", f"/consents/{email}", 201, json=given)
     tag = next(t["id"] for t in master.call("GET", "/tags") if t["name"] == "客")
     tree = {"kind": "all", "of": [{"kind": "tag", "tag_id": tag}]}
     segment = master.call("POST", "/segments", 201, json={"name": "お客様", "tree": tree})["id"]
     master.call("POST", "/settings/sender-addresses", 201, json={"email": SENDER, "name": "さくら"})
     master.call("PUT", "/settings/sender", json=RULES)
     content = {
-        "name": "お知らせ", "category": "notice", "from_name": "さくら商店", "from_address": SENDER,
+        "name": "お知らせ", "category": "advert", "from_name": "さくら商店", "from_address": SENDER,
         "segment_id": segment, "subject": "{{名前|お客様}} 様へ",
         "text_body": "{{名前}} 様\n営業時間が変わります。\n{{配信停止URL}}",
     }  # fmt: skip
@@ -130,10 +133,11 @@ def test_a_delivery_reaches_the_sink_once_each_and_one_click_stops_the_next(live
     assert link.netloc == f"{master.host}:{live.https_port}"
     with client(live, master.host) as stranger:
         assert stranger.get(link.path).status_code == 200
-        assert master.call("GET", "/suppressions")["items"] == [], "looking at the page stops nothing"
+        gone = arrived[0]["To"][0]["Address"]
+        assert master.call("GET", f"/consents/{gone}")["consent"] == "given", "looking at the page stops nothing"
         done = stranger.post(link.path, data={"List-Unsubscribe": "One-Click"})
         assert done.status_code == 200, done.text
-    assert [row["reason"] for row in master.call("GET", "/suppressions")["items"]] == ["unsubscribed"]
+    assert master.call("GET", f"/consents/{gone}")["consent"] == "withdrawn"
 
     send()
     assert len(mails(live, domain)) == 5, "two of three get the second one"
