@@ -217,7 +217,7 @@ def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> 
         )
     )
     kubectl.wait_ready("et", name, timeout=240)
-    assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
+    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=30, what="the log-in page")
     volumes = [
         v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{name}"
     ]
@@ -235,7 +235,7 @@ def test_the_longest_name_is_served_backed_up_and_erased(live: Live, kubectl: Ku
     assert len(name) == 63
     kubectl.apply(shared_tenant(name))
     kubectl.wait_ready("et", name)
-    assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
+    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=30, what="the log-in page")
     cronjobs = kubectl.items("cronjob", "-n", SHARED, "-l", f"elink-lc.com/tenant={name}")
     kubectl.run("create", "job", "-n", SHARED, "long", f"--from=cronjob/{cronjobs[0]['metadata']['name']}")
     kubectl.run("wait", "-n", SHARED, "job/long", "--for=condition=Complete", "--timeout=120s")
