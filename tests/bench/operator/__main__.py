@@ -34,6 +34,7 @@ def targets(owned_objects: float) -> list[Target]:
     return [
         Target("rate_to_floor", 0.8, least=True),
         Target("burst_peak_rss_mib", 124),
+        Target("restart_rss_mib", 124),
         Target("burst_requests_per_tenant", owned_objects + 2),
         Target("burst_change_p95_s", 2.0),
         Target("quiet_p95_s", 0.5),
