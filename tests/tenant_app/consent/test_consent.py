@@ -11,7 +11,6 @@ from elink_app.consent.service import (
     ConsentFact,
     Kind,
     Reason,
-    Suppressions,
     consent_state,
     is_suppressed,
     lift_own_will,
@@ -96,9 +95,9 @@ async def test_functions_for_other_domains(world: World) -> None:
         assert await suppress(db, EMAIL, Reason.BOUNCED, "550 no such user", "mail", now=now)
         assert not await suppress(db, EMAIL, Reason.BOUNCED, "again", "mail", now=now)
         assert await suppress_many(db, [EMAIL, "b@b.jp", "b@b.jp"], Reason.BLOCKED, now=now) == 2
-        await Suppressions().add(db, "c@c.jp", reason="complained", detail="abuse", now=now)
+        assert await suppress(db, "c@c.jp", Reason.COMPLAINED, "abuse", "mail", now=now)
         assert await suppressed_among(db, [EMAIL, "b@b.jp", "c@c.jp", "d@d.jp"]) == {EMAIL, "b@b.jp", "c@c.jp"}
-        assert await Suppressions().among(db, ["d@d.jp"]) == set()
+        assert await suppressed_among(db, ["d@d.jp"]) == set()
         assert await is_suppressed(db, EMAIL)
         assert not await is_suppressed(db, "d@d.jp")
         assert await lift_own_will(db, EMAIL, "self", "", now) == 0

@@ -16,13 +16,12 @@ from elink_app.audit.repository import AuditRepository, Filter
 from elink_app.audit.schemas import AuditLine, AuditPage
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST
+from elink_app.spreadsheet import guarded
 
 PAGE = 50
 EXPORT_LINES = 20_000
 _BATCH = 2000
 _COLUMNS = ("number", "at", "actor", "address", "action", "kind", "key", "before", "after", "hash")
-# A table program would take what begins like this for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ async def export(db: AsyncSession, query: Query, actor: Actor, now: datetime) ->
 
 def _cell(value: object) -> str:
     text = "" if value is None else orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return guarded(text)
 
 
 def _line(entry: AuditEntry) -> AuditLine:

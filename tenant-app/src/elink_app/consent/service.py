@@ -140,18 +140,6 @@ async def lift_own_will(db: AsyncSession, email_key: str, by: str, why: str, now
     return len(mine)
 
 
-class Suppressions:
-    """The suppression list as the worker sees it."""
-
-    async def among(self, db: AsyncSession, email_keys: Sequence[str]) -> set[str]:
-        """Those of `email_keys` that are on the list now."""
-        return await suppressed_among(db, email_keys)
-
-    async def add(self, db: AsyncSession, email_key: str, *, reason: str, detail: str, now: datetime) -> None:
-        """Put an e-mail on the list; `reason` is bounced or complained."""
-        await suppress(db, email_key, Reason(reason), detail, "mail", now=now)
-
-
 class ConsentBook:
     """Consent and suppression of one tenant, as one account may see and change them."""
 

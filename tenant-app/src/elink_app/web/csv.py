@@ -6,14 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from elink_app.spreadsheet import guarded
+
 BOM = "\ufeff"
-# A cell that begins like this is a formula to a spreadsheet; an apostrophe makes it text.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "=", "+", "-", "@")
-
-
-def guarded(value: str) -> str:
-    """The value as plain text for a spreadsheet."""
-    return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
 
 
 def lines(rows: Iterable[Sequence[str]]) -> str:
