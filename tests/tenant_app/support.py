@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -187,10 +187,12 @@ class World:
     parts: Parts
     asgi: object
     stack: AsyncExitStack
+    made: list[str] = field(default_factory=list)
 
     async def tenant(self, prefix: str = "tenant", **changes: object) -> TenantDb:
         """A new tenant that the application knows already."""
         tenant = new_tenant(prefix, **changes)
+        self.made.append(tenant.name)
         await self.server.ensure(tenant)
         await self.knows(tenant)
         return tenant
@@ -221,8 +223,8 @@ class World:
         return browser
 
 
-async def eventually(condition: object, timeout: float = 10.0) -> None:
-    """Wait until `condition()` is true."""
+async def eventually(condition: object, timeout: float = 60.0) -> None:
+    """Wait until `condition()` is true. The limit is for what never comes: a busy machine may take its time."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():  # type: ignore[operator]
         assert asyncio.get_running_loop().time() < deadline, "it did not become true in time"
@@ -237,4 +239,8 @@ async def running_world(server: Server) -> AsyncIterator[World]:
         web = make_web(parts)
         await stack.enter_async_context(background(parts))
         await eventually(lambda: parts.directory.loaded)
-        yield World(server, parts, web.asgi, stack)
+        world = World(server, parts, web.asgi, stack)
+        yield world
+    # Work that goes over every tenant of the server shall not meet those of tests that are over.
+    async with server.inside(server.settings.registry_database) as registry:
+        await registry.execute("DELETE FROM tenant WHERE name = ANY($1)", world.made)

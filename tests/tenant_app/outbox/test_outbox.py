@@ -183,12 +183,12 @@ async def test_a_wake_up_starts_the_work_at_once(bench: Bench) -> None:
         running = asyncio.create_task(runner.run(stop))
         outcome = world.parts.metrics.worker_tasks.labels("outbox", "success")._value
         # The first look at every tenant of this server, ours among them: from now on only a hint makes it look again.
-        await eventually(lambda: outcome.get() >= len(world.parts.directory.all()), timeout=60)
+        await eventually(lambda: outcome.get() >= len(world.parts.directory.all()))
         await bench.put()
         await world.parts.wakeups.wake(bench.tenant.name)
         await eventually(lambda: len(server.mails) == 1)
         stop.now()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
         assert runner.is_alive()
         assert bench.tenant.name not in await world.parts.wakeups.due(utc_now()), "a hint is taken once"
 

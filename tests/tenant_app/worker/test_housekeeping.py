@@ -80,7 +80,7 @@ async def test_rounds_skip_tenants_that_are_not_active_and_survive_failures(worl
     await eventually(lambda: rounds.labels("success")._value.get() >= 1 and rounds.labels("failure")._value.get() >= 1)
     await asyncio.sleep(0.3)
     stop.now()
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 60)
     assert worker.is_alive()
     async with world.server.inside(suspended.database) as inside:
         assert await inside.fetchval("SELECT count(*) FROM login_throttle WHERE key = 'a:old'") == 1

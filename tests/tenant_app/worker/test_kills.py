@@ -112,7 +112,7 @@ async def test_worker_killed_three_times(own_server: Server, tmp_path: Path) -> 
         async with worker(variables) as process:
             await finished(own_server, tenant, delivery)
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 15) == 0
+            assert await asyncio.wait_for(process.wait(), 60) == 0
         found = await accounted(own_server, tenant, delivery, relay)
     assert found.get("unknown", 0) <= 3 * CONNECTIONS
     assert list((tmp_path / "journals").iterdir()) == []

@@ -71,7 +71,7 @@ class Rig:
 
     async def end(self) -> None:
         self.stop.now()
-        await asyncio.wait_for(self.running, 5)
+        await asyncio.wait_for(self.running, 60)
 
 
 async def test_every_tenant_is_looked_at_once_and_the_woken_again() -> None:
