@@ -21,7 +21,12 @@ _READY_SECONDS = 300
 
 def chart_values(references: Mapping[str, str], external_port: int) -> dict[str, Any]:
     """Values of charts/elink for this cluster: its images (`<repository>:<tag>` by name) and its host names."""
-    values: dict[str, Any] = {"baseDomain": BASE_DOMAIN, "externalPort": external_port, "image": {}}
+    values: dict[str, Any] = {
+        "baseDomain": BASE_DOMAIN,
+        "externalPort": external_port,
+        "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}"},
+        "image": {},
+    }
     for name, key in _VALUES.items():
         repository, _, tag = references[name].rpartition(":")
         values["image"][key] = {"repository": repository, "tag": tag}

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.kubectl import eventually
+from tests.support.kubectl import KubectlError, eventually
 from tests.support.live import Live
+from tests.tenant_app.mail.reports import dsn
 
 PASSWORD = "青空の下で毎朝パンを焼く"
 SENDER = "news@sakura.example"
@@ -93,6 +94,16 @@ def mails(live: Live, to: str) -> list[dict[str, Any]]:
     return [mail for mail in found if any(who["Address"].endswith(to) for who in mail["To"])]
 
 
+def hand_over(live: Live, server: str, recipient: str) -> None:
+    """Bring a bounce to a server as the relay does: from the relay's pod, over SMTP."""
+    relay = f"inbound.elink-srv-{server}.svc:25"
+    live.kubectl.run(
+        "exec", "-i", "-n", "elink-mail", "deploy/mailpit", "--",
+        "/usr/bin/mailpit", "sendmail", "-S", relay, "-f", "mailer-daemon@mx.example", recipient,
+        stdin=dsn().decode(),
+    )  # fmt: skip
+
+
 def test_an_advert_reaches_who_consented_once_each_and_one_click_ends_it(live: Live, master: Master) -> None:
     domain = f"@{master.host.split('.')[0]}.example"
     for name in ("山田 太郎", "佐藤 花子", "鈴木 一郎", "田中 同意なし"):
@@ -139,5 +150,20 @@ def test_an_advert_reaches_who_consented_once_each_and_one_click_ends_it(live: L
         assert done.status_code == 200, done.text
     assert master.call("GET", f"/consents/{gone}")["consent"] == "withdrawn"
 
+    # Another address does not exist: the relay brings the report back, by the Service that such mail is handed over to.
+    bounced = arrived[1]["To"][0]["Address"]
+    sender = mailpit(live, f"message/{arrived[1]['ID']}/headers")["Return-Path"][0].strip("<>")
+    home = str(live.kubectl.json("get", "elinktenant", master.host.split(".")[0])["status"]["server"])
+    assert sender.endswith(f"@{home}.bounces.elink.localhost")
+    hand_over(live, home, sender)
+
+    def state_of(email: str) -> str:
+        items = master.call("GET", f"/deliveries/{first}/recipients")["items"]
+        return str(next(row["state"] for row in items if row["email"] == email))
+
+    eventually(lambda: state_of(bounced) == "bounced", timeout=30, what="the bounce is in the history")
+    with pytest.raises(KubectlError, match="550"):
+        hand_over(live, home, f"b-nobody@{home}.bounces.elink.localhost")
+
     send()
-    assert len(mails(live, domain)) == 5, "two of three get the second one"
+    assert len(mails(live, domain)) == 4, "one of three gets the second one"

@@ -25,6 +25,7 @@ POSTGRES_SECRET: Final = "postgres-credentials"  # noqa: S105 - the name of a Se
 POSTGRES_CONFIG: Final = "postgres-config"
 WEB: Final = "web"
 WORKER: Final = "worker"
+INBOUND: Final = "inbound"
 FILES_VOLUME: Final = "files"
 BACKUPS_VOLUME: Final = "backups"
 RESOURCE_QUOTA: Final = "server"
@@ -35,6 +36,8 @@ WEB_PORT: Final = 8000
 WEB_SERVICE_PORT: Final = 80
 METRICS_PORT: Final = 9000
 POSTGRES_PORT: Final = 5432
+INBOUND_PORT: Final = 2525
+INBOUND_SERVICE_PORT: Final = 25
 
 FILES_MOUNT: Final = "/var/lib/elink"
 BACKUP_MOUNT: Final = "/backup"

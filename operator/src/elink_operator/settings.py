@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     mail_service: str = Field("mailpit", description="SMTP relay Service; the bundled one is a mail sink.")
     mail_port: int = Field(1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege.")
 
+    bounce_domain: str = Field(
+        "",
+        description="Returned mail goes to SERVER.<this>, by way of the relay; empty: to the senders' own mailboxes.",
+    )
     base_domain: str = Field("elink.localhost", description="*.localhost resolves to loopback in every browser.")
     external_port: int = Field(443, ge=1, le=65535, description="Port that users see; 443 is left out of URLs.")
     regions: Annotated[frozenset[str], NoDecode] = Field(

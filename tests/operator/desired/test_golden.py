@@ -96,6 +96,16 @@ def test_shared_server(golden: Golden) -> None:
     golden.check("server-shared", everything_of(server_inputs(server())))
 
 
+def test_server_that_takes_bounces(golden: Golden) -> None:
+    inputs = server_inputs(server(), settings=Settings(_env_file=None, bounce_domain="bounces.example.jp"))
+    added = [
+        policy
+        for policy in networkpolicy.build_network_policies(inputs)
+        if policy not in networkpolicy.build_network_policies(server_inputs(server()))
+    ]
+    golden.check("server-bounces", [service.build_inbound_service(inputs), deployment.build_worker(inputs), *added])
+
+
 def test_external_database_and_autoscaling(golden: Golden) -> None:
     wanted = server(
         "big",

@@ -43,6 +43,7 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
 
 def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
     settings = inputs.settings
+    bounces = {"ELINK_BOUNCE_DOMAIN": f"{inputs.name}.{settings.bounce_domain}"} if settings.bounce_domain else {}
     return {
         "ELINK_ROLE": role,
         "ELINK_DB_HOST": inputs.endpoint.host,
@@ -55,6 +56,7 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
         "ELINK_EXTERNAL_PORT": str(settings.external_port),
         "ELINK_SERVER_NAME": inputs.name,
         "ELINK_VERSION": inputs.version,
+        **bounces,
     }
 
 
@@ -84,6 +86,8 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
         settings.mail_port,
         settings.external_port,
         inputs.server.metadata.annotations.get(labels.TAKE_UPDATE, ""),
+        # Only when set: a setting that did not exist in a release before changes nobody's pods.
+        *([settings.bounce_domain] if settings.bounce_domain else []),
     )
     return naming.digest(repr(decided), 16)
 

@@ -36,6 +36,8 @@ def build_worker(inputs: ServerInputs) -> Obj:
     wanted = inputs.server.spec.worker
     container = app.app_container(inputs, labels.WORKER, pod.resources(wanted.resources))
     container["ports"] = [{"name": "metrics", "containerPort": naming.METRICS_PORT, "protocol": "TCP"}]
+    if inputs.settings.bounce_domain:
+        container["ports"].append({"name": "smtp", "containerPort": naming.INBOUND_PORT, "protocol": "TCP"})
     container |= _probes()
     spec = app.app_pod_spec(inputs, container)
     spec["terminationGracePeriodSeconds"] = 60

@@ -22,6 +22,8 @@ def build_network_policies(inputs: ServerInputs) -> list[Obj]:
         _allow_mail(inputs),
         _allow_metrics(inputs),
     ]
+    if inputs.settings.bounce_domain:
+        policies.append(_allow_inbound_mail(inputs))
     if inputs.embedded:
         policies.append(_allow_postgres(inputs))
     return policies
@@ -114,6 +116,11 @@ def _allow_mail(inputs: ServerInputs) -> Obj:
     peers = [{"namespaceSelector": _namespace(inputs.settings.mail_namespace)}]
     spec = _egress(_components(*MAIL_SENDERS), peers, _tcp(inputs.settings.mail_port))
     return _policy(inputs, "allow-mail", spec)
+
+
+def _allow_inbound_mail(inputs: ServerInputs) -> Obj:
+    peers = [{"namespaceSelector": _namespace(inputs.settings.mail_namespace)}]
+    return _policy(inputs, "allow-inbound-mail", _ingress(_components(labels.WORKER), peers, _tcp(naming.INBOUND_PORT)))
 
 
 def _allow_metrics(inputs: ServerInputs) -> Obj:

@@ -1,4 +1,4 @@
-"""The Services `web` and `postgres`."""
+"""The Services `web`, `inbound` and `postgres`."""
 
 from elink_operator import labels, naming
 from elink_operator.desired.inputs import ServerInputs
@@ -8,6 +8,11 @@ from elink_operator.desired.pod import Obj
 def build_web_service(inputs: ServerInputs) -> Obj:
     """What tenant routes point at."""
     return _service(inputs, naming.WEB, labels.WEB, "http", naming.WEB_SERVICE_PORT, naming.WEB_PORT)
+
+
+def build_inbound_service(inputs: ServerInputs) -> Obj:
+    """Where the relay hands over mail to the server's bounce domain; the worker takes it."""
+    return _service(inputs, naming.INBOUND, labels.WORKER, "smtp", naming.INBOUND_SERVICE_PORT, naming.INBOUND_PORT)
 
 
 def build_postgres_service(inputs: ServerInputs) -> Obj:

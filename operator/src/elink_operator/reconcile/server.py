@@ -158,6 +158,8 @@ def _base_objects(inputs: ServerInputs) -> list[Obj]:
         service.build_web_service(inputs),
         pdb.build_pdb(inputs),
     ]
+    if inputs.settings.bounce_domain:
+        objects.append(service.build_inbound_service(inputs))
     if inputs.embedded:
         objects += [volume.build_postgres_volume(inputs), service.build_postgres_service(inputs)]
     return objects
