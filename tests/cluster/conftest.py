@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,11 +43,14 @@ def trusted(live: Live) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def tenant(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A Shared tenant of this test alone, Ready; erased afterwards when the test has not done so."""
+def tenant(live: Live, kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A Shared tenant of this test alone, Ready and served; erased afterwards when the test has not done so."""
     name = "t-" + request.node.name.replace("test_", "").replace("_", "-")[:30].rstrip("-")
     kubectl.apply(shared_tenant(name))
     kubectl.wait_ready("et", name)
+    # Ready says that the gateway has accepted the route; it needs a moment more to follow it.
+    host = f"{name}.elink.localhost"
+    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=60, what=f"the gateway serves {host}")
     yield name
     if kubectl.items("et", name):
         kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}", "--overwrite")
