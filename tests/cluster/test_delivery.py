@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-import ssl
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from tests.support.kubectl import KubectlError, eventually
 from tests.support.live import Live
-from tests.tenant_app.mail.reports import dsn
+from tests.support.mails import client, hand_over, mailpit, mails
 
 PASSWORD = "青空の下で毎朝パンを焼く"
 SENDER = "news@sakura.example"
@@ -62,46 +58,12 @@ class Master:
         return answer.json() if answer.content else None
 
 
-def client(live: Live, host: str) -> httpx.Client:
-    """A client of one host: names under .localhost are not in every resolver, so the address is given."""
-
-    def named(request: httpx.Request) -> None:
-        request.headers["Host"] = f"{host}:{live.https_port}"
-        request.extensions["sni_hostname"] = host
-
-    context = ssl.create_default_context(cafile=str(live.ca))
-    return httpx.Client(
-        base_url=f"https://127.0.0.1:{live.https_port}", verify=context, event_hooks={"request": [named]}, timeout=20
-    )
-
-
 @pytest.fixture
 def master(live: Live, tenant: str) -> Iterator[Master]:
     made = Master(live, tenant)
     made.set_up()
     yield made
     made.client.close()
-
-
-def mailpit(live: Live, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{live.mail_port}/api/v1/{path}", timeout=10) as answer:
-        return json.load(answer)
-
-
-def mails(live: Live, to: str) -> list[dict[str, Any]]:
-    """What the sink holds for addresses of this domain."""
-    found: list[dict[str, Any]] = mailpit(live, "messages?limit=500")["messages"]
-    return [mail for mail in found if any(who["Address"].endswith(to) for who in mail["To"])]
-
-
-def hand_over(live: Live, server: str, recipient: str) -> None:
-    """Bring a bounce to a server as the relay does: from the relay's pod, over SMTP."""
-    relay = f"inbound.elink-srv-{server}.svc:25"
-    live.kubectl.run(
-        "exec", "-i", "-n", "elink-mail", "deploy/mailpit", "--",
-        "/usr/bin/mailpit", "sendmail", "-S", relay, "-f", "mailer-daemon@mx.example", recipient,
-        stdin=dsn().decode(),
-    )  # fmt: skip
 
 
 def test_an_advert_reaches_who_consented_once_each_and_one_click_ends_it(live: Live, master: Master) -> None:
