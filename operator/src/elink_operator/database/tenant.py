@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import orjson
 
-from elink_operator.database.errors import DatabaseError, DatabaseTaken, TemplateBusy
+from elink_operator.database.errors import DatabaseError, DatabaseLost, DatabaseTaken, TemplateBusy
 from elink_operator.database.locks import held, tried
 from elink_operator.database.model import TenantDb, spare_marker, tenant_marker
 from elink_operator.database.server import (
@@ -30,10 +30,13 @@ _CONNECTION_LIMIT = 10
 """Of the tenant's own role, which only its backup uses; the app connects as its own role."""
 
 
-async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt) -> bool:
+async def ensure_tenant(
+    sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt, *, may_make: bool = True
+) -> bool:
     """Make or complete a tenant; True when its database was made, and so is empty.
 
-    Raises `DatabaseTaken` when a name belongs to somebody else.
+    Raises `DatabaseTaken` when a name belongs to somebody else, `DatabaseLost` when the database is not there and
+    `may_make` is False.
     """
     async with sessions.admin() as connection, locked(connection, tenant.name):
         await _ensure_role(connection, sessions.server.user, tenant, salt)
@@ -41,6 +44,9 @@ async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = rando
         if await _present(connection, tenant):
             await _finish(sessions, connection, tenant.database, tenant)
         else:
+            await _check_remains(connection, tenant)
+            if not may_make:
+                raise DatabaseLost(f"database {tenant.database} is gone")
             revision = await template_revision(connection)
             unfinished = await _take_spare(connection, tenant, revision) or await _copy_template(connection, tenant)
             await _finish(sessions, connection, unfinished, tenant)
@@ -94,17 +100,22 @@ async def _present(connection: Connection, tenant: TenantDb) -> bool:
     return True
 
 
-async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -> str | None:
-    """A spare database that becomes this tenant's; None when there is none.
-
-    What an interrupted attempt left is removed first: the template may have been migrated since.
-    """
+async def _check_remains(connection: Connection, tenant: TenantDb) -> None:
+    """Raise `DatabaseTaken` when the tenant's database is there under another name."""
     for name in await databases_marked(connection, tenant_marker(tenant.uid)):
         if name != unfinished_name(tenant) and not name.startswith(SPARE_PREFIX):
             raise DatabaseTaken(
                 f"database {name} is marked as that of tenant {tenant.name}, which should be called {tenant.database}: "
                 "rename it back, or remove its comment; it is retried"
             )
+
+
+async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -> str | None:
+    """A spare database that becomes this tenant's; None when there is none.
+
+    What an interrupted attempt left is removed first: the template may have been migrated since.
+    """
+    for name in await databases_marked(connection, tenant_marker(tenant.uid)):
         await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
     async with held(connection, SPARES_LOCK):
         for name in await databases_marked(connection, spare_marker(revision)):
