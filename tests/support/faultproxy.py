@@ -198,6 +198,9 @@ class FaultProxy:
             fault.hits += 1
             if fault.effect == "delay":
                 await asyncio.sleep(fault.seconds)
+                if request.transport is None or request.transport.is_closing():
+                    # The client was killed meanwhile: the server never heard of it.
+                    return self._cut(request, forwarded=False)
             elif fault.effect == "lose":
                 lose = True
             else:

@@ -50,7 +50,14 @@ class BusinessCollector(Collector):
             "Conditions that are not True: 0 for False, -1 for Unknown.",
             labels=["tenant", "type"],
         )
+        lost = GaugeMetricFamily(
+            "elink_tenant_database_lost",
+            "1 while the tenant's database is gone and a person must decide; absent for all others.",
+            labels=["tenant"],
+        )
         for tenant in tenants:
+            if tenant.status.database_lost_at is not None:
+                lost.add_metric([tenant.name], 1)
             statuses = {entry.type: entry.status.value for entry in tenant.status.conditions}
             ready.add_metric([tenant.name], float(statuses.get(READY) == "True"))
             for type_, status in statuses.items():
@@ -58,6 +65,7 @@ class BusinessCollector(Collector):
                     untrue.add_metric([tenant.name, type_], 0 if status == "False" else -1)
         yield ready
         yield untrue
+        yield lost
 
     def _servers(self) -> Iterator[GaugeMetricFamily]:
         present = GaugeMetricFamily("elink_server_tenants", "Tenants that live on the server.", labels=["server"])

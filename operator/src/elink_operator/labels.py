@@ -26,6 +26,7 @@ ROLE_MAIL_RELAY: Final = "mail-relay"
 
 APPLIED_HASH: Final = f"{naming.GROUP}/applied-hash"
 CONFIRM_ERASURE: Final = f"{naming.GROUP}/confirm-erasure"
+RECREATE_DATABASE: Final = f"{naming.GROUP}/recreate-database"
 TAKE_UPDATE: Final = f"{naming.GROUP}/take-update"
 NEIGHBOURS_CHECKED: Final = f"{naming.GROUP}/neighbours-checked"
 

@@ -97,11 +97,11 @@ class Process:
     async def _settle(self) -> None:
         """When the first lists are worked off, give their memory back and spare the collector what is left."""
         await self._engine.wait_synced()
+        _trim()
         await asyncio.sleep(_SETTLE_SECONDS)
         gc.collect()
         gc.freeze()
-        with contextlib.suppress(OSError, AttributeError):  # not glibc
-            ctypes.CDLL(None).malloc_trim(0)
+        _trim()
         await asyncio.Event().wait()
 
     async def _stop_gracefully(self) -> int:
@@ -141,3 +141,9 @@ class Process:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
+
+
+def _trim() -> None:
+    """Give free memory back to the system."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)

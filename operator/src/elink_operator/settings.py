@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     api_connect_timeout_seconds: float = Field(5, gt=0, description="A dead endpoint must be noticed quickly.")
     api_writes_per_second: float = Field(200, gt=0, description="Below half of what a small API server takes.")
     api_write_burst: int = Field(400, ge=1, description="Two seconds of writes may come at once.")
-    list_page_size: int = Field(500, ge=1, description="Pages keep the API server's memory flat.")
+    list_page_size: int = Field(
+        100, ge=1, description="A parsed object takes 25 KiB, and at a start all kinds are listed at the same time."
+    )
     watch_timeout_seconds: int = Field(300, ge=10, description="Watches end on the server side after this time.")
     watch_silence_seconds: float = Field(
         150, gt=0, description="Bookmarks come every ~60 s; two missing mean a dead watch."

@@ -1,4 +1,4 @@
-"""kill -9 of the real process after each of its writes: creation and erasure go on where they were."""
+"""kill -9 of the real process after each of its writes: creation, resize and erasure go on where they were."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from elink_operator import naming
+from elink_operator.cluster.kinds import OWNED
 
 from tests.operator.reconcile.harness import World, is_ready, until
 from tests.operator.reconcile.test_erase import erase_now, fill, plant_files, rows_of, tenant_is_ready, traces
 from tests.operator.reconcile.test_faults import nothing_twice
+from tests.operator.reconcile.test_server import LARGE, SMALL, all_have, pods
 
 ROOT = Path(__file__).resolve().parents[3]
 _SLOW = 0.08
@@ -127,3 +129,123 @@ async def test_killed_after_every_write_of_an_erasure(world: World, tmp_path: Pa
     assert await rows_of(world, neighbour) == 4
     assert len(await traces(world, neighbour, (world.et(neighbour) or {})["metadata"]["uid"])) >= 9
     assert naming.FINALIZER in (world.et(neighbour) or {})["metadata"]["finalizers"]
+
+
+async def killed_all_the_way(
+    world: World, folder: Path, name: str, done: Callable[[], bool], seen: Callable[[], None] = lambda: None
+) -> int:
+    """Start and kill until `done`, one write further every sixth time; `seen` looks after each kill. How many kills."""
+    kills = 0
+    while not done():
+        async with process(world, folder, f"{name}-{kills}") as running:
+            if not await kill_after(world, running, name, 1 + kills // 6, done):
+                break
+        kills += 1
+        seen()
+        assert kills < 80, "no progress between kills"
+    return kills
+
+
+def credentials(world: World, server: str) -> dict[str, str]:
+    """The values of a server's `postgres-credentials` as they are."""
+    namespace = naming.server_namespace(server)
+    secret = world.get(f"/api/v1/namespaces/{namespace}/secrets/{naming.POSTGRES_SECRET}") or {}
+    return dict(secret.get("data") or {})
+
+
+def inventory(world: World, server: str) -> list[str]:
+    """Kind and name of everything that the operator made for a server."""
+    namespace = naming.server_namespace(server)
+    selector = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Delink-operator"
+    return sorted(
+        f"{kind.kind}/{obj['metadata']['name']}".replace(server, "SERVER")
+        for kind in OWNED
+        if kind.namespaced
+        for obj in world.items(kind.path(namespace=namespace) + selector)
+    )
+
+
+def slow_writes(world: World) -> None:
+    """Writes that are sent at the same time arrive one after the other, so that a kill hits between two of them."""
+    for method in ("PATCH", "POST", "PUT", "DELETE"):
+        world.proxy.delay(_SLOW, method=method)
+    for number, kind in enumerate(OWNED):
+        world.proxy.delay(number * _SLOW / 2, method="PATCH", path=f"/{kind.plural}/")
+
+
+@pytest.mark.timeout(600)
+async def test_killed_after_every_write_of_a_servers_creation(world: World, tmp_path: Path) -> None:
+    server, undisturbed, tenant = world.unique("shared"), world.unique("calm"), world.unique("t")
+    slow_writes(world)
+    world.server(server)
+    known: dict[str, str] = {}
+
+    def no_secret_changed() -> None:
+        now = credentials(world, server)
+        assert {key: now.get(key) for key in known} == known, "a password was made twice"
+        known.update(now)
+
+    kills = await killed_all_the_way(world, tmp_path, server, lambda: is_ready(world.es(server)), no_secret_changed)
+    assert kills >= 8
+    world.proxy.heal()
+    world.tenant(tenant, server=server)
+    async with process(world, tmp_path, "last"):
+        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready in the end")
+        await until(lambda: is_ready(world.et(tenant)), timeout=90, what="a tenant on it")
+        erase_now(world, tenant)
+        await until(lambda: world.et(tenant) is None, timeout=120, what="the tenant erased")
+        world.server(undisturbed)
+        await until(lambda: is_ready(world.es(undisturbed)), timeout=90, what="the other server")
+        no_secret_changed()
+        made = [entry for entry in inventory(world, server) if not entry.startswith("Job/erase")]
+        assert made == inventory(world, undisturbed)
+        assert len([entry for entry in made if entry.startswith("Job/migrate")]) == 1
+
+
+@pytest.mark.timeout(600)
+async def test_killed_after_every_write_of_a_dedicated_tenants_creation(world: World, tmp_path: Path) -> None:
+    name = world.unique("midori")
+    world.secret(f"{name}-database")
+    database = {"mode": "External", "secretRef": {"name": f"{name}-database"}}
+    slow_writes(world)
+    world.tenant(name, plan="Dedicated", size={"app": {"replicas": 1}, "database": database})
+    known: dict[str, str] = {}
+
+    def no_secret_changed() -> None:
+        now = credentials(world, name)
+        assert {key: now.get(key) for key in known} == known, "a password was made twice"
+        known.update(now)
+
+    kills = await killed_all_the_way(world, tmp_path, name, partial(tenant_is_ready, world, name), no_secret_changed)
+    assert kills >= 10
+    world.proxy.heal()
+    async with process(world, tmp_path, "last"):
+        await until(lambda: is_ready(world.es(name)) and is_ready(world.et(name)), timeout=90, what="both Ready")
+        no_secret_changed()
+    await nothing_twice(world, [name])
+    server = world.es(name) or {}
+    owners = [(o["kind"], o["name"], o["uid"]) for o in server["metadata"]["ownerReferences"]]
+    assert owners == [("ElinkTenant", name, (world.et(name) or {})["metadata"]["uid"])]
+    assert len([entry for entry in inventory(world, name) if entry.startswith("Job/migrate")]) == 1
+
+
+@pytest.mark.timeout(600)
+async def test_killed_after_every_write_of_a_resize(world: World, tmp_path: Path) -> None:
+    server = world.unique("shared")
+    world.server(server, app={"replicas": 2, "resources": SMALL}, worker={"replicas": 1, "resources": SMALL})
+    async with process(world, tmp_path, "first"):
+        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready")
+    before = set(pods(world, server, "web"))
+    assert len(before) == 2
+    slow_writes(world)
+    both = {"app": {"replicas": 3, "resources": LARGE}, "worker": {"resources": LARGE}}
+    world.change("ElinkServer", server, {"spec": both})
+    kills = await killed_all_the_way(world, tmp_path, server, lambda: is_ready(world.es(server)))
+    assert kills >= 3
+    async with process(world, tmp_path, "last"):
+        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready in the end")
+        for component in ("web", "worker"):
+            await until(partial(all_have, world, server, component, LARGE), timeout=60, what=f"{component} resized")
+        await until(lambda: len(pods(world, server, "web")) == 3, timeout=60, what="the third pod")
+    # In the running pods: whom a kill interrupts must not roll them instead.
+    assert before <= set(pods(world, server, "web"))

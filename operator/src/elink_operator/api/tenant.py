@@ -283,6 +283,9 @@ class TenantStatus(Part):
     """Where users log in."""
     database: Annotated[str, Field(max_length=63)] = ""
     """Name of the tenant's database."""
+    database_lost_at: Time | None = None
+    """When the database was found to be gone. None is made in its place until the annotation
+    elink-lc.com/recreate-database has this value, or the database is back."""
     version: Annotated[str, Field(max_length=128)] = ""
     """App version that serves the tenant."""
     backup: BackupStatus = BackupStatus()

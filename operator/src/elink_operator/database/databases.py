@@ -66,10 +66,10 @@ class Databases:
         async with self._of(target) as known:
             await server.mark_template(known.sessions, revision)
 
-    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb) -> bool:
+    async def ensure_tenant(self, target: ServerDb, wanted: TenantDb, *, may_make: bool = True) -> bool:
         """Role, database, grants, registry row; no query when they are known to be there as wanted.
 
-        True when the database was not there and was made, empty.
+        True when the database was not there and was made, empty; with `may_make` False that is `DatabaseLost` instead.
         """
         async with self._of(target) as known:
             whole = (wanted.spec_hash, wanted.role_hash)
@@ -80,12 +80,11 @@ class Databases:
             if done == whole:
                 return False
             known.complete[wanted.name] = _UNKNOWN
-            made = False
             try:
                 only_the_row = done is not None and done[1] == wanted.role_hash
                 made = False
                 if not (only_the_row and await tenant.update_row(known.sessions, wanted)):
-                    made = await tenant.ensure_tenant(known.sessions, wanted)
+                    made = await tenant.ensure_tenant(known.sessions, wanted, may_make=may_make)
             except BaseException:
                 known.complete[wanted.name] = _UNKNOWN
                 raise

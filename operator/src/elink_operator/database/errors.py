@@ -45,6 +45,12 @@ class DatabaseTaken(DatabaseError):
     reason = "DatabaseTaken"
 
 
+class DatabaseLost(DatabaseError):
+    """A tenant's database that was there is gone; somebody must decide what comes in its place."""
+
+    reason = "DatabaseLost"
+
+
 class TemplateBusy(DatabaseError):
     """Somebody is connected to the template, so it cannot be copied now."""
 

@@ -18,6 +18,13 @@ SELECT r.rolname, m.member IS NOT NULL FROM pg_roles r
 LEFT JOIN pg_auth_members m ON m.roleid = r.oid AND m.member = {_APP} WHERE r.rolname !~ '^pg_'
 """  # noqa: S608
 
+# One pass over the comments: a creation asks two or three times, and with a thousand databases shobj_description() for
+# each of them takes 17 ms instead of 0.3.
+_MARKED = """
+SELECT d.datname FROM pg_shdescription s JOIN pg_database d ON d.oid = s.objoid
+WHERE s.classoid = 'pg_database'::regclass AND s.description = $1 AND NOT d.datistemplate ORDER BY 1
+"""
+
 
 async def read_snapshot(sessions: Sessions) -> Snapshot:
     """The server as it is now; raises `DatabaseError` when any part of the answer is missing."""
@@ -38,8 +45,7 @@ async def read_database(connection: Connection, name: str) -> DatabaseFact | Non
 
 async def databases_marked(connection: Connection, marker: str) -> list[str]:
     """Names of the databases whose comment is exactly `marker`, in order."""
-    facts = f"({_DATABASES}) AS d (datname, oid, owner, marker, open, app)"
-    rows = await connection.fetch(f"SELECT datname FROM {facts} WHERE marker = $1 ORDER BY 1", marker)  # noqa: S608
+    rows = await connection.fetch(_MARKED, marker)
     return [str(row[0]) for row in rows]
 
 

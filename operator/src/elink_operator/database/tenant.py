@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import orjson
 
-from elink_operator.database.errors import DatabaseError, DatabaseTaken, TemplateBusy
+from elink_operator.database.errors import DatabaseError, DatabaseLost, DatabaseTaken, TemplateBusy
 from elink_operator.database.locks import held, tried
 from elink_operator.database.model import TenantDb, spare_marker, tenant_marker
 from elink_operator.database.server import (
@@ -30,10 +30,13 @@ _CONNECTION_LIMIT = 10
 """Of the tenant's own role, which only its backup uses; the app connects as its own role."""
 
 
-async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt) -> bool:
+async def ensure_tenant(
+    sessions: Sessions, tenant: TenantDb, salt: Salt = random_salt, *, may_make: bool = True
+) -> bool:
     """Make or complete a tenant; True when its database was made, and so is empty.
 
-    Raises `DatabaseTaken` when a name belongs to somebody else.
+    Raises `DatabaseTaken` when a name belongs to somebody else, `DatabaseLost` when the database is not there and
+    `may_make` is False.
     """
     async with sessions.admin() as connection, locked(connection, tenant.name):
         await _ensure_role(connection, sessions.server.user, tenant, salt)
@@ -41,8 +44,13 @@ async def ensure_tenant(sessions: Sessions, tenant: TenantDb, salt: Salt = rando
         if await _present(connection, tenant):
             await _finish(sessions, connection, tenant.database, tenant)
         else:
+            remains = await _remains(connection, tenant)
+            if not may_make:
+                raise DatabaseLost(f"database {tenant.database} is gone")
             revision = await template_revision(connection)
-            unfinished = await _take_spare(connection, tenant, revision) or await _copy_template(connection, tenant)
+            unfinished = await _take_spare(connection, tenant, revision, remains) or await _copy_template(
+                connection, tenant
+            )
             await _finish(sessions, connection, unfinished, tenant)
         await _write_row(sessions, tenant)
         if revision is not None and await template_revision(connection) != revision:
@@ -94,18 +102,27 @@ async def _present(connection: Connection, tenant: TenantDb) -> bool:
     return True
 
 
-async def _take_spare(connection: Connection, tenant: TenantDb, revision: str) -> str | None:
-    """A spare database that becomes this tenant's; None when there is none.
-
-    What an interrupted attempt left is removed first: the template may have been migrated since.
-    """
-    for name in await databases_marked(connection, tenant_marker(tenant.uid)):
+async def _remains(connection: Connection, tenant: TenantDb) -> list[str]:
+    """What an interrupted attempt left; raises `DatabaseTaken` when the whole database is there under another name."""
+    names = await databases_marked(connection, tenant_marker(tenant.uid))
+    for name in names:
         if name != unfinished_name(tenant) and not name.startswith(SPARE_PREFIX):
             raise DatabaseTaken(
                 f"database {name} is marked as that of tenant {tenant.name}, which should be called {tenant.database}: "
                 "rename it back, or remove its comment; it is retried"
             )
+    return names
+
+
+async def _take_spare(connection: Connection, tenant: TenantDb, revision: str, remains: list[str]) -> str | None:
+    """A spare database that becomes this tenant's; None when there is none.
+
+    What an interrupted attempt left is removed first: the template may have been migrated since.
+    """
+    for name in remains:
         await connection.execute(f"DROP DATABASE IF EXISTS {ident(name)}")
+    if not await databases_marked(connection, spare_marker(revision)):
+        return None
     async with held(connection, SPARES_LOCK):
         for name in await databases_marked(connection, spare_marker(revision)):
             if name.startswith(SPARE_PREFIX):

@@ -84,7 +84,8 @@ def apply_settings(kopf_settings: kopf.OperatorSettings, own: Settings) -> None:
     kopf_settings.peering.standalone = True
     kopf_settings.scanning.disabled = True
     kopf_settings.queueing.worker_limit = None
-    kopf_settings.queueing.idle_timeout = 1
+    # A worker holds the last event of its object while it idles: at a start, all objects at once.
+    kopf_settings.queueing.idle_timeout = 0.2
     kopf_settings.queueing.error_delays = (1, 2, 5, 10, 30)
     kopf_settings.watching.server_timeout = own.watch_timeout_seconds
     kopf_settings.watching.client_timeout = own.watch_timeout_seconds + 30

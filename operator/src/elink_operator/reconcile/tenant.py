@@ -11,12 +11,12 @@ from elink_operator.api.tenant import Phase, Plan, State
 from elink_operator.cluster.errors import Forbidden, Invalid
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, SECRET, TENANT, Obj
 from elink_operator.conditions import Condition
-from elink_operator.database import DatabaseError
+from elink_operator.database import DatabaseError, DatabaseLost
 from elink_operator.desired.cronjob import build_backup
 from elink_operator.desired.httproute import build_route
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.secret import build_tenant_secret
-from elink_operator.reconcile import cancellation, master
+from elink_operator.reconcile import cancellation, loss, master
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.backups import backup_facts
 from elink_operator.reconcile.context import Context, Outcome
@@ -41,6 +41,7 @@ class _Findings:
     isolated: Condition
     backup_status: Obj | None = None
     settled: bool = False
+    lost: bool = False
     retry_after: float | None = None
 
     @property
@@ -153,14 +154,19 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     ctx.memory.creating[server.name] += 1
     try:
         database, *written = await asyncio.gather(
-            ctx.databases.ensure_tenant(server_row(server, access), row), *writes, return_exceptions=True
+            ctx.databases.ensure_tenant(server_row(server, access), row, may_make=loss.may_make(tenant)),
+            *writes,
+            return_exceptions=True,
         )
     finally:
         ctx.memory.creating[server.name] -= 1
     for result in written:
         if isinstance(result, BaseException):
             raise result
-    if isinstance(database, DatabaseError):
+    if isinstance(database, DatabaseLost):
+        found.database = loss.condition(tenant)
+        found.lost, found.retry_after = True, loss.NEXT_LOOK
+    elif isinstance(database, DatabaseError):
         found.database = conditions.false(conditions.DATABASE_READY, database.reason, str(database))
         found.retry_after = 5
     elif isinstance(database, BaseException):
@@ -168,19 +174,8 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     else:
         found.database = conditions.true(conditions.DATABASE_READY, "Complete", "database, role and registry are there")
         found.settled = True
-        if database and tenant.status.observed_generation:
-            await _tell_of_a_lost_database(ctx, tenant, row.database)
-
-
-async def _tell_of_a_lost_database(ctx: Context, tenant: ElinkTenant, database: str) -> None:
-    """The service goes on with an empty database; nobody may learn that from a customer."""
-    live = ctx.store.get(TENANT, None, tenant.name)
-    if live is not None:
-        message = (
-            f"database {database} was gone and was made anew, empty: the customer's data is missing. Find out who "
-            "removed it, and restore the newest backup"
-        )
-        await ctx.client.event(live, type_="Warning", reason="DatabaseLost", message=message)
+        if database and loss.had_data(tenant):
+            await loss.tell_of_an_empty_one(ctx, tenant)
 
 
 async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Obj], found: _Findings) -> None:
@@ -218,6 +213,7 @@ async def _write_findings(
         "database": naming.tenant_database(tenant.name),
         "version": server.status.version if server else "",
         **cancellation.fields(ctx, tenant),
+        **loss.fields(ctx, tenant, lost=found.lost, settled=found.settled),
     }
     if found.backup_status is not None:
         status["backup"] = found.backup_status
