@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import dkim
 import pytest
 from elink_app.clock import utc_now
+from elink_app.deliveries.sending import Sending
 from elink_app.mail.dkim import dns_record, new_private_pem
+from elink_app.worker.journal import Journal
 
 from tests.tenant_app.support import World, eventually
 from tests.tenant_app.worker.deliveries import CountingRelay, counts, make_delivery, open_office, relaying, states
@@ -71,6 +74,55 @@ async def test_refused_deferred_suppressed_and_impossible(world: World) -> None:
             async with world.server.inside("elink_registry") as registry:
                 wanted = "SELECT count(*) FROM delivery_wakeup WHERE tenant = $1"
                 assert await registry.fetchval(wanted, office.tenant.name) == 1
+
+
+async def test_whoever_withdraws_consent_after_the_freezing_gets_no_advert_but_still_notices(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 4)
+            for name, kind in (("to1", "given"), ("to1", "withdrawn"), ("to2", "withdrawn"), ("to2", "given")):
+                await inside.execute(
+                    "INSERT INTO consent (email_key, kind, at) VALUES ($1, $2, now())", f"{name}@there.example", kind
+                )
+            await office.send()
+            kept = {row["id"]: (row["state"], row["reply"]) for row in await recipients(inside, delivery)}
+            assert kept[1] == ("skipped", "no_consent")
+            assert {kept[n][0] for n in (2, 3, 4)} == {"accepted"}
+            row = await counts(inside, delivery)
+            assert (row["state"], row["accepted"], row["skipped"]) == ("done", 3, 1)
+            notice = await make_delivery(inside, 2)
+            await inside.execute("UPDATE delivery SET category = 'notice' WHERE id = $1", notice)
+            await office.send()
+            assert await states(inside, notice) == {"accepted": 2}
+
+
+async def recipients(inside: asyncpg.Connection, delivery: int) -> list[asyncpg.Record]:
+    """Rows with ids that count from 1."""
+    first = "SELECT min(id) FROM delivery_recipient WHERE delivery_id = $1"
+    wanted = f"SELECT id - ({first}) + 1 AS id, state, reply FROM delivery_recipient WHERE delivery_id = $1"
+    return list(await inside.fetch(wanted, delivery))
+
+
+async def test_who_died_in_the_commit_of_a_claim_keeps_nobody_waiting_and_frees_no_other_claim(world: World) -> None:
+    """One claim was committed and is given back; of another, rolled back, a living process has taken the rows since."""
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 10)
+            moment = utc_now()
+            dead = Journal(office.settings.journals)
+            async with world.parts.databases.transaction(office.known) as db:
+                committed = await Sending(db).claim(delivery, 6, moment)
+                pairs = [(row.id, row.attempts) for row in committed]
+                dead.claiming(office.tenant.name, delivery, pairs, moment)
+            async with world.parts.databases.transaction(office.known) as db:
+                others = await Sending(db).claim(delivery, 4, moment + timedelta(milliseconds=1))
+            dead.claiming(office.tenant.name, delivery, [(row.id, row.attempts) for row in others], moment)
+            dead.close()
+            await office.send()
+            assert await states(inside, delivery) == {"accepted": 6, "claimed": 4}
+            assert relay.accepted == {row.email: 1 for row in committed}
 
 
 async def test_after_two_days_a_deferred_mail_is_given_up(world: World) -> None:

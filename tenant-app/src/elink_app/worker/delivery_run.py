@@ -66,6 +66,8 @@ class Job:
     signer: Signer | None
     started_at: datetime | None
     resend_unknown: bool
+    # Adverts go only to those who have not withdrawn their consent since the audience was frozen.
+    needs_consent: bool = False
 
 
 @dataclass
@@ -160,7 +162,18 @@ class DeliveryRun:
         return True
 
     async def _claim(self, now: datetime) -> list[Claimed]:
-        """Rows that may be sent: within the plan's rate, not suppressed, their domain not too fast."""
+        """Rows that may be sent: within the plan's rate, still wanted, their domain not too fast."""
+        job, tools = self._job, self._tools
+        kept: list[Claimed] = []
+        try:
+            return await self._claim_in(kept, now)
+        except BaseException:
+            # Not committed, as far as can be known: the lease ends what was.
+            tools.journal.settled((job.tenant.name, job.delivery_id, row.id, row.attempts) for row in kept)
+            raise
+
+    async def _claim_in(self, kept: list[Claimed], now: datetime) -> list[Claimed]:
+        """One transaction. The journal knows of the claim before the commit: the process may die in it."""
         job, tools = self._job, self._tools
         async with tools.transaction(job.tenant) as db:
             sending = Sending(db)
@@ -172,11 +185,13 @@ class DeliveryRun:
                 self.trouble = "allowance"
                 return []
             rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
-            suppressed = await ConsentRepository(db).suppressed([row.email_key for row in rows])
-            kept, put_back = [], []
+            consents, keys = ConsentRepository(db), [row.email_key for row in rows]
+            unwanted = dict.fromkeys(await consents.withdrawn(keys), "no_consent") if job.needs_consent else {}
+            unwanted |= dict.fromkeys(await consents.suppressed(keys), "suppressed")
+            put_back = []
             for row in rows:
-                if row.email_key in suppressed:
-                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, "suppressed"))
+                if why := unwanted.get(row.email_key):
+                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, why))
                 elif not tools.domains.take(row.email_key.rpartition("@")[2]):
                     put_back.append(Result(row.id, row.attempts, RecipientState.QUEUED, "", now))
                 else:
@@ -184,6 +199,8 @@ class DeliveryRun:
             await sending.record(job.delivery_id, put_back, now)
             if job.tenant.limits.mails_per_hour is not None:
                 await sending.give_allowance(allowed - len(kept))
+            if kept:
+                tools.journal.claiming(job.tenant.name, job.delivery_id, [(row.id, row.attempts) for row in kept], now)
         if not kept and tools.domains.held():
             self.trouble = "domains"
         return kept
