@@ -12,12 +12,12 @@ from tests.tenant_app.support import ORIGIN_HEADERS, Browser, Server, World
 
 pytestmark = pytest.mark.postgres
 
-# Whoever comes without a log-in gets these, and nothing of a tenant's but its name.
+# Whoever comes without a log-in gets these: nothing of a tenant's but its name and the pictures of its mails.
 OPEN = {
     ("GET", "/login"), ("POST", "/login"), ("GET", "/login/second"), ("POST", "/login/second"), ("POST", "/logout"),
     ("GET", "/setup"), ("POST", "/setup"), ("POST", "/language"), ("GET", "/welcome"), ("POST", "/welcome"),
     ("GET", "/login/forgotten"), ("POST", "/login/forgotten"), ("GET", "/unsubscribe/{token}"),
-    ("POST", "/unsubscribe/{token}"),
+    ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"),
 }  # fmt: skip
 
 
