@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from elink_app.deliveries import mail_limit
 
 from tests.tenant_app.deliveries.support import SENDER, Office
 
@@ -228,6 +229,26 @@ async def test_mails_to_test_with(office: Office) -> None:
         ["a@b.example"] * 2,
     ):
         await office.call("POST", path, 422, json={"to": to})
+
+
+async def test_test_mails_are_held_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_limit, "PER_ACCOUNT", 2)
+    made = await office.draft()
+    path = f"/deliveries/{made['id']}/test"
+    for _ in range(2):
+        await office.call("POST", path, 202, json={"to": ["a@x.example"]})
+    refused = await office.me.api("POST", f"/api/v1{path}", json={"to": ["a@x.example"]})
+    assert refused.status_code == 429
+    assert refused.json()["type"].endswith("/too-many-test-mails")
+    assert refused.headers["retry-after"] == "3600"
+    page = await office.me.post(path, {"to": "a@x.example"})
+    assert page.status_code == 429
+    assert len(await office.sql("SELECT 1 FROM outbox_mail")) == 2
+    # After an hour without one there may be more; the address counts for all accounts together.
+    await office.sql("UPDATE login_throttle SET last_attempt_at = last_attempt_at - interval '61 minutes'")
+    await office.call("POST", path, 202, json={"to": ["a@x.example"]})
+    monkeypatch.setattr(mail_limit, "PER_ADDRESS", 1)
+    await office.call("POST", path, 429, json={"to": ["a@x.example"]})
 
 
 async def test_recipients_are_paged_filtered_and_exported(office: Office) -> None:

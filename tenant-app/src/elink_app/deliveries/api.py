@@ -83,7 +83,7 @@ async def audience(_principal: MaySeePeople, deliveries: DeliveriesDep, delivery
     return (await deliveries.count(delivery_id)).output()
 
 
-@router.post("/{delivery_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 422))
+@router.post("/{delivery_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 422, 429))
 async def send_test(
     principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, book: BookDep, state: StateDep,
     tenant: TenantDep, tasks: BackgroundTasks, delivery_id: Id, data: TestMail,

@@ -41,3 +41,17 @@ class ContentChanged(AppError):
         super().__init__(
             Message(N_("The content is not the one that you saw, or that was approved. Read it again and decide anew."))
         )
+
+
+class TooManyTestMails(AppError):
+    """Test mails go to anybody's address, so there are few of them."""
+
+    status = 429
+    code = "too-many-test-mails"
+    title = N_("Too many test mails")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(N_("Many test mails were sent from here. Send the next one in an hour.")),
+            headers={"Retry-After": "3600"},
+        )

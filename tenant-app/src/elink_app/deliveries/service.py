@@ -17,6 +17,7 @@ from elink_app.deliveries.content import fingerprint
 from elink_app.deliveries.draft_models import DeliveryDraft
 from elink_app.deliveries.errors import ContentChanged, OwnApproval, WrongState
 from elink_app.deliveries.footer import with_footer
+from elink_app.deliveries.mail_limit import count_test_mail
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.repository import DeliveryRepository
 from elink_app.deliveries.schemas import (
@@ -221,10 +222,14 @@ class Deliveries:
         return preview_of(content, address, await custom_fields(self.db), link)
 
     async def send_test(self, actor: Actor, delivery_id: int, data: TestMail, address: AddressOutput | None) -> int:
-        """Write test mails to the outbox; returns how many. Raises NotFound, InvalidInput for an empty content."""
+        """Write test mails to the outbox; returns how many.
+
+        Raises NotFound, InvalidInput for an empty content, TooManyTestMails.
+        """
         row, _ = await self.load(delivery_id)
         if not row.subject or not row.text_body:
             raise InvalidInput([field_error(("subject" if not row.subject else "text_body",), "required")])
+        await count_test_mail(self.db, actor, self.clock())
         shown = await self.preview_of(row, address)
         for email in data.to:
             await enqueue(

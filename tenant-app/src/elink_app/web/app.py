@@ -130,7 +130,7 @@ def create_app(state: WebState) -> WebApp:
 
     layered: ASGIApp = SameOrigin(app, app)
     larger = dict.fromkeys(uploads.PATHS, state.settings.upload_limit_bytes)
-    layered = Limits(layered, state.settings.body_limit_bytes, larger)
+    layered = Limits(layered, state.settings.body_limit_bytes, larger, app)
     layered = Tenancy(layered, state.directory, state.metrics, app)
     layered = SecurityHeaders(layered)
     layered = RequestContext(layered, state.metrics)

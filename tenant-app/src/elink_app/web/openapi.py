@@ -25,12 +25,17 @@ Times are in Japan Standard Time with their offset.
 """
 
 _EXAMPLES = {
+    400: ("bad-request", "リクエストを読み取れませんでした", "ページを開き直して、もう一度操作してください。"),
     401: ("unauthenticated", "ログインしてください", "ログインしていないか、セッションが終了しました。"),
     403: ("forbidden", "権限がありません", "このアカウントではこの操作はできません。"),
     404: ("not-found", "ページが見つかりません", "ここには何もありません。"),
     409: ("address-limit-reached", "アドレス数の上限に達しました", "ご契約のアドレス数の上限に達しています。"),
     413: ("body-too-large", "一度に送れる量を超えています", "内容を短くして、もう一度お試しください。"),
+    414: ("address-too-long", "一度に送れる量を超えています", "内容を短くして、もう一度お試しください。"),
+    415: ("unsupported-media-type", "この形式は受け付けていません", "文書に示された形式で送信してください。"),
     422: ("invalid-input", "入力内容をご確認ください", "印の付いた項目を直して、もう一度送信してください。"),
+    429: ("too-many-attempts", "試行回数が多すぎます", "しばらくしてからもう一度お試しください。"),
+    431: ("headers-too-large", "一度に送れる量を超えています", "内容を短くして、もう一度お試しください。"),
     503: ("temporarily-unavailable", "一時的にご利用いただけません", "しばらくしてからもう一度お試しください。"),
 }
 
@@ -79,6 +84,10 @@ def install(app: FastAPI) -> None:
             for methods in document["paths"].values():
                 for method, operation in methods.items():
                     safe = method in ("get", "head")
+                    # What stands before every route answers too.
+                    before = problems(400, 413, 414, 431) if "requestBody" in operation else problems(414, 431)
+                    for status, described in before.items():
+                        operation["responses"].setdefault(str(status), described)
                     operation["security"] = [{"session": []} if safe else {"session": [], "csrf": []}, {"token": []}]
         return document
 

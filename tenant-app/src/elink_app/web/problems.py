@@ -67,7 +67,9 @@ _HTTP: Mapping[int, tuple[str, str, str]] = {
     400: ("bad-request", N_("The request could not be read"), N_("Open the page again and repeat what you did.")),
     405: ("method-not-allowed", N_("Not possible here"), N_("This address does not accept such a request.")),
     413: ("body-too-large", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
+    414: ("address-too-long", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
     415: ("unsupported-media-type", N_("This format is not accepted"), N_("Send the data in the documented format.")),
+    431: ("headers-too-large", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
 }
 
 

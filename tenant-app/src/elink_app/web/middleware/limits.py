@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elink_app.web.problems import from_http, respond
 
 MAX_HEADER_BYTES = 32_768
 MAX_TARGET_BYTES = 8_192
@@ -19,8 +21,10 @@ class Limits:
     `larger` names paths with a limit of their own.
     """
 
-    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int], fastapi: ASGIApp) -> None:
         self._app = app
+        # Refusals are rendered here before the framework has put itself into the scope.
+        self._fastapi = fastapi
         self._body_limit = body_limit
         self._larger = larger
 
@@ -32,7 +36,9 @@ class Limits:
         limit = self._larger.get(scope["path"], self._body_limit)
         refused = self._refused(scope, limit)
         if refused is not None:
-            await Response(status_code=refused, headers={"Connection": "close"})(scope, receive, send)
+            scope["app"] = self._fastapi
+            error = from_http(HTTPException(refused, headers={"Connection": "close"}))
+            await respond(Request(scope), error)(scope, receive, send)
             return
         seen = 0
 

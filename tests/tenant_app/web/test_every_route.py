@@ -1,0 +1,111 @@
+"""What must hold for every route, taken from the table of routes: a new one is covered without a line here."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from elink_app.web.app import ROUTERS
+from fastapi.routing import APIRoute
+
+from tests.tenant_app.support import ORIGIN_HEADERS, Browser, Server, World
+
+pytestmark = pytest.mark.postgres
+
+# Whoever comes without a log-in gets these: nothing of a tenant's but its name and the pictures of its mails.
+OPEN = {
+    ("GET", "/login"), ("POST", "/login"), ("GET", "/login/second"), ("POST", "/login/second"), ("POST", "/logout"),
+    ("GET", "/setup"), ("POST", "/setup"), ("POST", "/language"), ("GET", "/welcome"), ("POST", "/welcome"),
+    ("GET", "/login/forgotten"), ("POST", "/login/forgotten"), ("GET", "/unsubscribe/{token}"),
+    ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"),
+}  # fmt: skip
+
+
+def routes() -> list[tuple[str, str]]:
+    """(method, path as it is written) of every route."""
+    found = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return [(method, route.path) for route in found for method in sorted(route.methods)]
+
+
+def filled(path: str) -> str:
+    """The path with a number in place of every parameter."""
+    return re.sub(r"{[^}]*}", "1", path)
+
+
+def body(method: str, path: str, token: str) -> dict[str, object]:
+    """What an unsafe call must bring along to be looked at."""
+    if method == "GET":
+        return {}
+    headers = {**ORIGIN_HEADERS, "X-CSRF-Token": token}
+    if path.startswith("/api/"):
+        return {"json": {"name": "x"}, "headers": headers}
+    return {"data": {"name": "x", "csrf_token": token}, "headers": headers}
+
+
+async def counted(server: Server, database: str) -> dict[str, int]:
+    """How many rows each table of a tenant has; log-in attempts may be counted."""
+    async with server.inside(database) as db:
+        names = await db.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [row["tablename"] for row in names if row["tablename"] not in ("login_throttle",)]
+        return {table: await db.fetchval(f'SELECT count(*) FROM "{table}"') for table in tables}
+
+
+async def refused_everywhere(browser: Browser, token: str, headers: dict[str, str]) -> list[tuple[str, str, int]]:
+    """Calls of every route that is not open which were answered with anything but a refusal."""
+    wrong = []
+    for method, path in routes():
+        if (method, path) in OPEN:
+            continue
+        options = body(method, path, token)
+        options["headers"] = {**headers, **options.get("headers", {})}  # type: ignore[dict-item]
+        answer = await browser.client.request(method, filled(path), **options)
+        to_login = answer.status_code == 303 and answer.headers["location"].startswith("/login")
+        if not (answer.status_code in (401, 403) or (method == "GET" and to_login)):
+            wrong.append((method, path, answer.status_code))
+    return wrong
+
+
+async def test_nobody_and_strangers_are_refused_everywhere(world: World) -> None:
+    mine, other = await world.tenant(), await world.tenant()
+    me, they = await world.master(mine), await world.master(other)
+    await they.api("POST", "/api/v1/addresses", json={"name": "秘密", "tags": ["極秘"]})
+    made = await me.api("POST", "/api/v1/tokens", json={"name": "x", "permissions": ["addresses:view"], "days": 1})
+    assert made.status_code == 201, made.text
+    bearer = {"Authorization": f"Bearer {made.json()['secret']}"}
+    before = await counted(world.server, other.database)
+    assert len(routes()) > 150
+
+    stranger = world.browser(other.host)
+    token = await stranger.token()
+    assert await refused_everywhere(stranger, token, {}) == []
+
+    # The session and the token of one tenant at the host of another, in every way to name it.
+    mine_token = (await me.get("/api/v1/session")).json()["csrf_token"]
+    assert await refused_everywhere(me, mine_token, {"Host": other.host}) == []
+    thief = world.browser(other.host)
+    thief.client.cookies.set("__Host-elink-session", me.cookie() or "", domain=other.host)
+    assert await refused_everywhere(thief, mine_token, {}) == []
+    without_cookies = world.browser(other.host)
+    assert await refused_everywhere(without_cookies, "x", bearer) == []
+    assert await counted(world.server, other.database) == before
+
+
+async def test_pages_of_every_route_hold_the_policy(world: World) -> None:
+    me = await world.master(await world.tenant())
+    pages = 0
+    for method, path in routes():
+        if method != "GET":
+            continue
+        answer = await me.get(filled(path))
+        where = (path, answer.status_code)
+        assert answer.status_code < 500, where
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy, where
+        assert "unsafe" not in policy, where
+        assert answer.headers["x-content-type-options"] == "nosniff", where
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            pages += 1
+            assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", answer.text), where
+            assert "<style" not in answer.text, where
+            assert not re.search(r"<script(?![^>]*\ssrc=)", answer.text), where
+    assert pages > 40
