@@ -46,6 +46,8 @@ from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
 from elink_app.transfer import export_routes as export_pages
 from elink_app.transfer import routes as transfer_pages
+from elink_app.utilities import api as utilities_api
+from elink_app.utilities import routes as utilities_pages
 from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -75,6 +77,7 @@ ROUTERS = (
     duplicates_pages.router,
     segments_pages.router,
     export_pages.router,
+    utilities_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
@@ -91,6 +94,7 @@ ROUTERS = (
     duplicates_api.router,
     labels_api.router,
     segments_api.router,
+    utilities_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
