@@ -29,6 +29,7 @@ from elink_app.errors import NotFound
 from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
+from elink_app.labels import routes as labels_pages
 from elink_app.optout import routes as optout_pages
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
@@ -44,6 +45,7 @@ from elink_app.templates import routes as templates_pages
 from elink_app.tokens import api as tokens_api
 from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
+from elink_app.transfer import export_api as exports_api
 from elink_app.transfer import export_routes as export_pages
 from elink_app.transfer import routes as transfer_pages
 from elink_app.utilities import api as utilities_api
@@ -76,6 +78,7 @@ ROUTERS = (
     consent_pages.router,
     duplicates_pages.router,
     segments_pages.router,
+    labels_pages.router,
     export_pages.router,
     utilities_pages.router,
     accounts_api.router,
@@ -95,6 +98,7 @@ ROUTERS = (
     labels_api.router,
     segments_api.router,
     utilities_api.router,
+    exports_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 
