@@ -31,6 +31,7 @@ from elink_app.telemetry.metrics import Metrics
 from elink_app.transfer.cleaner import TransferCleaner
 from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.store import FileStore
+from elink_app.utilities.handlers import utility_handlers
 from elink_app.web.app import WebApp, create_app
 from elink_app.web.assets import Assets
 from elink_app.web.state import WebState
@@ -111,7 +112,7 @@ def make_deliveries(parts: Parts) -> DeliverySender:
 def make_tasks(parts: Parts, deliveries: DeliverySender) -> list[TenantTask]:
     """What the worker does for each tenant."""
     store = FileStore(parts.settings.tenants_dir)
-    handlers = make_handlers(store, utc_now)
+    handlers = {**make_handlers(store, utc_now), **utility_handlers(utc_now)}
     return [
         OutboxSender(parts.settings, parts.databases, utc_now),
         JobRunner(parts.databases, handlers, utc_now),

@@ -61,6 +61,8 @@ _MESSAGES = {
     "field_key": N_("Use lower-case letters, digits and underscores, starting with a letter."),
     "greater_than_equal": N_("Give at least %(ge)s."),
     "less_than_equal": N_("Give at most %(le)s."),
+    "utility_both": N_("Give either a list of e-mails or addresses, not both."),
+    "utility_same_tag": N_("A tag cannot be added and taken away at once."),
     "merge_twice": N_("Choose different addresses, and values of these addresses only."),
     "cursor": N_("This page of the list no longer exists. Go back to the first page."),
     "string_type": N_("Send text here."),

@@ -140,3 +140,31 @@ async def test_own_fields_by_the_page(world: World) -> None:
     assert (await me.get("/api/v1/attributes")).json() == []
     assert (await me.post(f"{path}/{made['id']}/restore")).status_code == 303
     assert len((await me.get("/api/v1/attributes")).json()) == 1
+
+
+async def test_the_form_counts_before_saving_and_knows_past_deliveries(world: World) -> None:
+    tenant = await world.tenant()
+    me = await world.master(tenant)
+    for n in range(3):
+        body = {"name": f"人{n}", "emails": [f"n{n}@x.jp"]}
+        assert (await me.api("POST", "/api/v1/addresses", json=body)).status_code == 201
+    sent = {"name": "", "kind": "all", "version": "", "level": "1", "what": "name", "op": "is", "value": "人1"}
+    counted = await me.post("/segments", {**sent, "action": "count"})
+    assert counted.status_code == 200
+    assert "1 件" in counted.text
+    assert 'value="人1"' in counted.text
+    assert (await me.get("/api/v1/segments")).json() == []
+    delivery = {**sent, "name": "未配信", "what": "delivery:not_sent", "value": "7"}
+    assert "3 件" in (await me.post("/segments", {**delivery, "action": "count"})).text
+    for wrong in ("", "x", "0", "-1", "9" * 30, "七"):
+        assert (await me.post("/segments", {**delivery, "value": wrong, "action": "count"})).status_code == 422, wrong
+    saved = await me.post("/segments", delivery)
+    assert saved.status_code == 303
+    (found,) = (await me.get("/api/v1/segments")).json()
+    condition = {"kind": "delivery", "delivery_id": 7, "outcome": "not_sent"}
+    assert found["tree"] == {"kind": "all", "of": [condition]}
+    form = await form_of(me, f"/segments/{found['id']}/edit")
+    assert (form["what"][0], form["value"][0]) == ("delivery:not_sent", "7")
+    again = await me.post(f"/segments/{found['id']}", {**sent, "name": "未配信", "action": "count"})
+    assert "1 件" in again.text
+    assert (await me.get("/api/v1/segments")).json() == [found]

@@ -48,6 +48,9 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
         "/api/v1/jobs/{job_id}/undo", "/api/v1/imports", "/api/v1/imports/{file_id}", "/api/v1/imports/{file_id}/plan",
         "/api/v1/imports/{file_id}/check", "/api/v1/imports/{file_id}/run",
+        "/api/v1/exports", "/api/v1/exports/{job_id}/file",
+        "/api/v1/utilities", "/api/v1/utilities/{run_id}", "/api/v1/utilities/{run_id}/run",
+        "/api/v1/utilities/{run_id}/undo",
     }  # fmt: skip
     for path, methods in found["paths"].items():
         for method, operation in methods.items():

@@ -114,7 +114,8 @@ class AddressRepository:
         self._principal = principal
         self._visible = visible(principal)
 
-    async def _conditions(self, wanted: Filter) -> list[ColumnElement[bool]]:
+    async def conditions(self, wanted: Filter) -> list[ColumnElement[bool]]:
+        """The parts of the WHERE of a statement on `Address`."""
         conditions: list[ColumnElement[bool]] = [Address.deleted_at.is_(None), self._visible]
         for term in wanted.terms:
             named = await self._session.scalars(select(Tag.id).where(Tag.key.like(like_pattern(term))).limit(_MAX_TAGS))
@@ -136,7 +137,7 @@ class AddressRepository:
 
     async def after(self, wanted: Filter, address_id: int, size: int) -> Sequence[Address]:
         """The next `size` addresses in the order of their ids: for work that goes through all of them."""
-        statement = _with_parts(select(Address)).where(*await self._conditions(wanted), Address.id > address_id)
+        statement = _with_parts(select(Address)).where(*await self.conditions(wanted), Address.id > address_id)
         return (await self._session.scalars(statement.order_by(Address.id).limit(size))).all()
 
     async def page(self, wanted: Filter, order: Order, cursor: Cursor | None, size: int) -> Found:
@@ -144,7 +145,7 @@ class AddressRepository:
         backwards = cursor is not None and cursor.backwards
         descending = (order is Order.UPDATED) != backwards
         key = Address.sort_key if order is Order.KANA else Address.updated_at
-        statement = _with_parts(select(Address)).where(*await self._conditions(wanted)).limit(size + 1)
+        statement = _with_parts(select(Address)).where(*await self.conditions(wanted)).limit(size + 1)
         if cursor is not None:
             value = cursor.key if order is Order.KANA else datetime.fromisoformat(cursor.key)
             place = tuple_(key, Address.id)
@@ -166,7 +167,7 @@ class AddressRepository:
         """Exact up to COUNT_CAP, COUNT_CAP + 1 for more; without a filter always exact."""
         if not wanted:
             return await self.usage() - await self.hidden()
-        capped = select(Address.id).where(*await self._conditions(wanted)).limit(COUNT_CAP + 1).subquery()
+        capped = select(Address.id).where(*await self.conditions(wanted)).limit(COUNT_CAP + 1).subquery()
         return await self._session.scalar(select(func.count()).select_from(capped)) or 0
 
     async def get(self, address_id: int, *, lock: bool = False) -> Address | None:

@@ -60,11 +60,14 @@ class ConsentRepository:
 
     async def suppress(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add reasons; one that holds already stays as it is. Returns how many are new."""
+        return len(await self.suppress_ids(rows))
+
+    async def suppress_ids(self, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """The same; returns the ids of the new ones."""
         statement = insert(Suppression).on_conflict_do_nothing(
             index_elements=["email_key", "reason"], index_where=text("lifted_at IS NULL")
         )
-        result = await self._session.execute(statement.returning(Suppression.id), list(rows))
-        return len(result.all())
+        return list((await self._session.scalars(statement.returning(Suppression.id), list(rows))).all())
 
     async def suppressions_of(self, email_key: str, limit: int) -> Sequence[Suppression]:
         """The reasons of one e-mail, lifted ones too, the newest first."""

@@ -21,6 +21,7 @@ from elink_app.senders import models as _senders
 from elink_app.templates import models as _templates
 from elink_app.tokens import models as _tokens
 from elink_app.transfer import models as _transfer
+from elink_app.utilities import models as _utilities
 
 __all__ = ["metadata"]
 
@@ -44,4 +45,5 @@ _MODULES = (
     _templates,
     _tokens,
     _transfer,
+    _utilities,
 )

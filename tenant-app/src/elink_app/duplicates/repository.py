@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -23,9 +23,10 @@ _PER_GROUP = 5
 class DuplicateRepository:
     """Reads and writes within one transaction, for one account."""
 
-    def __init__(self, session: AsyncSession, principal: Principal) -> None:
+    def __init__(self, session: AsyncSession, principal: Principal, among: ColumnElement[bool] | None = None) -> None:
+        """`among`: a condition on `Address` for those that are compared with each other; None = all."""
         self._session = session
-        self._visible = visible(principal)
+        self._visible = visible(principal) if among is None else and_(visible(principal), among)
 
     async def keys(self, likeness: Likeness, after: str, size: int) -> Sequence[str]:
         """What several visible addresses have in common, in byte order, after a key."""
@@ -33,6 +34,12 @@ class DuplicateRepository:
         statement = statement.where(key > after) if after else statement
         statement = statement.group_by(key).having(func.count(Address.id.distinct()) > 1).order_by(key).limit(size)
         return list((await self._session.scalars(statement)).all())
+
+    async def count(self, likeness: Likeness) -> int:
+        """How many groups there are."""
+        key, statement = self._keyed(likeness)
+        groups = statement.group_by(key).having(func.count(Address.id.distinct()) > 1).subquery()
+        return await self._session.scalar(select(func.count()).select_from(groups)) or 0
 
     async def group(self, likeness: Likeness, key: str) -> Sequence[Address]:
         """The addresses of one key, the oldest first."""

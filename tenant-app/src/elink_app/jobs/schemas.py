@@ -31,7 +31,7 @@ class JobOutput(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: int
-    kind: Annotated[str, Field(description="import-check, import, import-undo or export")]
+    kind: Annotated[str, Field(description="import-check, import, import-undo, export, utility or utility-undo")]
     state: JobState
     done: Annotated[int, Field(description="Rows done so far")]
     total: Annotated[int, Field(description="Rows in all; 0 while it is not known")]

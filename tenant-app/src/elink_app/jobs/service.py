@@ -24,6 +24,8 @@ TITLES: Mapping[str, str] = {
     "import-check": N_("Check of an import"),
     "import-undo": N_("Undoing an import"),
     "export": N_("Export"),
+    "utility": N_("Utility program"),
+    "utility-undo": N_("Undoing a utility program"),
 }
 STATES: Mapping[str, str] = {
     JobState.QUEUED: N_("Waiting"),
@@ -45,6 +47,12 @@ COUNTS: Mapping[str, str] = {
     "restored": N_("Put back as before"),
     "kept": N_("Left as saved since"),
     "rows": N_("Addresses written"),
+    "removed": N_("Deleted"),
+    "merged": N_("Merged into another"),
+    "apart": N_("Left apart: too much for one address"),
+    "refused": N_("Left as they are: no room for another tag"),
+    "blocked": N_("Get no mail from now on"),
+    "lifted": N_("May get mail again"),
     "replaced": N_("Characters replaced by 〓"),
 }
 """What a job counts."""

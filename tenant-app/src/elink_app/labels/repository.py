@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
-from elink_app.addresses.models import LabelRight, Tag
-from elink_app.addresses.visibility import forbidden_labels
+from elink_app.addresses.models import Address, AddressTag, LabelRight, Tag
+from elink_app.addresses.visibility import forbidden_labels, visible
 
 
 class LabelRepository:
@@ -18,11 +18,23 @@ class LabelRepository:
 
     def __init__(self, session: AsyncSession, principal: Principal) -> None:
         self._session = session
+        self._reaches = visible(principal)
         self._visible = Tag.id.not_in(forbidden_labels(principal))
 
     async def all(self, limit: int) -> Sequence[Tag]:
         """Tags by name."""
         return (await self._session.scalars(select(Tag).where(self._visible).order_by(Tag.name).limit(limit))).all()
+
+    async def counts(self, tag_ids: Sequence[int]) -> dict[int, int]:
+        """How many visible live addresses bear each of these tags; none is missing. Looks at all that bear one."""
+        statement = (
+            select(AddressTag.tag_id, func.count())
+            .join(Address, Address.id == AddressTag.address_id)
+            .where(AddressTag.tag_id.in_(tag_ids), Address.deleted_at.is_(None), self._reaches)
+            .group_by(AddressTag.tag_id)
+        )
+        found = {row[0]: row[1] for row in await self._session.execute(statement)}
+        return {tag_id: found.get(tag_id, 0) for tag_id in tag_ids}
 
     async def get(self, tag_id: int) -> Tag | None:
         """One tag, held until the end of the transaction."""

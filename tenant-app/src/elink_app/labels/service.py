@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,6 +39,10 @@ class Labels:
             for right in await self._rows.rights([tag.id for tag in tags if tag.is_label]):
                 rights.setdefault(right.tag_id, []).append(right)
         return [self._output(tag, rights.get(tag.id, [])) for tag in tags]
+
+    async def counts(self, tags: Sequence[TagOutput]) -> dict[int, int]:
+        """How many addresses that the account may see bear each of these."""
+        return await self._rows.counts([tag.id for tag in tags])
 
     async def get(self, tag_id: int) -> TagOutput:
         """One tag; raises NotFound."""

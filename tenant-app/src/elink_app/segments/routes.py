@@ -19,7 +19,8 @@ from elink_app.labels.service import Labels
 from elink_app.segments.compile import tree_condition
 from elink_app.segments.deps import SegmentsDep
 from elink_app.segments.rows import MAX_ROWS, FormRow, Names, row_errors, to_rows, to_tree
-from elink_app.segments.schemas import SegmentOutput, SegmentUpdate
+from elink_app.segments.schemas import SegmentOutput, SegmentUpdate, TreeInput
+from elink_app.segments.service import Segments
 from elink_app.validation import field_errors
 from elink_app.web import pages
 from elink_app.web.deps import MayEdit, MayView
@@ -90,6 +91,8 @@ async def create(
     form = await read_form(request)
     names = await _names(book, labels)
     data, places = _input(form, names)
+    if field(form, "action") == "count":
+        return await _counted(request, principal, None, names, form, segments, data, places)
     try:
         made = await segments.create(SegmentUpdate.model_validate(data))
     except (ValidationError, InvalidInput) as error:
@@ -107,6 +110,8 @@ async def save(
     found = await segments.get(segment_id)
     names = await _names(book, labels)
     data, places = _input(form, names)
+    if field(form, "action") == "count":
+        return await _counted(request, principal, found, names, form, segments, data, places)
     version = field(form, "version")
     if version.isascii() and version.isdigit() and 0 < int(version[:19]) < 2**63:
         data["version"] = int(version[:19])
@@ -137,6 +142,21 @@ def _input(form: FormData, names: Names) -> tuple[dict[str, Any], dict[tuple[Any
     return {"name": field(form, "name"), "tree": tree}, places
 
 
+async def _counted(
+    request: Request, principal: Principal, saved: SegmentOutput | None, names: Names, form: FormData,
+    segments: Segments, data: dict[str, Any], places: dict[tuple[Any, ...], int],
+) -> Response:  # fmt: skip
+    """The form as it was typed with the exact count; nothing is saved."""
+    try:
+        found = await segments.preview(TreeInput.model_validate({"tree": data["tree"]}).tree)
+    except (ValidationError, InvalidInput) as error:
+        return _again(request, principal, saved, names, form, error, places)
+    return _form(
+        request, principal, saved, names, name=field(form, "name"), kind=field(form, "kind"), rows=_typed(form),
+        version=field(form, "version")[:19], count=found.count,
+    )  # fmt: skip
+
+
 def _again(
     request: Request, principal: Principal, saved: SegmentOutput | None, names: Names, form: FormData,
     error: ValidationError | InvalidInput | EditConflict, places: dict[tuple[Any, ...], int],
@@ -165,10 +185,12 @@ def _at_its_row(error: FieldError, places: dict[tuple[Any, ...], int]) -> FieldE
 def _form(
     request: Request, principal: Principal, saved: SegmentOutput | None, names: Names, *, name: str, kind: str,
     rows: list[FormRow], version: str, errors: list[FieldError] | None = None, problem: Any = None, status: int = 200,
+    count: int | None = None,
 ) -> Response:  # fmt: skip
     filled = [row for row in rows if row.what] if not errors else rows
     spare = [FormRow()] * min(_SPARE, max(0, MAX_ROWS - len(filled)))
     return pages.render(
         request, "segment_form.html", principal=principal, status=status, segment=saved, name=name, kind=kind,
         rows=[*filled, *spare], version=version, errors=pages.FormErrors(errors), problem=problem, names=names,
+        count=count,
     )  # fmt: skip

@@ -20,6 +20,7 @@ _WORDS: Mapping[str, dict[str, Any]] = {
     "suppressed:yes": {"kind": "suppression", "suppressed": True},
     "suppressed:no": {"kind": "suppression", "suppressed": False},
 }
+_DELIVERY = "delivery:"
 _KINDS = {"name": "text", "company": "text", "created": "date", "updated": "date"}
 
 
@@ -58,6 +59,8 @@ def _row(node: dict[str, Any], names: Names, level: int) -> FormRow:
             return FormRow(level, what)
     if node["kind"] in ("text", "date"):
         return FormRow(level, node["field"], node["op"], node["value"])
+    if node["kind"] == "delivery":
+        return FormRow(level, _DELIVERY + node["outcome"], "", str(node["delivery_id"]))
     if node["kind"] == "tag" and node["tag_id"] in names.tags:
         return FormRow(level, "tag", "is", names.tags[node["tag_id"]])
     if node["kind"] == "attribute" and any(one.key == node["key"] for one in names.fields):
@@ -100,6 +103,11 @@ def _condition(row: FormRow, names: Names) -> Any:
         # An id that no tag has: refused with a sentence at this row.
         found = next((one for one, name in names.tags.items() if search_form(name) == wanted), 2**63 - 1)
         return {"kind": "tag", "tag_id": found}
+    if row.what.startswith(_DELIVERY):
+        typed = row.value.strip()
+        # A number that no delivery can have: refused with a sentence at this row.
+        number = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 19 else 0
+        return {"kind": "delivery", "delivery_id": number, "outcome": row.what.removeprefix(_DELIVERY)}
     if row.what.startswith("own:"):
         return _own(row, names)
     try:

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.addresses.computed import computed
+from elink_app.addresses.models import Address
 from elink_app.addresses.schemas import AddressInput
 from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
 from elink_app.emails import email_key
@@ -61,6 +62,12 @@ _REMEMBER = """
 INSERT INTO bulk_change (job_id, address_id, before, version)
 SELECT $1, id, before::jsonb, version FROM unnest($2::bigint[], $3::text[], $4::bigint[]) AS seen (id, before, version)
 ON CONFLICT (job_id, address_id) DO UPDATE SET version = excluded.version
+"""
+# One that the job changed before keeps its image.
+_REMEMBER_DELETED = """
+INSERT INTO bulk_change (job_id, address_id, version, deleted_at)
+SELECT $1, id, version, $4 FROM unnest($2::bigint[], $3::bigint[]) AS seen (id, version)
+ON CONFLICT (job_id, address_id) DO UPDATE SET version = excluded.version, deleted_at = excluded.deleted_at
 """
 
 
@@ -116,6 +123,13 @@ class Change:
 
     current: Current
     ready: Ready
+
+
+def image_of(address: Address) -> dict[str, Any]:
+    """The values of an address whose parts are loaded, as `Current` has them."""
+    values: dict[str, Any] = {name: getattr(address, name) for name in PLAIN}
+    parts = {"emails": [row.email for row in address.emails], "tags": [tag.name for tag in address.tags]}
+    return {**values, "attributes": dict(address.attributes), **parts}
 
 
 async def driver_of(db: AsyncSession) -> asyncpg.Connection[asyncpg.Record]:
@@ -206,6 +220,12 @@ class BulkAddresses:
             "DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", [one.current.id for one in tagged]
         )
         await self._add_tags([(one.current.id, one.ready) for one in tagged], tags)
+
+    async def delete_remembered(self, rows: Sequence[Current]) -> None:
+        """Delete addresses that are locked, softly and so that the job can be undone."""
+        ids, versions = [row.id for row in rows], [row.version for row in rows]
+        await self._connection.execute(_REMEMBER_DELETED, self._job_id, ids, versions, self._now)
+        await self.delete(ids)
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete softly."""

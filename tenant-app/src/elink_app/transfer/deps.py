@@ -13,9 +13,10 @@ from fastapi import Path as PathParameter
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.accounts.sessions import Sessions
 from elink_app.errors import Forbidden
+from elink_app.transfer.exports import Exports
 from elink_app.transfer.service import Imports, StorageFull
 from elink_app.transfer.store import FileStore, Shelf
-from elink_app.web.deps import DbDep, PrincipalDep, StateDep, TenantDep, current_principal
+from elink_app.web.deps import ActorDep, DbDep, PrincipalDep, StateDep, TenantDep, current_principal, require
 from elink_app.web.state import WebState, state_of, tenant_of
 
 FileId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, examples=[1])]
@@ -47,6 +48,17 @@ async def may_import(principal: PrincipalDep) -> Principal:
 
 
 MayImport = Annotated[Principal, Depends(may_import)]
+
+
+MayExport = Annotated[Principal, Depends(require(Permission.ADDRESSES_EXPORT))]
+
+
+def exports_service(db: DbDep, state: StateDep, tenant: TenantDep, principal: PrincipalDep, actor: ActorDep) -> Exports:
+    """The tenant's exports in the request's transaction."""
+    return Exports(db, tenant, store_of(state), principal, actor, state.clock)
+
+
+ExportsDep = Annotated[Exports, Depends(exports_service)]
 
 
 async def receive(request: Request, reader: Callable[[Request, Path, int | None], Awaitable[str]]) -> int:

@@ -2,66 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
 from starlette.responses import FileResponse, Response
 
-from elink_app.accounts.permissions import Permission, Principal
-from elink_app.audit.service import record
-from elink_app.errors import NotFound
-from elink_app.jobs.deps import JobId, JobsDep, to_job
-from elink_app.transfer.deps import store_of
+from elink_app.accounts.permissions import Permission
+from elink_app.errors import InvalidInput
+from elink_app.jobs.deps import JobId, to_job
+from elink_app.segments.deps import SegmentsDep
+from elink_app.transfer.deps import ExportsDep, MayExport
 from elink_app.transfer.exporter import Format, Unfit
-from elink_app.transfer.rights import kept_rights
-from elink_app.transfer.store import Shelf
+from elink_app.transfer.exports import ExportInput
+from elink_app.validation import field_errors
 from elink_app.web import pages
-from elink_app.web.deps import ActorDep, DbDep, StateDep, TenantDep, require
 from elink_app.web.forms import field, read_form
 
 router = APIRouter(include_in_schema=False)
 
-MayExport = Annotated[Principal, Depends(require(Permission.ADDRESSES_EXPORT))]
-
 
 @router.get("/exports")
-async def export_form(request: Request, principal: MayExport) -> Response:
+async def export_form(request: Request, principal: MayExport, segments: SegmentsDep) -> Response:
     """Choose what is written, and how."""
-    return pages.render(request, "exports.html", principal=principal)
+    known = await segments.all() if principal.may(Permission.ADDRESSES_VIEW) else []
+    return pages.render(request, "exports.html", principal=principal, segments=known)
 
 
 @router.post("/exports")
-async def export(
-    request: Request, principal: MayExport, jobs: JobsDep, db: DbDep, state: StateDep, actor: ActorDep
-) -> Response:
+async def export(request: Request, _principal: MayExport, exports: ExportsDep) -> Response:
     """Queue an export."""
     form = await read_form(request)
-    asked = {
-        "q": field(form, "q").replace("\0", "")[:200],
-        "tag": field(form, "tag").replace("\0", "")[:50],
-        "format": Format.TSV if field(form, "format") == Format.TSV else Format.CSV,
-        "encoding": "cp932" if field(form, "encoding") == "cp932" else "utf-8",
-        "unfit": Unfit.REPLACE if field(form, "unfit") == Unfit.REPLACE else Unfit.REFUSE,
-    }
-    number = await jobs.start("export", {**asked, "rights": kept_rights(principal)}, actor)
-    await record(db, actor, "addresses.export_started", kind="job", key=str(number), after=asked, now=state.clock())
-    return to_job(request, number)
+    kind, segment = field(form, "format"), field(form, "segment_id")
+    try:
+        asked = ExportInput(
+            segment_id=int(segment[:18]) if segment.isascii() and segment.isdigit() else None,
+            q=field(form, "q").replace("\0", "")[:200],
+            tag=field(form, "tag").replace("\0", "")[:50],
+            format=Format(kind) if kind in set(Format) else Format.CSV,
+            encoding="cp932" if field(form, "encoding") == "cp932" else "utf-8",
+            unfit=Unfit.REPLACE if field(form, "unfit") == Unfit.REPLACE else Unfit.REFUSE,
+        )
+    except ValidationError as error:
+        raise InvalidInput(field_errors(error.errors())) from None
+    return to_job(request, await exports.start(asked))
 
 
 @router.get("/exports/{job_id}/file")
-async def download(
-    principal: MayExport, jobs: JobsDep, db: DbDep, state: StateDep, tenant: TenantDep, actor: ActorDep, job_id: JobId
-) -> Response:
-    """The file, for who asked for it and the master; every download is written into the log."""
-    found = await jobs.get(principal, job_id)
-    if found.kind != "export" or found.state != "done" or "file" not in found.result:
-        raise NotFound
-    path = store_of(state).path(tenant, Shelf.EXPORTS, found.result["file"])
-    if not await asyncio.to_thread(path.is_file):
-        raise NotFound
-    await record(db, actor, "addresses.export_downloaded", kind="job", key=str(job_id), now=state.clock())
-    kind = Format(found.parameters["format"])
-    charset = "shift_jis" if found.parameters["encoding"] == "cp932" else "utf-8"
-    media = "text/tab-separated-values" if kind is Format.TSV else "text/csv"
-    return FileResponse(path, media_type=f"{media}; charset={charset}", filename=f"addresses-{job_id}.{kind.value}")
+async def download(_principal: MayExport, exports: ExportsDep, job_id: JobId) -> Response:
+    """The file, for who asked for it and the master."""
+    found = await exports.file(job_id)
+    return FileResponse(found.path, media_type=found.media_type, filename=found.name)

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import and_
+
 from elink_app.addresses.models import Address
 from elink_app.addresses.repository import AddressRepository, Filter
 from elink_app.addresses.schemas import MAX_EMAILS
@@ -24,10 +26,13 @@ from elink_app.clock import Clock
 from elink_app.jobs.runner import Batch, JobFailed
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
+from elink_app.segments.compile import tree_condition
+from elink_app.segments.schemas import TREE
 from elink_app.text import search_terms
 from elink_app.transfer.formulas import with_guard
 from elink_app.transfer.rights import asked_by
 from elink_app.transfer.store import FileStore, Shelf
+from elink_app.transfer.workbook import pack_workbook, sheet_rows
 
 BATCH = 1000
 _SHOWN_UNFIT = 100
@@ -43,6 +48,7 @@ class Format(StrEnum):
 
     CSV = "csv"
     TSV = "tsv"
+    XLSX = "xlsx"
 
 
 class Unfit(StrEnum):
@@ -63,8 +69,13 @@ class ExportHandler:
         """Nothing is kept between steps."""
 
     async def step(self, batch: Batch) -> bool:
-        """One batch of addresses, in the order of their ids."""
+        """One batch of addresses, in the order of their ids; then a workbook is packed."""
         job = batch.job
+        if "raw" in job.cursor:
+            # The workbook is committed: what it was made from may go.
+            raw = self._store.path(batch.tenant, Shelf.EXPORTS, job.cursor["raw"])
+            await asyncio.to_thread(raw.unlink, missing_ok=True)
+            return await self._finish(batch)
         fields = await definitions(batch.db)
         if "file" not in job.result:
             name = self._store.new(batch.tenant, Shelf.EXPORTS)
@@ -74,7 +85,8 @@ class ExportHandler:
         rows = await self._next(batch, int(job.cursor.get("address", 0)))
         lines = [_heading(fields)] if not length else []
         lines += [_cells(row, fields) for row in rows]
-        data, unfit = _encoded(lines, job.parameters, first=not length)
+        workbook = job.parameters["format"] == Format.XLSX
+        data, unfit = (sheet_rows(lines), []) if workbook else _encoded(lines, job.parameters, first=not length)
         if unfit and job.parameters["unfit"] == Unfit.REFUSE:
             await asyncio.to_thread(path.unlink, missing_ok=True)
             raise JobFailed(_UNFIT, unfit=sorted(set(unfit))[:_SHOWN_UNFIT])
@@ -89,6 +101,15 @@ class ExportHandler:
         if rows:
             job.cursor = {"address": rows[-1].id, "length": length + len(data)}
             return False
+        if workbook:
+            packed = path.with_name(f"{path.name}.xlsx")
+            await asyncio.to_thread(pack_workbook, path, packed)
+            job.cursor, job.result = {"raw": path.name}, {**job.result, "file": packed.name}
+            return False
+        return await self._finish(batch)
+
+    async def _finish(self, batch: Batch) -> bool:
+        job = batch.job
         job.total = job.done
         actor = Actor(job.account_id, job.actor, job.address)
         await record(
@@ -101,6 +122,8 @@ class ExportHandler:
         asked = batch.job.parameters
         principal = asked_by(batch.job)
         allowed = visible(principal, Action.EXPORT)
+        if asked.get("tree") is not None:
+            allowed = and_(allowed, tree_condition(TREE.validate_python(asked["tree"])))
         wanted = Filter(tuple(search_terms(asked.get("q", ""))), asked.get("tag", ""), allowed)
         return await AddressRepository(batch.db, principal).after(wanted, after, BATCH)
 

@@ -66,3 +66,5 @@ class BulkChange(Base):
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # The version that the job left: whoever saved since keeps what they saved.
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    # When the job deleted it; null when it did not. Whoever deletes it again later wants it gone.
+    deleted_at: Mapped[datetime | None]

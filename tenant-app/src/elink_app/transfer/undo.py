@@ -43,11 +43,11 @@ class UndoHandler:
             return True
         writer = BulkAddresses(connection, job.id, self._clock())
         current = await writer.lock(row["address_id"] for row in rows)
-        theirs = [row for row in rows if _untouched(row, current)]
+        theirs = [row for row in rows if untouched(row, current)]
         made = [row["address_id"] for row in theirs if row["before"] is None]
         changed = [(current[row["address_id"]], orjson.loads(row["before"])) for row in theirs if row["before"]]
         await writer.delete(made)
-        await writer.change(await asyncio.to_thread(_back, changed), remember=False)
+        await writer.change(await asyncio.to_thread(put_back, changed), remember=False)
         counts = {"deleted": len(made), "restored": len(changed), "kept": len(rows) - len(theirs)}
         job.result = {name: job.result.get(name, 0) + counts[name] for name in COUNTS}
         job.cursor = {"address": rows[-1]["address_id"]}
@@ -66,12 +66,14 @@ class UndoHandler:
         )
 
 
-def _untouched(row: Any, current: dict[int, Current]) -> bool:
+def untouched(row: Any, current: dict[int, Current]) -> bool:
+    """True when nobody saved the address since the job that `row` is of."""
     found = current.get(row["address_id"])
     return found is not None and found.version == row["version"]
 
 
-def _back(changed: list[tuple[Current, dict[str, Any]]]) -> list[Change]:
+def put_back(changed: list[tuple[Current, dict[str, Any]]]) -> list[Change]:
+    """The changes that make of addresses what they were."""
     # What was stored is put back as it was, also where rules have become stricter since.
     return [
         Change(current, Ready.of(AddressInput.model_construct(**before), before["attributes"]))

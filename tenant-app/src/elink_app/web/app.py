@@ -29,6 +29,7 @@ from elink_app.errors import NotFound
 from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
+from elink_app.labels import routes as labels_pages
 from elink_app.optout import routes as optout_pages
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
@@ -44,8 +45,11 @@ from elink_app.templates import routes as templates_pages
 from elink_app.tokens import api as tokens_api
 from elink_app.tokens import routes as tokens_pages
 from elink_app.transfer import api as transfer_api
+from elink_app.transfer import export_api as exports_api
 from elink_app.transfer import export_routes as export_pages
 from elink_app.transfer import routes as transfer_pages
+from elink_app.utilities import api as utilities_api
+from elink_app.utilities import routes as utilities_pages
 from elink_app.web import csrf, openapi, problems, uploads
 from elink_app.web.middleware.context import RequestContext
 from elink_app.web.middleware.headers import SecurityHeaders
@@ -74,7 +78,9 @@ ROUTERS = (
     consent_pages.router,
     duplicates_pages.router,
     segments_pages.router,
+    labels_pages.router,
     export_pages.router,
+    utilities_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
@@ -91,6 +97,8 @@ ROUTERS = (
     duplicates_api.router,
     labels_api.router,
     segments_api.router,
+    utilities_api.router,
+    exports_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 MAX_FIELDS = 200
 # Nowhere else is a multipart body taken apart.
-_UPLOADS = frozenset({"/templates/images"})
+_UPLOADS = frozenset({"/templates/images", "/utilities/suppress"})
 
 
 async def read_form(request: Request) -> FormData:

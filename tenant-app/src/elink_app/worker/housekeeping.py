@@ -17,6 +17,7 @@ from elink_app.registry.tenant import Tenant
 from elink_app.security.repository import LinkRepository
 from elink_app.telemetry.metrics import Metrics
 from elink_app.tokens.repository import TokenRepository
+from elink_app.utilities.repository import purge_utilities
 
 # Long after any link has expired: until then the mark says why a link no longer works.
 _SETUP_MARKS = timedelta(days=90)
@@ -59,6 +60,8 @@ class Housekeeper:
             gone["tokens"] = await TokenRepository(db).purge(now - _OVER)
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._purge_addresses(tenant)
+        async with self._databases.transaction(tenant) as db:
+            gone["utilities"] = await purge_utilities(db, now - self._undo_window)
         gone["attribute_values"] = await self._erase_attributes(tenant)
         for kind, count in gone.items():
             self._metrics.purged.labels(kind).inc(count)
