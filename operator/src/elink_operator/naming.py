@@ -39,6 +39,7 @@ POSTGRES_PORT: Final = 5432
 FILES_MOUNT: Final = "/var/lib/elink"
 BACKUP_MOUNT: Final = "/backup"
 TENANTS_FOLDER: Final = "tenants"
+JOURNALS_FOLDER: Final = "journals"
 
 REGISTRY_DATABASE: Final = "elink_registry"
 TEMPLATE_DATABASE: Final = "elink_template"
