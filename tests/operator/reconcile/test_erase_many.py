@@ -50,7 +50,7 @@ async def image_of(world: World, tenant: str, uid: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
     server, stem = world.unique("shared"), world.unique("m")
     # Every one that goes is a prefix of one that stays, and the other way round.
@@ -61,7 +61,7 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
         world.tenant(name)
     async with world.operator() as op:
         await until(
-            lambda: all(is_ready(world.et(n)) for n in (*going, *staying)), timeout=120, what="40 tenants Ready"
+            lambda: all(is_ready(world.et(n)) for n in (*going, *staying)), timeout=240, what="40 tenants Ready"
         )
         uids = {name: (world.et(name) or {})["metadata"]["uid"] for name in (*going, *staying)}
         for name in (*going, *staying):
@@ -72,7 +72,7 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
         assert all(len(image) >= 8 for image in before.values()), "there must be something to compare"
         for name in going:
             erase_now(world, name)
-        await until(lambda: not any(world.et(n) for n in going), timeout=300, what="20 tenants erased")
+        await until(lambda: not any(world.et(n) for n in going), timeout=700, what="20 tenants erased")
         await op.settle()
         for name in staying:
             assert await image_of(world, name, uids[name]) == before[name], name
