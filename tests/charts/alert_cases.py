@@ -216,6 +216,19 @@ CASES: dict[str, list[Case]] = {
         ),
         Case({'elink_erasure_due_seconds{tenant="kaze"}': "86400-60x90"}, 80),
     ],
+    "ElinkErasurePromiseAtRisk": [
+        Case(
+            {
+                'elink_erasure_days_left{pod="a",tenant="kasumi"}': "4.99x30",
+                'elink_erasure_days_left{pod="b",tenant="kasumi"}': "4.99x30",
+                'elink_erasure_days_left{pod="a",tenant="kaze"}': "5.01x30",
+                'elink_erasure_days_left{pod="a",tenant="sora"}': "-1x30",
+            },
+            20,
+            [{"tenant": "kasumi"}, {"tenant": "sora"}],
+        ),
+        Case({'elink_erasure_days_left{pod="a",tenant="kasumi"}': "4x10 30x20"}, 20),
+    ],
     "ElinkIsolationFailed": [
         Case(
             {

@@ -128,7 +128,11 @@ class ApiServer:
         """The elink resources, established; safe to repeat."""
         self.apply_files(ROOT / "crds")
         self.kubectl.run(
-            "wait", "--for=condition=Established", "crd/elinkservers.elink-lc.com", "crd/elinktenants.elink-lc.com"
+            "wait",
+            "--for=condition=Established",
+            "crd/elinkservers.elink-lc.com",
+            "crd/elinktenants.elink-lc.com",
+            "crd/elinkerasures.elink-lc.com",
         )
 
     def kill(self) -> None:

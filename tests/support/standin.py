@@ -106,17 +106,24 @@ class Standin:
 
     async def _job(self, pod: Obj, component: str) -> None:
         container = pod["spec"]["containers"][0]
-        environment = {e["name"]: e.get("value", "") for e in container.get("env", [])}
+        first = pod["spec"].get("initContainers", [])
+        environment = {e["name"]: e.get("value", "") for c in (*first, container) for e in c.get("env", [])}
         try:
             code, message = await self._programs[component](self, pod, environment)
         except Exception as error:
             code, message = 1, repr(error)
             self.errors.append(message)
         self.ran.append(component)
+        # A program with init containers answers for them too, a line each.
+        *said, message = message.split("\n", len(first)) if first and code == 0 else (message,)
         ended = {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}
         status = {
             "phase": "Succeeded" if code == 0 else "Failed",
             "containerStatuses": [_container_status(container, {"terminated": ended}, ready=False)],
+            "initContainerStatuses": [
+                _container_status(c, {"terminated": {**ended, "message": text}}, ready=True)
+                for c, text in zip(first, said, strict=False)
+            ],
         }
         await self._set_status(pod, status)
 
@@ -228,18 +235,25 @@ async def migrate_with_app(standin: Standin, pod: Obj, environment: Mapping[str,
 
 
 async def erase(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> tuple[int, str]:
-    """The backup image's erase program on the folders that stand for the volumes."""
+    """The backup image's erase programs on the folders that stand for the volumes."""
     namespace = pod["metadata"]["namespace"]
     with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:
         changed = {
             **environment,
             "ELINK_FILES": str(standin.folder(namespace, "files") / "tenants"),
             "ELINK_STORE": str(standin.folder(namespace, "backups")),
+            "ELINK_JOURNALS": str(standin.folder(namespace, "files") / "journals"),
             "ELINK_TERMINATION_LOG": report.name,
         }
-        (standin.folder(namespace, "files") / "tenants").mkdir(exist_ok=True)
+        for folder in ("tenants", "journals"):
+            (standin.folder(namespace, "files") / folder).mkdir(exist_ok=True)
+        code, output = await run_python("elink_backup.journals", ROOT / "hack" / "images" / "backup", changed)
+        journals = report.read() or output
+        if code != 0:
+            return code, journals
+        report.seek(0)
         code, output = await run_python("elink_backup.erase", ROOT / "hack" / "images" / "backup", changed)
-        return code, report.read() or output
+        return code, f"{journals}\n{report.read() or output}"
 
 
 async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Command line: `elink-operator run | probe | version`."""
+"""Command line: `elink-operator run | probe | erasures verify | version`."""
 
 import argparse
 import sys
@@ -18,6 +18,11 @@ def parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="serve the isolation probe: GET /check?host=&port=&timeout=")
     probe.add_argument("--host", default="", help="address to listen on (default: all)")
     probe.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    erasures = commands.add_parser("erasures", help="check the records of erasures (kubectl get ee)")
+    actions = erasures.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("verify", help="check the chain of hashes; exit code 1 names the first broken record")
+    check.add_argument("--file", default="", help="what 'kubectl get ee -o json' printed, '-' for standard input")
+    check.add_argument("--head", default="", help="a hash noted earlier, which must occur in the chain")
     commands.add_parser("version", help="print the version")
     return top
 
@@ -29,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "version":
         sys.stdout.write(f"{__version__}\n")
         return 0
+    if options.command == "erasures":
+        from elink_operator.erasures import verify_records
+
+        return verify_records(options.file, options.head)
     from elink_operator import logs
 
     if options.command == "probe":

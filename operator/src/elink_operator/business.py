@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -12,6 +13,8 @@ from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
 
 READY = "Ready"
+PROMISE: Final = timedelta(days=30)
+"""Customers were told that their data is erased within this time (R18)."""
 
 
 class BusinessCollector(Collector):
@@ -34,6 +37,7 @@ class BusinessCollector(Collector):
         yield from self._servers()
         yield from _backups(tenants, now)
         yield _erasures(tenants, now)
+        yield _promises(tenants, now)
         yield self._deletions(now)
 
     def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
@@ -118,6 +122,20 @@ def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricF
             age.add_metric([tenant.name], (now - backup.newest).total_seconds())
     yield age
     yield generations
+
+
+def _promises(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:
+    """From the cancellation, or from the deletion of who never was cancelled."""
+    family = GaugeMetricFamily(
+        "elink_erasure_days_left",
+        "Days until 30 days after the cancellation (or deletion) are over; the promise is broken below 0.",
+        labels=["tenant"],
+    )
+    for tenant in tenants:
+        since = tenant.status.cancelled_at or tenant.metadata.deletion_timestamp
+        if since is not None:
+            family.add_metric([tenant.name], (since + PROMISE - now) / timedelta(days=1))
+    return family
 
 
 def _erasures(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:

@@ -9,6 +9,7 @@ MANAGED_BY_VALUE: Final = "elink-operator"
 SERVER: Final = f"{naming.GROUP}/server"
 TENANT: Final = f"{naming.GROUP}/tenant"
 COMPONENT: Final = f"{naming.GROUP}/component"
+TENANT_UID: Final = f"{naming.GROUP}/tenant-uid"
 ROLE: Final = f"{naming.GROUP}/role"
 
 WEB: Final = "web"

@@ -42,6 +42,7 @@ INBOUND_SERVICE_PORT: Final = 25
 FILES_MOUNT: Final = "/var/lib/elink"
 BACKUP_MOUNT: Final = "/backup"
 TENANTS_FOLDER: Final = "tenants"
+JOURNALS_FOLDER: Final = "journals"
 
 REGISTRY_DATABASE: Final = "elink_registry"
 TEMPLATE_DATABASE: Final = "elink_template"

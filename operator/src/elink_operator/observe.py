@@ -138,10 +138,11 @@ def _iso(text: str) -> str:
     return conditions.timestamp(moment)
 
 
-def termination_message(pods: Sequence[Obj]) -> str | None:
-    """The message of a container that ended with success, of the newest pod that has one."""
+def termination_message(pods: Sequence[Obj], *, init: bool = False) -> str | None:
+    """The message of a container (or init container) that ended with success, of the newest pod that has one."""
+    field = "initContainerStatuses" if init else "containerStatuses"
     for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True):
-        for container in pod.get("status", {}).get("containerStatuses", ()):
+        for container in pod.get("status", {}).get(field, ()):
             ended = container.get("state", {}).get("terminated")
             if ended and ended.get("exitCode") == 0 and ended.get("message"):
                 return str(ended["message"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
 import pytest
 from elink_operator import naming
+from elink_operator.api.erasure import verify
 from elink_operator.database import Databases, DatabaseUnavailable
 
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 
+JOURNAL = "00aa"
 KINDS = [
     "/api/v1/secrets",
     "/apis/gateway.networking.k8s.io/v1/httproutes",
@@ -54,6 +57,9 @@ async def traces(world: World, tenant: str, uid: str) -> list[str]:
         for obj in world.items(f"{path}?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"):
             if not obj["metadata"]["name"].startswith("erase-"):
                 found.append(f"{path} {obj['metadata']['name']}")
+    for journal in world.standin.volumes.glob("*/files/journals/*"):
+        if f'"{tenant}"' in journal.read_text():
+            found.append(str(journal))
     for volume in world.standin.volumes.glob(f"*/*/{tenant}"):
         found.append(str(volume))
     for volume in world.standin.volumes.glob(f"*/files/tenants/{tenant}"):
@@ -69,6 +75,11 @@ def plant_files(world: World, server: str, tenant: str) -> None:
     ):
         folder.mkdir(parents=True)
         (folder / "秘密.txt").write_text("秘密")
+    journals = world.standin.folder(namespace, "files") / "journals"
+    journals.mkdir(exist_ok=True)
+    for number in range(2):
+        with (journals / f"{number}-{JOURNAL}.journal").open("a") as journal:
+            journal.write(f'["C","{tenant}",7,[[{number},1]]]\n')
 
 
 async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(world: World) -> None:
@@ -84,7 +95,7 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
             await fill(world, name, 5)
             plant_files(world, server, name)
         uid = (world.et(victim) or {})["metadata"]["uid"]
-        assert len(await traces(world, victim, uid)) >= 9, "the search must find what is there"
+        assert len(await traces(world, victim, uid)) >= 11, "the search must find what is there"
         busy = await world.postgres.connect(naming.tenant_database(victim), "elink_app", world.postgres.app_password)
         world.change("ElinkTenant", victim, {"spec": {"state": "Cancelled"}})
         world.delete(f"/apis/elink-lc.com/v1/elinktenants/{victim}")
@@ -92,14 +103,45 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         await until(lambda: keep(seen, world.et(victim)) is None, timeout=60, what="erased")
         assert await traces(world, victim, uid) == []
         assert busy.is_closed()
+        check_record(world, victim, uid)
         steps = {s["name"]: s for s in last_erasure(seen)["steps"]}
         assert steps["FilesAndBackups"]["done"]
         expected = "NeighboursCounted Route BackupSchedule Database FilesAndBackups Secrets NeighboursUnharmed"
         assert list(steps) == expected.split()
         for name in neighbours:
             assert await rows_of(world, name) == 5
-            assert len(await traces(world, name, (world.et(name) or {})["metadata"]["uid"])) >= 9
+            assert len(await traces(world, name, (world.et(name) or {})["metadata"]["uid"])) >= 11
             assert is_ready(world.et(name))
+
+
+def records_of(world: World, uid: str) -> list[Any]:
+    found = world.items("/apis/elink-lc.com/v1/elinkerasures")
+    return [r for r in found if r["spec"]["tenantUid"] == uid]
+
+
+def check_record(world: World, victim: str, uid: str) -> None:
+    """One record, in an unbroken chain, that names every place."""
+    [record] = records_of(world, uid)
+    spec = record["spec"]
+    assert verify(world.items("/apis/elink-lc.com/v1/elinkerasures"), head=spec["hash"]).intact
+    places: dict[str, list[Any]] = {}
+    for place in spec["stores"]:
+        places.setdefault(place["store"], []).append(place)
+        assert place["recheck"] == "asked again: nothing found"
+        assert place["removedAt"] <= place["recheckedAt"] <= spec["erasedAt"]
+        assert place["removedAt"].endswith("+09:00")
+    expected = (
+        "BackupGeneration BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role Route Secret"
+    )
+    assert sorted(places) == expected.split()
+    assert [p["name"] for p in places["BackupGeneration"]] == ["20260101T000000Z"]
+    assert places["Database"][0]["name"] == naming.tenant_database(victim)
+    assert places["Directory"][0]["removed"] == "1 files removed"
+    assert places["DeliveryJournals"][0]["removed"] == "2 lines of the tenant removed"
+    assert len(places["Secret"]) == 2
+    assert spec["cancelledAt"] <= spec["startedAt"] <= spec["erasedAt"]
+    assert all(remaining["until"] > spec["erasedAt"] for remaining in spec["remains"])
+    assert "秘密" not in json.dumps(record, ensure_ascii=False)
 
 
 def tenant_is_ready(world: World, name: str) -> bool:

@@ -15,10 +15,19 @@ from pathlib import Path
 
 import pytest
 from elink_operator import naming
+from elink_operator.api.erasure import verify
 from elink_operator.cluster.kinds import OWNED
 
 from tests.operator.reconcile.harness import World, is_ready, until
-from tests.operator.reconcile.test_erase import erase_now, fill, plant_files, rows_of, tenant_is_ready, traces
+from tests.operator.reconcile.test_erase import (
+    erase_now,
+    fill,
+    plant_files,
+    records_of,
+    rows_of,
+    tenant_is_ready,
+    traces,
+)
 from tests.operator.reconcile.test_faults import nothing_twice
 from tests.operator.reconcile.test_server import LARGE, SMALL, all_have, pods
 
@@ -126,6 +135,8 @@ async def test_killed_after_every_write_of_an_erasure(world: World, tmp_path: Pa
             assert kills < 60, "the erasure makes no progress between kills"
     assert kills >= 6
     assert await traces(world, victim, uid) == []
+    assert len(records_of(world, uid)) == 1, "one record, whenever it was killed"
+    assert verify(world.items("/apis/elink-lc.com/v1/elinkerasures")).intact
     assert await rows_of(world, neighbour) == 4
     assert len(await traces(world, neighbour, (world.et(neighbour) or {})["metadata"]["uid"])) >= 9
     assert naming.FINALIZER in (world.et(neighbour) or {})["metadata"]["finalizers"]

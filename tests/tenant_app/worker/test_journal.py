@@ -116,3 +116,33 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     )
     assert done.returncode == -9
     assert left(tmp_path).begun == {B}
+
+
+def test_a_tenant_that_is_gone_leaves_no_line_and_takes_none_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    journal.claimed("tenant-11", 7, [(0, 1), (1, 1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_ROTATE_BYTES", 10)
+        journal.settled([("tenant-11", 7, 1, 1)])
+    journal.claimed("tenant-1", 8, [(5, 1)])
+    journal.claimed("tenant", 8, [(5, 1)])
+    journal.forget("tenant-1")
+    assert b'"tenant-1"' not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    with orphan(journals(tmp_path)[0]) as found:
+        assert found is None, "the new files are held as the old ones were"
+    journal.close()
+    assert left(tmp_path) == Findings({("tenant-11", 7, 0, 1), ("tenant-11", 7, 1, 1), ("tenant", 8, 5, 1)})
+
+
+def test_forgetting_the_only_tenant_leaves_an_empty_file_that_goes_at_the_end(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal)
+    journal.forget("tenant-1")
+    assert [path.stat().st_size for path in journals(tmp_path)] == [0]
+    journal.claimed("tenant-2", 1, [(1, 1)])
+    journal.settled([("tenant-2", 1, 1, 1)])
+    journal.close()
+    assert journals(tmp_path) == []

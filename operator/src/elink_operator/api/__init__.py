@@ -1,6 +1,7 @@
 """The elink resources: pydantic models, the one source of the CRDs, the reference page and validation."""
 
+from elink_operator.api.erasure import ElinkErasure
 from elink_operator.api.server import ElinkServer
 from elink_operator.api.tenant import ElinkTenant
 
-__all__ = ["ElinkServer", "ElinkTenant"]
+__all__ = ["ElinkErasure", "ElinkServer", "ElinkTenant"]

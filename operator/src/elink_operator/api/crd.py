@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elink_operator import naming
-from elink_operator.api import server, tenant
+from elink_operator.api import erasure, server, tenant
 from elink_operator.api.schema import VALIDATIONS, Part
 
 Json = dict[str, Any]
@@ -38,7 +38,8 @@ class ResourceKind:
 
     model: type[Part]
     spec: type[Part]
-    status: type[Part]
+    status: type[Part] | None
+    """None for a record: written once and hashed, so the API server must fill in nothing either."""
     kind: str
     plural: str
     short: str
@@ -102,12 +103,29 @@ TENANT_KIND: Final = ResourceKind(
         Column("Message", _condition("Ready", "message"), priority=1),
     ),
 )
-KINDS: Final = (SERVER_KIND, TENANT_KIND)
+ERASURE_KIND: Final = ResourceKind(
+    erasure.ElinkErasure,
+    erasure.ErasureSpec,
+    None,
+    erasure.KIND,
+    "elinkerasures",
+    "ee",
+    (
+        Column("Tenant", ".spec.tenant"),
+        Column("Plan", ".spec.plan"),
+        Column("Server", ".spec.server"),
+        Column("Erased at", ".spec.erasedAt"),
+        _AGE,
+        Column("Cancelled at", ".spec.cancelledAt", priority=1),
+        Column("Hash", ".spec.hash", priority=1),
+    ),
+)
+KINDS: Final = (SERVER_KIND, TENANT_KIND, ERASURE_KIND)
 
 
 def build_crd(kind: ResourceKind) -> Json:
     """The CustomResourceDefinition of a resource."""
-    subresources: Json = {"status": {}}
+    subresources: Json = {} if kind.status is None else {"status": {}}
     if kind.scale is not None:
         subresources["scale"] = kind.scale
     return {
@@ -149,9 +167,12 @@ def _root_schema(kind: ResourceKind) -> Json:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(kind.spec),
-            "status": _without_defaults(structural_schema(kind.status)),
         },
     }
+    if kind.status is None:
+        root["properties"]["spec"] = _without_defaults(root["properties"]["spec"])
+    else:
+        root["properties"]["status"] = _without_defaults(structural_schema(kind.status))
     if kind.model.RULES:
         root[VALIDATIONS] = [rule.as_schema() for rule in kind.model.RULES]
     return root

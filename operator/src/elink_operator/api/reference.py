@@ -11,7 +11,7 @@ _HEAD = """# Resources: `elink-lc.com/v1`
 
 Generated from the models in `operator/src/elink_operator/api`; do not edit (`make generate`).
 
-Both kinds are cluster-scoped and in the category `elink`: `kubectl get elink` lists everything.
+All kinds are cluster-scoped and in the category `elink`: `kubectl get elink` lists everything.
 The API server refuses what the types, bounds and rules below do not allow, with the sentence given here.
 An unknown field is an error with kubectl 1.27 and later (`--validate=strict`, its default: the API server checks);
 a client that asks for `fieldValidation=Warn` or `Ignore` has the field dropped and, with Warn, is told so.
@@ -40,6 +40,8 @@ def _kind(crd: Json) -> Iterator[str]:
     )
     yield f"Columns of `kubectl get`: {columns}."
     for part in ("spec", "status"):
+        if part not in root["properties"]:
+            continue
         yield ""
         yield f"### {names['kind']} {part}"
         yield ""

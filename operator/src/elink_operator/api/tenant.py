@@ -213,6 +213,17 @@ class RestoreDrill(Part):
     """What was compared, or what failed."""
 
 
+class ErasedStore(Part):
+    """What a step found in one place and removed; goes into the ElinkErasure."""
+
+    store: Annotated[str, Field(min_length=1, max_length=63)]
+    """Kind of place, such as Database or BackupGeneration."""
+    name: Annotated[str, Field(max_length=253)] = ""
+    """Which one."""
+    removed: Annotated[str, Field(max_length=1024)] = ""
+    """What was removed."""
+
+
 class ErasureStep(Part):
     """One step of the erasure."""
 
@@ -222,8 +233,14 @@ class ErasureStep(Part):
     """Removed, and a second look found nothing."""
     at: Time | None = None
     """When it was done."""
+    rechecked_at: Time | None = None
+    """When the source was last asked again, and had nothing."""
     message: Annotated[str, Field(max_length=1024)] = ""
     """What was removed, or what holds it."""
+    stores: Annotated[
+        tuple[ErasedStore, ...], Field(max_length=200, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = ()
+    """What was removed, place by place."""
 
 
 class NeighbourTables(Part):

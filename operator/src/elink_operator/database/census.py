@@ -25,8 +25,27 @@ async def take_census(sessions: Sessions, without: str) -> Census:
         for name, fact in snapshot.databases.items()
         if name != without and fact.open and fact.marker.startswith(tenant_marker(""))
     }
-    counts = await asyncio.gather(*(_count(sessions, name) for name in neighbours))
-    return Census({name: (oid, tables) for (name, oid), tables in zip(neighbours.items(), counts, strict=True)})
+    counts = await asyncio.gather(*(_count(sessions, name) for name in neighbours), return_exceptions=True)
+    counted, failed = {}, {}
+    for (name, oid), tables in zip(neighbours.items(), counts, strict=True):
+        if isinstance(tables, DatabaseError):
+            failed[name] = tables
+        elif isinstance(tables, BaseException):
+            raise tables
+        else:
+            counted[name] = (oid, tables)
+    if failed:
+        await _only_dropped_ones(sessions, failed)
+    return Census(counted)
+
+
+async def _only_dropped_ones(sessions: Sessions, failed: dict[str, DatabaseError]) -> None:
+    """Raise unless each of these is being dropped meanwhile: erasures side by side cut each other's counting."""
+    snapshot = await read_snapshot(sessions)
+    for name, error in failed.items():
+        fact = snapshot.databases.get(name)
+        if fact is not None and fact.open:
+            raise error
 
 
 async def _count(sessions: Sessions, database: str) -> dict[str, int]:

@@ -35,7 +35,7 @@ def build_migrate_job(inputs: ServerInputs, version: str) -> Obj:
 
 
 def build_erase_job(settings: Settings, server: str, region: str, tenant: str, uid: str) -> Obj:
-    """Removes the tenant's directory and backups and looks again; its report is the termination message.
+    """Removes the tenant's journal lines, directory and backups and looks again; the reports are termination messages.
 
     The Job sees the parents of both folders, because a folder cannot be removed from inside; it is given the exact
     ID and never a pattern. `uid` keeps a Job of an earlier tenant of the same name from counting as evidence.
@@ -54,9 +54,19 @@ def build_erase_job(settings: Settings, server: str, region: str, tenant: str, u
             {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT},
         ],
     }
+    journals: Obj = {
+        **container,
+        "name": "journals",
+        "command": ["elink-erase-journals"],
+        "env": pod.env({"ELINK_TENANT": tenant}),
+        "volumeMounts": [
+            {"name": naming.FILES_VOLUME, "mountPath": "/journals", "subPath": naming.JOURNALS_FOLDER},
+        ],
+    }
     spec: Obj = {
         **pod.pod_base(settings, naming.SERVICE_ACCOUNT, region),
         "restartPolicy": "Never",
+        "initContainers": [journals],
         "containers": [container],
         "volumes": [pod.claim(naming.FILES_VOLUME), pod.claim(naming.BACKUPS_VOLUME)],
     }

@@ -13,6 +13,7 @@ from elink_operator.cluster.client import Client
 from elink_operator.cluster.store import Store
 from elink_operator.conditions import Condition
 from elink_operator.database import Databases
+from elink_operator.desired.erasure import Link
 from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
 from elink_operator.settings import Settings
@@ -52,6 +53,10 @@ class Memory:
     """(namespace, workload) -> resourceVersion at which all its pods had the wanted resources."""
     creating: Counter[str] = field(default_factory=Counter)
     """server -> tenant databases being made right now; a migration waits for them."""
+    chain: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the record of an erasure is written."""
+    chain_head: Link | None = None
+    """The newest record that this process wrote."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """server -> when its databases were last compared with what should be there."""
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from elink_operator import conditions
 from elink_operator.api import ElinkTenant
-from elink_operator.api.tenant import Phase
+from elink_operator.api.tenant import ErasureStep, Phase
 from elink_operator.cluster.errors import ClusterError, NotLeader
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.database import DatabaseError
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
-from elink_operator.reconcile.erase_steps import Case, Hold
+from elink_operator.reconcile.erase_steps import Case, Evidence, Hold
+from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
 _RETRY_SECONDS = 10.0
@@ -23,12 +24,15 @@ _RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to remove. `run` returns what was removed, as a sentence; it raises Hold while something is left."""
+    """One thing to remove. `run` returns what was removed; it raises Hold while something is left or unknown."""
 
     name: str
-    run: Callable[[Case], Awaitable[str]]
+    run: Callable[[Case], Awaitable[Evidence]]
     once: bool = False
     """A step whose evidence is kept in the status and cannot be gathered a second time."""
+
+    proved_by: str = ""
+    """The step that looks again, when this one cannot."""
 
 
 COUNT = Step("NeighboursCounted", steps.count_neighbours, once=True)
@@ -40,6 +44,7 @@ OWN_DATABASE = replace(DATABASE, once=True)
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
+VOLUMES = Step("VolumesListed", steps.list_volumes, once=True, proved_by="Server")
 SERVER = Step("Server", steps.remove_server)
 
 
@@ -50,9 +55,9 @@ def steps_for(case: Case) -> list[Step]:
     if not case.dedicated:
         return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, SECRETS, COMPARE]
     if case.external:
-        return [ROUTE, SCHEDULE, OWN_DATABASE, SECRETS, SERVER]
+        return [ROUTE, SCHEDULE, OWN_DATABASE, VOLUMES, SECRETS, SERVER]
     # Namespace and volumes go as a whole, and with them database and files.
-    return [ROUTE, SCHEDULE, SECRETS, SERVER]
+    return [ROUTE, SCHEDULE, VOLUMES, SECRETS, SERVER]
 
 
 async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
@@ -66,10 +71,10 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
     for step in plan:
         known = record.get(step.name)
         if known is not None and known.done and step.once:
-            done[step.name] = known.dump()
+            done[step.name] = {"recheckedAt": conditions.timestamp(known.at or ctx.clock()), **known.dump()}
             continue
         try:
-            message = await step.run(case)
+            evidence = await step.run(case)
         except Hold as hold:
             await _report(case, plan, done, held=step.name, reason=hold.reason, message=str(hold))
             return Outcome(hold.retry_after)
@@ -80,16 +85,42 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
             await _report(case, plan, done, held=step.name, reason="AnswerUnknown", message=text)
             return Outcome(_RETRY_SECONDS)
         first = known is None or not known.done
-        done[step.name] = _entry(ctx, step.name, message) if first else known.dump()  # type: ignore[union-attr]
+        again = {"recheckedAt": conditions.timestamp(ctx.clock())}
+        done[step.name] = (_entry(ctx, step.name, evidence) if first else known.dump()) | again  # type: ignore[union-attr]
         if first:
             await _report(case, plan, done, reason="Erasing", message="the tenant's data is being erased")
+    try:
+        await _record(case, plan, done)
+    except Hold as hold:
+        await _report(case, plan, done, reason="RecordNotWritten", message=str(hold))
+        return Outcome(hold.retry_after)
+    except NotLeader:
+        raise
+    except ClusterError as error:
+        text = f"the data is erased, but the record of it cannot be written: {error}; it is tried again"
+        await _report(case, plan, done, reason="RecordNotWritten", message=text)
+        return Outcome(_RETRY_SECONDS)
     ctx.memory.reserved.pop(tenant.name, None)
     await remove_finalizer(ctx, TENANT, tenant.name)
     return Outcome()
 
 
-def _entry(ctx: Context, name: str, message: str) -> Obj:
-    return {"name": name, "done": True, "at": conditions.timestamp(ctx.clock()), "message": message[:1000]}
+async def _record(case: Case, plan: list[Step], done: dict[str, Obj]) -> None:
+    """Write the ElinkErasure and tell of it."""
+    taken = [ErasureStep.parse(done[step.name]) for step in plan]
+    stores = places(taken, {step.name: step.proved_by for step in plan})
+    neighbours = next((step.message for step in taken if step.name == COMPARE.name), "no other tenant lived there")
+    record = await ensure_record(case, stores, neighbours)
+    live = case.ctx.store.get(TENANT, None, case.tenant.name)
+    if live is not None:
+        message = f"everything is erased; the record is ElinkErasure {record['metadata']['name']}"
+        await case.ctx.client.event(live, type_="Normal", reason="Erased", message=message)
+
+
+def _entry(ctx: Context, name: str, evidence: Evidence) -> Obj:
+    at = conditions.timestamp(ctx.clock())
+    stores = [store.dump() for store in evidence.stores]
+    return {"name": name, "done": True, "at": at, "message": evidence.message[:1000], "stores": stores}
 
 
 async def _report(

@@ -6,15 +6,16 @@ from datetime import timedelta
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.api.server import DatabaseMode, Size
-from elink_operator.api.tenant import Plan
+from elink_operator.api.tenant import ErasedStore, Plan
 from elink_operator.cluster.errors import Conflict, NotFound
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, SECRET, SERVER, Kind, Obj
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, SECRET, SERVER, Kind, Obj
 from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
 from elink_operator.desired.secret import TENANT_UID
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.context import Context
+from elink_operator.reconcile.evidence import dropped, erased_files, removed, with_the_server
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
@@ -29,6 +30,14 @@ class Hold(Exception):
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step did: a sentence, and what was removed place by place. A second look found nothing of it."""
+
+    message: str
+    stores: tuple[ErasedStore, ...] = ()
 
 
 @dataclass
@@ -92,26 +101,26 @@ class Case:
         return self.server
 
 
-async def count_neighbours(case: Case) -> str:
+async def count_neighbours(case: Case) -> Evidence:
     """Count the rows of all other tenants of the server; nothing is removed before."""
     _stop_if_harm_was_found(case)
     server_db, tenant_db = await _rows(case)
     census = await case.ctx.databases.census(server_db, tenant_db.database)
     case.neighbours, case.counted = census.rows, census.record()
-    return f"{len(census.databases)} other databases counted"
+    return Evidence(f"{len(census.databases)} other databases counted")
 
 
-async def remove_route(case: Case) -> str:
+async def remove_route(case: Case) -> Evidence:
     """The host answers 404 from now on."""
     name = naming.tenant_route(case.tenant.name)
-    await _remove(case, HTTP_ROUTE, name)
-    return f"HTTPRoute {name} removed"
+    was_there = await _remove(case, HTTP_ROUTE, name)
+    return Evidence(f"HTTPRoute {name} removed", (removed("Route", f"{case.namespace}/{name}", was_there),))
 
 
-async def remove_schedule(case: Case) -> str:
+async def remove_schedule(case: Case) -> Evidence:
     """The CronJob and whatever it started, running pods included."""
     name = naming.backup_cronjob(case.tenant.name)
-    await _remove(case, CRON_JOB, name)
+    was_there = await _remove(case, CRON_JOB, name)
     selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT}={labels.BACKUP}"
     jobs, _ = await case.ctx.client.list(JOB, namespace=case.namespace, label_selector=selector)
     for job in jobs:
@@ -121,21 +130,22 @@ async def remove_schedule(case: Case) -> str:
     pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
     if pods:
         raise Hold("pods of backup Jobs are ending", retry_after=2)
-    return f"CronJob {name}, its Jobs and pods removed"
+    store = removed("BackupSchedule", f"{case.namespace}/{name}", was_there)
+    return Evidence(f"CronJob {name}, its Jobs and pods removed", (store,))
 
 
-async def drop_database(case: Case) -> str:
+async def drop_database(case: Case) -> Evidence:
     """Registry row, sessions, database, role; PostgreSQL is asked again afterwards."""
     _stop_if_harm_was_found(case)
     server_db, tenant_db = await _rows(case)
     evidence = await case.ctx.databases.drop_tenant(server_db, tenant_db)
     if not evidence.clean:
         raise Hold(f"PostgreSQL still has {', '.join(evidence.left)}", retry_after=5)
-    return "; ".join(text for _, text in evidence.steps)
+    return Evidence("; ".join(text for _, text in evidence.steps), dropped(tenant_db, evidence.steps))
 
 
-async def remove_files(case: Case) -> str:
-    """Directory and backups, by a Job that sees the volumes; its report is the evidence."""
+async def remove_files(case: Case) -> Evidence:
+    """Directory, backups and lines in delivery journals, by a Job that sees the volumes; its report is the evidence."""
     _stop_if_harm_was_found(case)
     ctx, tenant, server = case.ctx, case.tenant, case.present_server()
     name = naming.erase_job(tenant.name)
@@ -163,12 +173,16 @@ async def remove_files(case: Case) -> str:
     return await _erase_report(case, name)
 
 
-async def remove_secrets(case: Case) -> str:
+async def remove_secrets(case: Case) -> Evidence:
     """The database log-in, the first log-in, and anything else that still carries the tenant's label."""
     ctx, tenant = case.ctx, case.tenant
+    stores = []
     if case.home is not None:
-        await _remove(case, SECRET, naming.tenant_secret(tenant.name))
-    await _remove(case, SECRET, naming.master_secret(tenant.name), namespace=ctx.settings.namespace)
+        name = naming.tenant_secret(tenant.name)
+        stores.append(removed("Secret", f"{case.namespace}/{name}", await _remove(case, SECRET, name)))
+    name = naming.master_secret(tenant.name)
+    was_there = await _remove(case, SECRET, name, namespace=ctx.settings.namespace)
+    stores.append(removed("Secret", f"{ctx.settings.namespace}/{name}", was_there))
     left, _ = await ctx.client.list(SECRET, label_selector=f"{labels.TENANT}={tenant.name}")
     mine = [s for s in left if s["metadata"].get("labels", {}).get(labels.MANAGED_BY) == labels.MANAGED_BY_VALUE]
     for secret in mine:
@@ -176,10 +190,10 @@ async def remove_secrets(case: Case) -> str:
         await ctx.client.delete(SECRET, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
     if mine:
         raise Hold("Secrets are being removed", retry_after=1)
-    return "Secrets removed"
+    return Evidence("Secrets removed", tuple(stores))
 
 
-async def compare_neighbours(case: Case) -> str:
+async def compare_neighbours(case: Case) -> Evidence:
     """All other tenants are still there as they were counted; any loss stops every erasure on this server."""
     ctx, tenant = case.ctx, case.tenant
     server_db, tenant_db = await _rows(case)
@@ -193,10 +207,25 @@ async def compare_neighbours(case: Case) -> str:
             reason=conditions.NEIGHBOURS_HARMED,
             retry_after=60,
         )
-    return f"{len(after.databases)} other databases are unharmed"
+    return Evidence(f"{len(after.databases)} other databases are unharmed")
 
 
-async def remove_server(case: Case) -> str:
+async def list_volumes(case: Case) -> Evidence:
+    """Which volumes the server has, before they go: afterwards nobody can name them."""
+    volumes, _ = await case.ctx.client.list(PV)
+    mine = [v for v in volumes if (v["spec"].get("claimRef") or {}).get("namespace") == case.namespace]
+    stores = (
+        ErasedStore(
+            store="Volume",
+            name=str(v["metadata"]["name"]),
+            removed=f"claim {v['spec']['claimRef'].get('name', '?')}: deleted with what was on it by its provisioner",
+        )
+        for v in sorted(mine, key=lambda v: str(v["metadata"]["name"]))
+    )
+    return Evidence(f"{len(mine)} volumes", tuple(stores))
+
+
+async def remove_server(case: Case) -> Evidence:
     """The dedicated server as a whole: resource, namespace, volumes."""
     ctx, tenant = case.ctx, case.tenant
     try:
@@ -219,7 +248,10 @@ async def remove_server(case: Case) -> str:
     if left:
         raise Hold(left)
     await forget_server(ctx, tenant.name)
-    return f"ElinkServer {tenant.name}, namespace {case.namespace} and its volumes are gone"
+    return Evidence(
+        f"ElinkServer {tenant.name}, namespace {case.namespace} and its volumes are gone",
+        with_the_server(case.tenant, case.namespace, external=case.external),
+    )
 
 
 def _stop_if_harm_was_found(case: Case) -> None:
@@ -268,19 +300,19 @@ async def _rows(case: Case) -> tuple[ServerDb, TenantDb]:
     return server_row(server, access), tenant_row(inputs, token_sha256="", token_expires=None)
 
 
-async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = None) -> None:
-    """Delete one object by its exact name and look at the API server whether it is gone."""
+async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = None) -> bool:
+    """Delete one object by its exact name and look at the API server whether it is gone; whether it was there."""
     where = namespace or case.namespace
     try:
         live = await case.ctx.client.get(kind, name, where)
     except NotFound:
-        return
+        return False
     if not live["metadata"].get("deletionTimestamp"):
         await case.ctx.client.delete(kind, name, namespace=where, uid=live["metadata"]["uid"])
     try:
         await case.ctx.client.get(kind, name, where)
     except NotFound:
-        return
+        return True
     raise Hold(f"{kind} {name} is being deleted", retry_after=2)
 
 
@@ -299,8 +331,13 @@ async def _delete_job(case: Case, job: Obj) -> None:
         return
 
 
-async def _erase_report(case: Case, job: str) -> str:
+async def _erase_report(case: Case, job: str) -> Evidence:
+    """What the Job's pod said; its pod may be gone, then the Job's success is what is known."""
     selector = f"batch.kubernetes.io/job-name={job}"
     pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
     report = observe.termination_message(pods)
-    return report or "directory and backups removed; the Job looked again and found nothing"
+    journals = observe.termination_message(pods, init=True)
+    return Evidence(
+        report or "directory, backups and journal lines removed; the Job looked again and found nothing",
+        erased_files(case.tenant.name, report, journals),
+    )

@@ -101,7 +101,11 @@ class DeliverySender:
             while not stop.asked and self._is_active(tenant) and await round_.look():
                 await round_.wait()
         finally:
-            await round_.end()
+            try:
+                await round_.end()
+            finally:
+                if self._directory.get(tenant.name) is None:
+                    self._tools.journal.forget(tenant.name)
         due = round_.next_due()
         if due is not None and not stop.asked:
             await self._wakeups.wake(tenant.name, due)

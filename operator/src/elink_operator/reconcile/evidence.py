@@ -1,0 +1,90 @@
+"""What was removed, place by place, from what the stores answered. Pure."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from elink_operator import naming
+from elink_operator.api import ElinkTenant
+from elink_operator.api.tenant import ErasedStore
+from elink_operator.database import TenantDb
+
+_GENERATIONS_LISTED: Final = 150
+
+
+def removed(store: str, name: str, was_there: bool) -> ErasedStore:
+    """An object that was asked to go and is gone."""
+    return ErasedStore(store=store, name=name, removed="removed" if was_there else "was not there (any more)")
+
+
+def dropped(tenant: TenantDb, steps: Sequence[tuple[str, str]]) -> tuple[ErasedStore, ...]:
+    """Registry row, database and role, from what PostgreSQL answered."""
+    names = {"RegistryRow": tenant.name, "Database": tenant.database, "Role": tenant.role}
+    found = [ErasedStore(store=step, name=names.get(step, ""), removed=text[:1024]) for step, text in steps]
+    if not any(store.store == "Database" for store in found):
+        found.append(removed("Database", tenant.database, was_there=False))
+    return tuple(found)
+
+
+def erased_files(tenant: str, report: str | None, journals: str | None) -> tuple[ErasedStore, ...]:
+    """Directory, each backup generation and journal lines, from the reports of the erase Job's containers."""
+    facts, lines = _facts(report), _facts(journals)
+    counts = facts.get("removed") if isinstance(facts.get("removed"), dict) else {}
+    listed = facts.get("generations")
+    generations = [_text(item) for item in listed] if isinstance(listed, list) else []
+    folder = naming.short_id(tenant)
+    stores = [
+        ErasedStore(
+            store="Directory", name=naming.tenant_directory(tenant), removed=_count(counts, "directory", "files")
+        ),
+        ErasedStore(store="BackupStore", name=folder, removed=_count(counts, "backups", "files")),
+        *(
+            ErasedStore(store="BackupGeneration", name=name[:253], removed="removed from the store")
+            for name in generations[:_GENERATIONS_LISTED]
+        ),
+    ]
+    if len(generations) > _GENERATIONS_LISTED:
+        rest = f"{len(generations) - _GENERATIONS_LISTED} more generations removed from the store"
+        stores.append(ErasedStore(store="BackupGeneration", name="further ones", removed=rest))
+    stores.append(
+        ErasedStore(store="DeliveryJournals", name="journals", removed=_count(lines, "lines", "lines of the tenant"))
+    )
+    return tuple(stores)
+
+
+def with_the_server(tenant: ElinkTenant, namespace: str, *, external: bool) -> tuple[ErasedStore, ...]:
+    """What went with a dedicated server: its namespace and volumes are gone, and this was on them."""
+    database = naming.tenant_database(tenant.name)
+    on_volumes = [
+        ("Directory", naming.tenant_directory(tenant.name)),
+        ("BackupStore", naming.tenant_backup_folder(tenant.name)),
+        ("DeliveryJournals", "journals"),
+    ]
+    if not external:
+        on_volumes += [("Database", database), ("Role", naming.tenant_role(tenant.name)), ("RegistryRow", tenant.name)]
+    generations = tenant.status.backup.generations
+    return (
+        removed("Server", tenant.name, was_there=True),
+        removed("Namespace", namespace, was_there=True),
+        *(ErasedStore(store=store, name=name, removed="gone with the server's volume") for store, name in on_volumes),
+        ErasedStore(
+            store="BackupGeneration", name="all", removed=f"{generations} generations gone with the server's volume"
+        ),
+    )
+
+
+def _facts(report: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(report or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _count(facts: Any, key: str, what: str) -> str:
+    number = facts.get(key) if isinstance(facts, dict) else None
+    return f"{number} {what} removed" if isinstance(number, int) else f"{what} removed"
+
+
+def _text(item: object) -> str:
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
