@@ -128,11 +128,11 @@ def named(first: int, last: int) -> list[str]:
 
 
 def damage(bench: Bench) -> None:
-    """Flip one byte in the middle of every pack of the repository."""
-    for pack in (bench.store / "repository" / "data").rglob("*"):
+    """Overwrite the first half of every pack of the repository."""
+    for pack in list((bench.store / "repository" / "data").rglob("*")):
         if pack.is_file():
             content = bytearray(pack.read_bytes())
-            content[len(content) // 3] ^= 0xFF
+            content[: len(content) // 2] = bytes(len(content) // 2)
             pack.chmod(0o600)
             pack.write_bytes(content)
 
