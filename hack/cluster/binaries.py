@@ -167,6 +167,7 @@ SOURCES = {
         Source("local-path-provisioner", versions.LOCAL_PATH, ("local-path-provisioner",),
                _install("github.com/rancher/local-path-provisioner"), 2),
         Source("kind", versions.KIND, ("kind",), _install("sigs.k8s.io/kind")),
+        Source("restic", versions.RESTIC, ("restic",), _install("github.com/restic/restic/cmd/restic"), 3),
         Source("gateway-api", versions.GATEWAY_API, ("standard.yaml",), _gateway_crds),
     )
 }  # fmt: skip

@@ -6,10 +6,12 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 
 from tests.support.kubectl import eventually
 from tests.support.postgres import Postgres, find_program
+from tests.support.restic import find_restic
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
 SECRET_ROW = "山田太郎-7c1f"
@@ -44,11 +47,25 @@ class Bench:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert message.exists(), done.stdout + done.stderr
-        assert "tenant-password" not in done.stdout + done.stderr
+        assert "a-tenant-key" not in done.stdout + done.stderr
         return done.returncode, json.loads(message.read_text())
 
+    @property
+    def files(self) -> Path:
+        return self.root / "snapshot" / "files"
+
     def names(self) -> list[str]:
-        return sorted(p.name for p in self.store.iterdir() if not p.name.startswith("."))
+        code, said = self.run("backup", "list")
+        assert code == 0, said
+        return list(said["names"])
+
+    def restic(self, *arguments: str, folder: Path | None = None) -> str:
+        """restic itself, with the tenant's key."""
+        return subprocess.run(
+            ["restic", "--no-cache", "--repo", str((folder or self.store) / "repository"),
+             "--password-file", str(self.root / "secrets" / "repository-key"), *arguments],
+            env=self.environ, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
 
 
 @pytest.fixture
@@ -62,24 +79,32 @@ def bench(postgres: Postgres, tmp_path: Path) -> Bench:
         inside = await postgres.connect(database)
         await inside.execute("CREATE TABLE address (name text)")
         await inside.execute("INSERT INTO address VALUES ($1)", SECRET_ROW)
+        await inside.execute("CREATE TABLE mail (id bigserial PRIMARY KEY, body text)")
+        line = "'line' || chr(10) || g || chr(9) || chr(92)"
+        await inside.execute(f"INSERT INTO mail (body) SELECT {line} FROM generate_series(1, 500) g")
         await inside.close()
 
     asyncio.run(make())
-    for name in ("backup", "files", "secrets"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "files" / "画像.txt").write_text("内容")
+    for name in ("backup", "snapshot/files/sub", "secrets"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "snapshot" / "files" / "画像.txt").write_text("内容")
+    (tmp_path / "snapshot" / "files" / "sub" / "b").write_bytes(bytes(range(256)))
     values = {"host": postgres.host, "port": str(postgres.port), "database": database,
-              "username": "postgres", "password": postgres.admin_password}  # fmt: skip
+              "username": "postgres", "password": postgres.admin_password,
+              "repository-key": "a-tenant-key"}  # fmt: skip
     for key, value in values.items():
         (tmp_path / "secrets" / key).write_text(value)
     environ = {
-        "PATH": f"{Path(find_program('pg_dump')).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(find_program('pg_dump')).parent}:{find_restic().parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(PROGRAMS),
         "ELINK_TENANT_ID": "aozora",
         "ELINK_SECRET_DIR": str(tmp_path / "secrets"),
         "ELINK_STORE": str(tmp_path / "backup"),
-        "ELINK_FILES": str(tmp_path / "files"),
-        "ELINK_COMPRESS": "3",
+        "ELINK_SOURCE": str(tmp_path / "snapshot"),
+        "ELINK_FILES": str(tmp_path / "snapshot" / "files"),
+        "ELINK_TENANT_UID": "uid-1",
+        "ELINK_SERVER": "shared-1",
+        "ELINK_REVISION": "2026.11",
         "ELINK_PATIENCE": "0",
     }
     return Bench(tmp_path, environ)
@@ -88,168 +113,290 @@ def bench(postgres: Postgres, tmp_path: Path) -> Bench:
 pytestmark = pytest.mark.postgres
 
 
-def fake_generation(store: Path, name: str) -> None:
-    """A complete old generation, so that a test need not wait for a new second nine times."""
-    folder = store / name
-    folder.mkdir()
-    (folder / "database.dump").write_text("old")
-    (folder / "manifest.json").write_text(json.dumps({"files": {"database.dump": {"bytes": 3, "sha256": ""}}}))
+def days(bench: Bench, first: int, last: int, kind: str = "daily") -> None:
+    """Old generations, so that a test need not wait for a new second nine times."""
+    bench.restic("init")
+    for day in range(first, last + 1):
+        bench.restic(
+            "backup", "--quiet", "--tag",
+            f"complete,generation=2026010{day}T000000Z,tenant=aozora,kind={kind}", str(bench.files),
+        )  # fmt: skip
 
 
-def test_a_generation_can_be_restored(bench: Bench, postgres: Postgres) -> None:
+def named(first: int, last: int) -> list[str]:
+    return [f"2026010{day}T000000Z" for day in range(first, last + 1)]
+
+
+def damage(bench: Bench) -> None:
+    """Overwrite the first half of every pack of the repository."""
+    for pack in list((bench.store / "repository" / "data").rglob("*")):
+        if pack.is_file():
+            content = bytearray(pack.read_bytes())
+            content[: len(content) // 2] = bytes(len(content) // 2)
+            pack.chmod(0o600)
+            pack.write_bytes(content)
+
+
+@pytest.fixture
+def target(bench: Bench, postgres: Postgres) -> Iterator[str]:
+    """An empty database to restore into."""
+    name = "back_" + bench.root.name.replace("-", "_")[-40:]
+
+    async def run(sql: str) -> None:
+        admin = await postgres.connect()
+        await admin.execute(sql)
+        await admin.close()
+
+    asyncio.run(run(f'CREATE DATABASE "{name}"'))
+    yield name
+    asyncio.run(run(f'DROP DATABASE "{name}"'))
+
+
+def bring_back(bench: Bench, database: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    directory = str(bench.root / "back")
+    return bench.run("backup", "restore", "--into-database", database, "--into-directory", directory, *arguments)
+
+
+def test_a_generation_comes_back_to_the_byte(bench: Bench, postgres: Postgres, target: str) -> None:
     code, said = bench.run("backup")
     assert code == 0, said
     assert said["generations"] == 1
     assert said["bytes"] > 0
-    (name,) = bench.names()
-    dump = bench.store / name / "database.dump"
-    restored = subprocess.run(
-        [find_program("pg_restore"), "--no-owner", "--file=-", str(dump)], capture_output=True, text=True, check=True
-    ).stdout
-    assert SECRET_ROW in restored
-    archive = bench.store / name / "files.tar.zst"
-    text = subprocess.run(["tar", "--zstd", "-xOf", str(archive), "./画像.txt"], capture_output=True, check=True).stdout
-    assert text.decode() == "内容"
-    manifest = json.loads((bench.store / name / "manifest.json").read_text())
-    assert manifest["tenant"] == "aozora"
-    assert manifest["started"].endswith("+09:00")
-    assert (manifest["tables"], manifest["archived"]) == (1, 1)
+    assert said["verifiedAt"] >= said["newest"]
+    code, back = bring_back(bench, target)
+    assert code == 0, back
+    assert (back["generation"], back["tables"], back["rows"], back["files"]) == (said["made"], 3, 502, 2)
+    assert back["different"] == []
+
+    async def look() -> list[Any]:
+        inside = await postgres.connect(target)
+        rows = await inside.fetch("SELECT name FROM address UNION ALL SELECT body FROM mail WHERE id = 7")
+        await inside.close()
+        return [row[0] for row in rows]
+
+    assert asyncio.run(look()) == [SECRET_ROW, "line\n7\t\\"]
+    assert (bench.root / "back" / "画像.txt").read_text() == "内容"
+    assert (bench.root / "back" / "sub" / "b").read_bytes() == bytes(range(256))
+    assert list((bench.root / "snapshot" / "database").iterdir()) == [], "the dump does not stay in the scratch folder"
 
 
-def test_seven_newest_stay(bench: Bench) -> None:
-    for day in range(1, 10):
-        fake_generation(bench.store, f"2026010{day}T000000Z")
-    code, said = bench.run("backup")
-    assert code == 0
-    assert said["generations"] == 7
-    assert bench.names()[0] == "20260104T000000Z"
+def test_a_snapshot_says_whose_it_is_and_the_store_is_sealed(bench: Bench) -> None:
+    assert bench.run("backup")[0] == 0
+    (snapshot,) = json.loads(bench.restic("snapshots", "--json"))
+    assert {"tenant=aozora", "uid=uid-1", "server=shared-1", "revision=2026.11", "kind=daily"} < set(snapshot["tags"])
+    stored = b"".join(path.read_bytes() for path in bench.store.rglob("*") if path.is_file())
+    assert SECRET_ROW.encode() not in stored
+    assert b"a-tenant-key" not in stored
 
 
-@pytest.mark.parametrize("fault", ["password", "database", "files"])
-def test_a_failure_displaces_nothing(bench: Bench, fault: str) -> None:
-    for day in range(1, 8):
-        fake_generation(bench.store, f"2026010{day}T000000Z")
-    before = bench.names()
+def test_a_restore_never_overwrites(bench: Bench, target: str) -> None:
+    assert bench.run("backup")[0] == 0
+    database = (bench.root / "secrets" / "database").read_text()
+    code, said = bring_back(bench, database)
+    assert code == 1
+    assert "is not empty" in said["message"]
+    (bench.root / "back").mkdir(exist_ok=True)
+    (bench.root / "back" / "mine").write_text("x")
+    code, said = bring_back(bench, target)
+    assert code == 1
+    assert "is not an empty folder" in said["message"]
+    assert (bench.root / "back" / "mine").read_text() == "x"
+
+
+def test_a_generation_that_is_not_there(bench: Bench, target: str) -> None:
+    assert bench.run("backup")[0] == 0
+    code, said = bring_back(bench, target, "--generation", "20200101T000000Z")
+    assert (code, said["reason"]) == (1, "GenerationMissing")
+
+
+def test_another_tenants_generation_does_not_come_back(bench: Bench, target: str) -> None:
+    """A repository in the wrong folder, or a name that begins like another's."""
+    assert bench.run("backup", ELINK_TENANT_ID="aozora-2")[0] == 0
+    assert bench.names() == []
+    code, said = bring_back(bench, target)
+    assert (code, said["reason"]) == (1, "GenerationMissing")
+
+
+def test_seven_newest_stay_and_extra_ones_besides(bench: Bench) -> None:
+    days(bench, 1, 9)
+    code, said = bench.run("backup", ELINK_JOB="before-upgrade")
+    assert code == 0, said
+    names = bench.names()
+    assert names[:-1] == named(3, 9), "one made by hand displaces none of the schedule's, and old ones go"
+    code, said = bench.run("backup", ELINK_JOB="backup-aozora-29400000")
+    assert code == 0, said
+    assert said["generations"] == 8
+    assert bench.names()[:6] == named(4, 9)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("password", "DatabaseAway"), ("database", "DatabaseAway"), ("files", "FilesUnreadable"), ("key", "WrongKey")],
+)
+def test_a_failure_displaces_nothing(bench: Bench, fault: str, reason: str) -> None:
+    days(bench, 1, 7)
+    key = bench.root / "secrets" / "repository-key"
     if fault == "files":
-        code, said = bench.run("backup", ELINK_FILES=str(bench.root / "nowhere"))
+        shutil.rmtree(bench.files)
+        code, said = bench.run("backup")
+    elif fault == "key":
+        right = key.read_text()
+        key.write_text("wrong")
+        code, said = bench.run("backup")
+        key.write_text(right)
     else:
         (bench.root / "secrets" / fault).write_text("wrong")
         code, said = bench.run("backup")
+    assert (code, said["result"], said["reason"]) == (1, "error", reason), said
+    assert said.get("generations", 7) == 7
+    assert bench.names() == named(1, 7)
+
+
+def test_a_snapshot_that_was_never_read_back_is_no_generation(bench: Bench) -> None:
+    days(bench, 1, 2)
+    bench.restic("backup", "--tag", "unproven,generation=20260103T000000Z,tenant=aozora", str(bench.files))
+    assert bench.names() == named(1, 2)
+    assert bench.run("backup")[0] == 0
+    assert len(json.loads(bench.restic("snapshots", "--json"))) == 3, "the next backup clears it away"
+
+
+def test_damage_is_found_and_displaces_nothing(bench: Bench) -> None:
+    (bench.files / "big").write_bytes(os.urandom(1 << 20))
+    assert bench.run("backup")[0] == 0
+    assert bench.run("backup", "verify") == (0, {"result": "ok", "tenant": "aozora", "checked": 1, "damaged": {}})
+    (name,) = bench.names()
+    damage(bench)
+    code, said = bench.run("backup", "verify")
     assert code == 1
-    assert said["result"] == "error"
-    assert said["generations"] == 7
-    assert bench.names() == before
-    assert not list(bench.store.glob(".unfinished-*"))
+    assert list(said["damaged"]) == [name]
+    code, said = bench.run("backup", ELINK_GENERATIONS="1")
+    assert (code, said["reason"]) == (1, "StoreDamaged"), said
+    assert bench.names() == [name]
 
 
-def test_an_incomplete_folder_is_not_a_generation(bench: Bench) -> None:
-    fake_generation(bench.store, "20260101T000000Z")
-    fake_generation(bench.store, "20260102T000000Z")
-    (bench.store / "20260102T000000Z" / "database.dump").write_text("cut short")
-    (bench.store / "20260103T000000Z").mkdir()
-    _, said = bench.run("backup", "list")
-    assert said["names"] == ["20260101T000000Z"]
+def test_a_damaged_generation_does_not_come_back(bench: Bench, target: str) -> None:
+    assert bench.run("backup")[0] == 0
+    damage(bench)
+    code, said = bring_back(bench, target)
+    assert (code, said["reason"]) == (1, "StoreDamaged"), said
+    assert not (bench.root / "back").exists()
 
 
-def test_leftovers_of_a_killed_job_are_cleared(bench: Bench) -> None:
-    (bench.store / ".unfinished-abc").mkdir()
-    (bench.store / ".unfinished-abc" / "database.dump").write_text("half")
-    code, _ = bench.run("backup")
-    assert code == 0
-    assert not list(bench.store.glob(".unfinished-*"))
+def test_a_store_that_lost_its_head_is_not_made_anew(bench: Bench) -> None:
+    assert bench.run("backup")[0] == 0
+    (bench.store / "repository" / "config").unlink()
+    code, said = bench.run("backup")
+    assert (code, said["reason"]) == (1, "StoreDamaged")
+    assert list((bench.store / "repository" / "snapshots").iterdir())
+
+
+def test_what_a_killed_init_left_is_made_anew(bench: Bench) -> None:
+    (bench.store / "repository" / "keys").mkdir(parents=True)
+    (bench.store / "repository" / "keys" / "half").write_text("{")
+    assert bench.run("backup")[0] == 0
+
+
+def test_a_store_that_is_away_is_not_an_empty_one(bench: Bench) -> None:
+    code, said = bench.run("backup", ELINK_STORE=str(bench.root / "away"))
+    assert (code, said["reason"]) == (1, "StoreAway")
+    assert "generations" not in said, "nobody knows what is in a store that is away"
+    assert bench.run("backup", "list", ELINK_STORE=str(bench.root / "away"))[0] == 1
+
+
+def test_a_store_that_is_too_slow(bench: Bench) -> None:
+    assert bench.run("backup")[0] == 0
+    code, said = bench.run("backup", ELINK_LONGEST="0.001")
+    assert (code, said["reason"]) == (1, "StoreTooSlow")
 
 
 def test_only_one_at_a_time(bench: Bench) -> None:
     with (bench.store / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, said = bench.run("backup")
-        assert code == 1
-        assert "another backup" in said["message"]
+        assert (code, said["reason"]) == (1, "StillRunning")
         waiting = threading.Timer(1.5, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
         waiting.start()
-        code, said = bench.run("backup", ELINK_PATIENCE="20")
+        code, said = bench.run("backup", ELINK_PATIENCE="60")
         waiting.join()
     assert (code, said["generations"]) == (0, 1)
 
 
-def test_damage_is_found_whatever_its_size(bench: Bench) -> None:
-    assert bench.run("backup")[0] == 0
-    (name,) = bench.names()
-    assert bench.run("backup", "verify") == (0, {"result": "ok", "tenant": "aozora", "checked": 1, "damaged": {}})
-    dump = bench.store / name / "database.dump"
-    content = bytearray(dump.read_bytes())
-    content[-20] ^= 0xFF
-    dump.write_bytes(content)
-    code, said = bench.run("backup", "verify")
-    assert code == 1
-    assert said["damaged"] == {name: "database.dump is not what was written"}
-    dump.unlink()
-    assert bench.run("backup", "verify")[0] == 1
+def mounted(bench: Bench, mount: str) -> tuple[int, dict[str, Any]]:
+    """A backup in a mount namespace of its own, in which `mount` (a shell command) has been run first."""
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a file system and must run as root")
+    message = bench.root / "message"
+    message.unlink(missing_ok=True)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$1" -m elink_backup.backup', "sh", sys.executable],
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert message.exists(), done.stdout + done.stderr
+    return done.returncode, json.loads(message.read_text())
 
 
 def test_a_store_that_fills_up_keeps_the_old_generations(bench: Bench) -> None:
-    """A real full disk: a tmpfs of 70 MiB in a mount namespace of its own, and files that do not fit."""
-    if os.geteuid() != 0:
-        pytest.fail("this test mounts a tmpfs and must run as root")
-    (bench.root / "files" / "big").write_bytes(os.urandom(90 << 20))
-    for day in range(1, 4):
-        fake_generation(bench.store, f"2026010{day}T000000Z")
-    script = (
-        'mount -t tmpfs -o size=70m none "$ELINK_STORE" && cp -r "$1"/2* "$ELINK_STORE" && '
-        '"$2" -m elink_backup.backup; echo "$?" > "$1/code"; ls -A "$ELINK_STORE" > "$1/left"'
-    )
-    full = bench.root / "full"
-    full.mkdir()
-    began = time.monotonic()
-    subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", str(bench.store), sys.executable],
-        env={**bench.environ, "ELINK_STORE": str(full), "ELINK_TERMINATION_LOG": str(bench.root / "message")},
-        capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert time.monotonic() - began < 30
-    said = json.loads((bench.root / "message").read_text())
-    assert (bench.store / "code").read_text().strip() == "1", said
-    assert "No space left" in said["message"]
+    """A real full disk: a tmpfs of 70 MiB with old generations in it, and files that do not fit."""
+    days(bench, 1, 3)
+    (bench.files / "big").write_bytes(os.urandom(90 << 20))
+    aside = bench.root / "aside"
+    bench.store.rename(aside)
+    bench.store.mkdir()
+    code, said = mounted(bench, f'mount -t tmpfs -o size=70m none "$ELINK_STORE" && cp -r {aside}/. "$ELINK_STORE"')
+    assert (code, said["reason"]) == (1, "StoreFull"), said
     assert said["generations"] == 3
-    assert (bench.store / "left").read_text().split() == [".lock", *(f"2026010{d}T000000Z" for d in (1, 2, 3))]
 
 
 def test_a_store_without_room_is_refused_before_anything_is_written(bench: Bench) -> None:
-    script = 'mount -t tmpfs -o size=20m none "$ELINK_STORE" && exec "$1" -m elink_backup.backup'
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable],
-        env={**bench.environ, "ELINK_TERMINATION_LOG": str(bench.root / "message")},
-        capture_output=True, text=True, check=False,
+    code, said = mounted(bench, 'mount -t tmpfs -o size=20m none "$ELINK_STORE"')
+    assert (code, said["reason"]) == (1, "StoreFull")
+    assert "enlarge the volume" in said["message"]
+
+
+def test_a_store_that_is_read_only(bench: Bench) -> None:
+    days(bench, 1, 2)
+    code, said = mounted(bench, 'mount --bind "$ELINK_STORE" "$ELINK_STORE" && mount -o remount,ro,bind "$ELINK_STORE"')
+    assert (code, said["reason"]) == (1, "StoreReadOnly"), said
+    assert said["generations"] == 2
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_that_ends_in_the_middle_leaves_no_generation(bench: Bench, sent: signal.Signals) -> None:
+    days(bench, 1, 7)
+    (bench.files / "big").write_bytes(os.urandom(150 << 20))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elink_backup.backup"], env=bench.environ, stdout=subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "enlarge the volume" in json.loads((bench.root / "message").read_text())["message"]
-
-
-def test_a_job_that_is_told_to_end_leaves_nothing(bench: Bench) -> None:
-    (bench.root / "files" / "big").write_bytes(os.urandom(150 << 20))
-    process = subprocess.Popen([sys.executable, "-m", "elink_backup.backup"], env=bench.environ, stdout=subprocess.PIPE)
-    eventually(lambda: list(bench.store.glob(".unfinished-*/files.tar.zst")), timeout=30, every=0.02)
-    process.terminate()
-    assert process.wait(20) == 143
-    assert bench.names() == []
-    assert not list(bench.store.glob(".unfinished-*"))
+    packs = bench.store / "repository" / "data"
+    before = len(list(packs.rglob("*")))
+    eventually(lambda: len(list(packs.rglob("*"))) > before, timeout=60, every=0.02)
+    os.killpg(process.pid, sent)  # a container's processes end together
+    assert process.wait(60) in (143, -sent)
+    assert bench.names() == named(1, 7)
+    (bench.files / "big").unlink()
+    code, said = bench.run("backup")
+    assert (code, said["generations"]) == (0, 7), said
+    bench.restic("check", "--read-data")
+    assert said["bytes"] < 20 << 20, "what the killed job wrote is gone"
 
 
 def test_erase_removes_exactly_one_tenant(bench: Bench) -> None:
     for name in ("aozora", "aozora-2", "aozor"):
-        (bench.root / "files" / name / "sub").mkdir(parents=True)
-        (bench.root / "files" / name / "sub" / "f").write_text(name)
-        (bench.root / "backup" / name / "20260101T000000Z").mkdir(parents=True)
-        (bench.root / "backup" / name / "20260101T000000Z" / "manifest.json").write_text("{}")
-    os.symlink(bench.root / "files" / "aozora-2", bench.root / "files" / "aozora" / "link")
+        (bench.files / name / "sub").mkdir(parents=True)
+        (bench.files / name / "sub" / "f").write_text(name)
+        (bench.root / "backup" / name / "repository/snapshots").mkdir(parents=True)
+        (bench.root / "backup" / name / "repository/snapshots" / ("0a1b2c3d" * 8)).write_text("{}")
+    os.symlink(bench.files / "aozora-2", bench.files / "aozora" / "link")
     code, said = bench.run("erase")
     assert code == 0
     assert said["removed"] == {"directory": 1, "backups": 1}
-    assert said["generations"] == ["20260101T000000Z"]
+    assert said["generations"] == ["0a1b2c3d"]
     assert said["left"] == []
     assert said["looked_again"].endswith("+09:00")
-    assert sorted(p.name for p in (bench.root / "files").iterdir()) == ["aozor", "aozora-2", "画像.txt"]
-    assert (bench.root / "files/aozora-2/sub/f").read_text() == "aozora-2"
+    assert sorted(p.name for p in (bench.files).iterdir()) == ["aozor", "aozora-2", "sub", "画像.txt"]
+    assert (bench.files / "aozora-2/sub/f").read_text() == "aozora-2"
     assert sorted(p.name for p in bench.store.iterdir()) == ["aozor", "aozora-2"]
     assert bench.run("erase")[0] == 0
 
@@ -259,7 +406,7 @@ def test_erase_refuses_what_is_not_an_id(bench: Bench, name: str) -> None:
     code, said = bench.run("erase", ELINK_TENANT_ID=name)
     assert code == 2
     assert said["result"] == "error"
-    assert (bench.root / "files" / "画像.txt").exists()
+    assert (bench.files / "画像.txt").exists()
 
 
 def test_erase_does_not_take_a_missing_volume_for_an_empty_one(bench: Bench) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.support.restic import find_restic
 
 ROOT = Path(__file__).resolve().parents[2]
 Obj = dict[str, Any]
@@ -264,17 +267,22 @@ async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> 
     files = standin.folder(namespace, "files") / "tenants" / tenant
     store.mkdir(parents=True, exist_ok=True)
     files.mkdir(parents=True, exist_ok=True)
+    source = standin.folder(namespace, f"snapshot-{tenant}")
+    shutil.copytree(files, source / "files", dirs_exist_ok=True)
     with (
         await standin.secret_folder(namespace, secret) as folder,
+        await standin.secret_folder(namespace, f"backup-key-{tenant}") as key,
         tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report,
     ):
+        shutil.copy(Path(key) / "repository-key", folder)
         changed = {
             **environment,
             "ELINK_SECRET_DIR": folder,
             "ELINK_STORE": str(store),
-            "ELINK_FILES": str(files),
+            "ELINK_SOURCE": str(source),
+            "ELINK_JOB": pod["metadata"]["labels"]["batch.kubernetes.io/job-name"],
             "ELINK_TERMINATION_LOG": report.name,
-            "ELINK_COMPRESS": "1",
+            "PATH": f"{find_restic().parent}:{os.environ['PATH']}",
         }
         code, output = await run_python("elink_backup.backup", ROOT / "hack" / "images" / "backup", changed)
         return code, report.read() or output

@@ -119,6 +119,16 @@ def backup_cronjob(tenant: str) -> str:
     return f"backup-{short_id(tenant)}"
 
 
+def backup_key_secret(tenant: str) -> str:
+    """The Secret with the key of the tenant's backups, in the management namespace: it outlives a lost server."""
+    return f"elink-{tenant}-backup-key"
+
+
+def backup_key_copy(tenant: str) -> str:
+    """The copy of that Secret in the server's namespace, which the backup Job mounts."""
+    return f"backup-key-{short_id(tenant)}"
+
+
 def erase_job(tenant: str) -> str:
     """The Job that removes the tenant's directory and backups."""
     return f"erase-{short_id(tenant)}"

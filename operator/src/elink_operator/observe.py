@@ -114,11 +114,46 @@ def route_condition(route: Obj | None, gateway_namespace: str, gateway: str) -> 
 
 @dataclass(frozen=True)
 class BackupSummary:
-    """What a backup Job reported: complete generations present, start of the newest, bytes of all."""
+    """What a backup Job reported: complete generations present, start of the newest, bytes of all.
+
+    `verified_at`: when the newest was read back out of the store.
+    """
 
     generations: int
     newest: str
     bytes: int
+    verified_at: str | None = None
+
+
+@dataclass(frozen=True)
+class BackupFailure:
+    """Why a backup Job failed, as a condition's reason and what to do."""
+
+    reason: str
+    message: str
+
+
+_BACKUP_ADVICE: Mapping[str, str] = {
+    "StoreFull": "the backup store is full: enlarge the volume `backups` of the server",
+    "StoreAway": "the backup store cannot be reached: look at the volume `backups` of the server",
+    "StoreReadOnly": "the backup store cannot be written: look at the volume `backups` of the server",
+    "StoreTooSlow": "the backup store is too slow: a command on it did not end in hours",
+    "StoreDamaged": "the backup store is damaged: what was written cannot be read back. Restore the store, and keep it",
+    "WrongKey": "the key does not open the repository: bring back the Secret with the key of the backups",
+    "ScratchFull": "the node has no room for the dump",
+    "DatabaseAway": "the database cannot be reached from the backup Job",
+    "FilesUnreadable": "files in the tenant's directory cannot be read",
+    "StillRunning": "another backup of the tenant did not end",
+}
+
+
+def parse_backup_failure(text: str) -> BackupFailure | None:
+    """The Job's termination message as a known failure, or None when it is none."""
+    try:
+        reason = orjson.loads(text)["reason"]
+        return BackupFailure(reason, _BACKUP_ADVICE[reason])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def parse_backup_summary(text: str) -> BackupSummary | None:
@@ -126,7 +161,10 @@ def parse_backup_summary(text: str) -> BackupSummary | None:
     try:
         report = orjson.loads(text)
         newest = _iso(str(report["newest"]))
-        return BackupSummary(int(report["generations"]), newest, int(report["bytes"]))
+        verified = report.get("verifiedAt")
+        return BackupSummary(
+            int(report["generations"]), newest, int(report["bytes"]), _iso(str(verified)) if verified else None
+        )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 
@@ -138,13 +176,13 @@ def _iso(text: str) -> str:
     return conditions.timestamp(moment)
 
 
-def termination_message(pods: Sequence[Obj], *, init: bool = False) -> str | None:
-    """The message of a container (or init container) that ended with success, of the newest pod that has one."""
+def termination_message(pods: Sequence[Obj], *, init: bool = False, failed: bool = False) -> str | None:
+    """The message of a container (or init container) that ended with success (or that `failed`), of the newest pod."""
     field = "initContainerStatuses" if init else "containerStatuses"
     for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True):
         for container in pod.get("status", {}).get(field, ()):
             ended = container.get("state", {}).get("terminated")
-            if ended and ended.get("exitCode") == 0 and ended.get("message"):
+            if ended and (ended.get("exitCode") != 0) is failed and ended.get("message"):
                 return str(ended["message"])
     return None
 
@@ -162,16 +200,26 @@ def newest_success(jobs: Sequence[Obj]) -> Obj | None:
 
 
 def backup_condition(
-    jobs: Sequence[Obj], cronjob: Obj | None, *, newest: datetime | None, created: datetime, now: datetime
+    jobs: Sequence[Obj],
+    cronjob: Obj | None,
+    *,
+    newest: datetime | None,
+    created: datetime,
+    now: datetime,
+    failure: BackupFailure | None = None,
 ) -> Condition:
-    """BackupHealthy; `newest` is the newest generation known to be in the store, `created` the tenant's birth."""
+    """BackupHealthy; `newest` is the newest generation known to be in the store, `created` the tenant's birth.
+
+    `failure` is what the last Job said when it failed.
+    """
     type_ = conditions.BACKUP_HEALTHY
     finished = [j for j in jobs if job_state(j) in ("succeeded", "failed")]
     if finished and job_state(finished[-1]) == "failed":
+        why = failure.message if failure else job_failure(finished[-1])
         return conditions.false(
             type_,
-            "BackupFailed",
-            f"the last backup failed ({job_failure(finished[-1])}); it runs again at the next scheduled time, "
+            failure.reason if failure else "BackupFailed",
+            f"the last backup failed ({why}); it runs again at the next scheduled time, "
             "or at once with 'kubectl create job --from=cronjob/...'",
         )
     times = [newest] if newest else []

@@ -102,6 +102,30 @@ def test_backups(jobs: list[dict[str, Any]], newest: datetime | None, born: date
     assert (found.status, found.reason) == (status, reason)
 
 
+def test_a_failed_backup_says_why() -> None:
+    failure = observe.parse_backup_failure('{"result": "error", "reason": "StoreFull", "message": "x"}')
+    assert failure is not None
+    found = observe.backup_condition([job("a", "Failed")], None, newest=NOW, created=BORN, now=NOW, failure=failure)
+    assert (found.status, found.reason) == ("False", "StoreFull")
+    assert "enlarge the volume" in found.message
+    fine = observe.backup_condition([job("a", "Complete")], None, newest=NOW, created=BORN, now=NOW, failure=failure)
+    assert fine.status == "True"
+
+
+@pytest.mark.parametrize(
+    "said", ["", "[]", "{}", '{"reason": 1}', '{"reason": []}', '{"reason": "Evil\\nReason"}', "x"]
+)
+def test_a_job_cannot_choose_the_reason_of_a_condition(said: str) -> None:
+    assert observe.parse_backup_failure(said) is None
+
+
+def test_the_time_of_the_proof_is_read() -> None:
+    good = '{"generations": 1, "newest": "2026-07-01T17:00:03Z", "bytes": 1, "verifiedAt": "2026-07-01T17:00:09Z"}'
+    found = observe.parse_backup_summary(good)
+    assert found is not None
+    assert found.verified_at == "2026-07-01T17:00:09Z"
+
+
 def test_summary_of_a_backup_is_read_strictly() -> None:
     good = '{"result": "ok", "generations": 7, "newest": "2026-07-01T17:00:03Z", "bytes": 1234}'
     assert observe.parse_backup_summary(good) == observe.BackupSummary(7, "2026-07-01T17:00:03Z", 1234)
@@ -126,6 +150,7 @@ def test_only_the_message_of_a_container_that_succeeded_counts() -> None:
     pods = [pod("a", 0, "good", "2026-07-01T17:00:00Z"), pod("b", 1, "bad", "2026-07-01T18:00:00Z")]
     assert observe.termination_message(pods) == "good"
     assert observe.termination_message(pods[1:]) is None
+    assert observe.termination_message(pods, failed=True) == "bad"
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def everything_of_tenant(inputs: TenantInputs) -> list[dict[str, Any]]:
     link = MasterLink("the-token", "2026-07-08T12:00:00Z")
     return [
         secret.build_tenant_secret(inputs),
+        secret.build_backup_key(inputs, "the-key", copy=False),
+        secret.build_backup_key(inputs, "the-key", copy=True),
         httproute.build_route(inputs),
         cronjob.build_backup(inputs),
         secret.build_master_secret(inputs, link),
@@ -168,7 +170,7 @@ def test_every_object_is_known_labelled_and_in_the_servers_namespace() -> None:
         metadata = obj["metadata"]
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "elink-operator", obj
         assert metadata["labels"]["elink-lc.com/server"] == "shared-1", obj
-        if kind.namespaced and not metadata["name"].endswith("-master"):
+        if kind.namespaced and not metadata["name"].endswith(("-master", "-backup-key")):
             assert metadata["namespace"] == "elink-srv-shared-1", obj
 
 

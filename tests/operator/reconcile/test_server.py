@@ -295,6 +295,37 @@ async def test_backups_are_counted_from_what_the_job_reports(world: World) -> No
         assert condition(world.et(tenant), "Ready")["status"] == "True"
 
 
+async def test_the_key_of_the_backups_comes_back_and_is_never_made_anew(world: World) -> None:
+    server, tenant = world.unique("s"), world.unique("t")
+    world.server(server)
+    world.tenant(tenant)
+    system = "/api/v1/namespaces/elink-system/secrets"
+    kept = f"{system}/{naming.backup_key_secret(tenant)}"
+    copy = f"/api/v1/namespaces/{naming.server_namespace(server)}/secrets/{naming.backup_key_copy(tenant)}"
+
+    def key(path: str) -> str | None:
+        found = world.get(path)
+        return None if found is None else found["data"]["repository-key"]
+
+    async with world.operator() as op:
+        await until(partial(tenant_is_ready, world, tenant))
+        first = key(kept)
+        assert first is not None
+        assert key(copy) == first
+        for path in (kept, copy):
+            assert world.api.request("DELETE", path, None)[0] == 200
+            await until(lambda path=path: key(path) == first, what=f"{path} is back with the same key")
+        start_backup(world, naming.server_namespace(server), tenant, "one")
+        await until(lambda: ((world.et(tenant) or {})["status"].get("backup") or {}).get("verifiedAt"), timeout=90)
+        await op.settle()
+    for path in (kept, copy):
+        assert world.api.request("DELETE", path, None)[0] == 200
+    async with world.operator():
+        await until(lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == "KeyMissing", timeout=60)
+        assert key(kept) is None
+        assert key(copy) is None
+
+
 def start_backup(world: World, namespace: str, tenant: str, name: str) -> None:
     """What `kubectl create job --from=cronjob/...` does."""
     cronjob = world.get(f"/apis/batch/v1/namespaces/{namespace}/cronjobs/{naming.backup_cronjob(tenant)}")

@@ -6,16 +6,13 @@ Exit codes: 0 nothing is left, 1 something is left or could not be removed, 2 wr
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import sys
 from pathlib import Path
 
-from elink_backup import store
+from elink_backup.job import ID
 from elink_backup.report import jst, now, report
-
-_ID = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
 def erase_folder(parent: Path, name: str) -> int:
@@ -34,11 +31,17 @@ def erase_folder(parent: Path, name: str) -> int:
     return files
 
 
+def _snapshots(folder: Path) -> list[str]:
+    """Short IDs of all snapshots in a tenant's repository: their files are named so, which needs no key."""
+    found = folder / "repository" / "snapshots"
+    return sorted(path.name[:8] for path in found.iterdir()) if found.is_dir() else []
+
+
 def main() -> int:
     """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     name = os.environ.get("ELINK_TENANT_ID", "")
-    if not _ID.fullmatch(name):
+    if not ID.fullmatch(name):
         report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
         return 2
     places = {
@@ -51,7 +54,7 @@ def main() -> int:
         for parent in places.values():
             if not parent.is_dir():
                 raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
-        generations = [path.name for path in store.candidates(places["backups"] / name)]
+        generations = _snapshots(places["backups"] / name)
         for what, parent in places.items():
             removed[what] = erase_folder(parent, name)
     except OSError as error:

@@ -195,7 +195,7 @@ class BackupStatus(Part):
     bytes: Annotated[int, Field(ge=0)] = 0
     """Size of all generations."""
     verified_at: Time | None = None
-    """Reserved; not used yet. When checksums of the newest were last compared."""
+    """When the newest was read back out of the store to its last byte."""
 
 
 class RestoreDrill(Part):

@@ -1,7 +1,7 @@
 """The backup CronJob of a tenant."""
 
 from elink_operator import labels, naming
-from elink_operator.desired import app, pod
+from elink_operator.desired import app, pod, secret
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.schedule import default_schedule
@@ -10,10 +10,14 @@ _LATE_SECONDS = 6 * 3600
 """A cluster that was down at night still makes the backup in the morning."""
 _LONGEST_SECONDS = 6 * 3600
 _KEEP_SECONDS = 24 * 3600
+_DUMP_SIZE = "10Gi"
+"""Room on the node for one dump; it is gone with the pod, and never lies unsealed in the store."""
+_PACKS_SIZE = "512Mi"
+"""restic gathers packs in /tmp before it writes them."""
 
 
 def build_backup(inputs: TenantInputs) -> Obj:
-    """`backup-<id>`: dumps the tenant's database and files into its own folder of the store.
+    """`backup-<id>`: one snapshot of the tenant's database and files in the tenant's own repository.
 
     The pod sees its own backup folder (writable) and its own files (read-only), and reaches PostgreSQL only.
     """
@@ -54,14 +58,22 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "image": settings.backup_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["elink-backup"],
-        "env": pod.env(
+        "env": [
+            *pod.env(
+                {
+                    "ELINK_TENANT_ID": naming.short_id(inputs.name),
+                    "ELINK_TENANT_UID": inputs.tenant.metadata.uid,
+                    "ELINK_SERVER": inputs.server,
+                    "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
+                    "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
+                }
+            ),
             {
-                "ELINK_TENANT_ID": naming.short_id(inputs.name),
-                "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
-                "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
-            }
-        ),
-        "resources": pod.fixed_resources("50m", "64Mi", "256Mi"),
+                "name": "ELINK_JOB",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
+            },
+        ],
+        "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
         "securityContext": pod.container_security(),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
@@ -72,10 +84,11 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
             },
             {
                 "name": naming.FILES_VOLUME,
-                "mountPath": "/files",
+                "mountPath": "/snapshot/files",
                 "subPath": naming.tenant_files_subpath(inputs.name),
                 "readOnly": True,
             },
+            {"name": "dump", "mountPath": "/snapshot/database"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             {"name": "database", "mountPath": app.SECRETS_MOUNT, "readOnly": True},
         ],
@@ -88,7 +101,11 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "volumes": [
             pod.claim(naming.BACKUPS_VOLUME),
             pod.claim(naming.FILES_VOLUME),
-            pod.scratch(),
-            pod.secret_file("database", naming.tenant_secret(inputs.name), *keys),
+            pod.scratch("dump", size=_DUMP_SIZE),
+            pod.scratch(size=_PACKS_SIZE),
+            pod.secret_files(
+                "database",
+                {naming.tenant_secret(inputs.name): keys, naming.backup_key_copy(inputs.name): (secret.BACKUP_KEY,)},
+            ),
         ],
     }

@@ -75,6 +75,15 @@ def secret_file(name: str, secret: str, *keys: str) -> Obj:
     return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440, "items": items}}
 
 
+def secret_files(name: str, keys: dict[str, tuple[str, ...]]) -> Obj:
+    """One volume with keys of several Secrets: Secret → its keys."""
+    sources = [
+        {"secret": {"name": secret, "items": [{"key": key, "path": key} for key in wanted]}}
+        for secret, wanted in keys.items()
+    ]
+    return {"name": name, "projected": {"defaultMode": 0o440, "sources": sources}}
+
+
 def claim(name: str) -> Obj:
     """A volume backed by the PersistentVolumeClaim of the same name."""
     return {"name": name, "persistentVolumeClaim": {"claimName": name}}

@@ -13,6 +13,7 @@ TOKEN_EXPIRES = f"{naming.GROUP}/token-expires"
 MASTER_URL = f"{naming.GROUP}/url"
 LINK_HASH = f"{naming.GROUP}/link-hash"
 TENANT_UID = f"{naming.GROUP}/tenant-uid"
+BACKUP_KEY = "repository-key"
 SETUP_PATH = "/setup?token="
 
 
@@ -60,6 +61,22 @@ def build_tenant_secret(inputs: TenantInputs) -> Obj:
             "username": naming.tenant_role(inputs.name),
             "password": inputs.access.tenant_password(inputs.tenant.metadata.uid),
         },
+    }
+
+
+def build_backup_key(inputs: TenantInputs, key: str, *, copy: bool) -> Obj:
+    """The key of the tenant's backups, or its copy beside the server. Immutable: another key would lose them all."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": naming.backup_key_copy(inputs.name) if copy else naming.backup_key_secret(inputs.name),
+            "namespace": inputs.namespace if copy else inputs.settings.namespace,
+            "labels": labels.tenant_labels(inputs.server, inputs.name),
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {BACKUP_KEY: key},
     }
 
 

@@ -33,11 +33,18 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
     )
     now = ctx.clock()
     condition = observe.backup_condition(
-        jobs, cronjob, newest=newest, created=tenant.metadata.creation_timestamp or now, now=now
+        jobs,
+        cronjob,
+        newest=newest,
+        created=tenant.metadata.creation_timestamp or now,
+        now=now,
+        failure=await _failure(ctx, tenant, namespace, jobs),
     )
     if summary is None:
         return BackupFacts(None, condition)
     status: Obj = {"generations": summary.generations, "newest": summary.newest, "bytes": summary.bytes}
+    if summary.verified_at:
+        status["verifiedAt"] = summary.verified_at
     return BackupFacts(status, condition)
 
 
@@ -50,7 +57,29 @@ async def _report(
     started = job.get("status", {}).get("startTime")
     if newest is not None and started and conditions.parse_timestamp(started) <= newest:
         return None
+    message = observe.termination_message(await _pods(ctx, namespace, job))
+    return None if message is None else observe.parse_backup_summary(message)
+
+
+async def _failure(
+    ctx: Context, tenant: ElinkTenant, namespace: str, jobs: Sequence[Mapping[str, Any]]
+) -> observe.BackupFailure | None:
+    """What the newest Job said when it failed; read once per Job."""
+    failed = [job for job in jobs if observe.job_state(job) == "failed"]
+    if not failed or failed[-1] is not next((j for j in reversed(jobs) if observe.job_state(j) != "running"), None):
+        ctx.memory.backup_failures.pop(tenant.name, None)
+        return None
+    uid = str(failed[-1]["metadata"]["uid"])
+    known = ctx.memory.backup_failures.get(tenant.name)
+    if known is None or known[0] != uid:
+        message = observe.termination_message(await _pods(ctx, namespace, failed[-1]), failed=True)
+        said = observe.parse_backup_failure(message or "")
+        known = uid, said or observe.BackupFailure("BackupFailed", observe.job_failure(failed[-1]))
+        ctx.memory.backup_failures[tenant.name] = known
+    return known[1]
+
+
+async def _pods(ctx: Context, namespace: str, job: Mapping[str, Any]) -> list[Obj]:
     selector = f"batch.kubernetes.io/job-name={job['metadata']['name']},{labels.COMPONENT}={labels.BACKUP}"
     pods, _ = await ctx.client.list(POD, namespace=namespace, label_selector=selector)
-    message = observe.termination_message(pods)
-    return None if message is None else observe.parse_backup_summary(message)
+    return list(pods)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from elink_operator import observe
 from elink_operator.api.world import World
 from elink_operator.cluster.apply import Applier
 from elink_operator.cluster.client import Client
@@ -57,6 +58,8 @@ class Memory:
     """Held while the record of an erasure is written."""
     chain_head: Link | None = None
     """The newest record that this process wrote."""
+    backup_failures: dict[str, tuple[str, observe.BackupFailure]] = field(default_factory=dict)
+    """tenant -> (uid of the last backup Job that failed, what it said): its report is read once."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """server -> when its databases were last compared with what should be there."""
 

@@ -18,6 +18,7 @@ from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.reconcile import cancellation, loss, master
 from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.backups import backup_facts
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase import erase_tenant
@@ -40,6 +41,7 @@ class _Findings:
     backup: Condition
     isolated: Condition
     backup_status: Obj | None = None
+    key_missing: Condition | None = None
     settled: bool = False
     lost: bool = False
     retry_after: float | None = None
@@ -143,6 +145,7 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
         return
     inputs = TenantInputs(tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec))
     invitation = await master.prepare(ctx, inputs)
+    found.key_missing = await ensure_key(ctx, inputs)
     row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)
     writes = [
         ctx.applier.apply_if_changed(SECRET, build_tenant_secret(inputs)),
@@ -184,7 +187,7 @@ async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Ob
     if route is not None:
         found.route = observe.route_condition(route, ctx.settings.gateway_namespace, ctx.settings.gateway_name)
         facts = await backup_facts(ctx, tenant, namespace, owned)
-        found.backup, found.backup_status = facts.condition, facts.status
+        found.backup, found.backup_status = found.key_missing or facts.condition, facts.status
 
 
 def _only_the_gateway_is_awaited(ctx: Context, tenant: ElinkTenant, home: Home, found: _Findings) -> bool:

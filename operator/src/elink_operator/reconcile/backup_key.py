@@ -1,0 +1,71 @@
+"""The key of a tenant's backups: made once at random, kept in two places, never changed, erased with the tenant."""
+
+import base64
+
+from elink_operator import conditions, naming
+from elink_operator.cluster.errors import Conflict, NotFound
+from elink_operator.cluster.kinds import SECRET, Obj
+from elink_operator.cluster.slim import FINGERPRINTS
+from elink_operator.conditions import Condition
+from elink_operator.desired.inputs import TenantInputs
+from elink_operator.desired.secret import BACKUP_KEY, build_backup_key
+from elink_operator.reconcile.context import Context
+
+_KEY_BYTES = 32
+
+
+async def ensure_key(ctx: Context, inputs: TenantInputs) -> Condition | None:
+    """Both Secrets hold the same key; a lost one comes back from the other. No API call when they do.
+
+    Returns a condition when both are gone although backups exist: a new key would make those unreadable unseen.
+    """
+    where = inputs.settings.namespace, naming.backup_key_secret(inputs.name)
+    copy_where = inputs.namespace, naming.backup_key_copy(inputs.name)
+    kept, copy = ctx.store.get(SECRET, *where), ctx.store.get(SECRET, *copy_where)
+    if kept is not None and copy is not None and _fingerprint(kept) == _fingerprint(copy) is not None:
+        return None
+    kept_key, copy_key = await _read(ctx, *where), await _read(ctx, *copy_where)
+    key = kept_key or copy_key
+    if key is None:
+        if inputs.tenant.status.backup.generations:
+            return conditions.false(
+                conditions.BACKUP_HEALTHY,
+                "KeyMissing",
+                f"the Secrets {'/'.join(where)} and {'/'.join(copy_where)} with the key of the backups are gone: bring "
+                "one of them back; without it the generations in the store cannot be read",
+            )
+        key = ctx.random_token(_KEY_BYTES)
+    if kept_key is None:
+        key = await _write(ctx, build_backup_key(inputs, key, copy=False))
+    if copy_key != key:
+        if copy_key is not None:
+            await ctx.client.delete(SECRET, copy_where[1], namespace=copy_where[0])
+        await _write(ctx, build_backup_key(inputs, key, copy=True))
+    return None
+
+
+async def _write(ctx: Context, secret: Obj) -> str:
+    """Create the Secret; a rival's wins. Returns the key that is in it."""
+    metadata = secret["metadata"]
+    try:
+        await ctx.client.create(SECRET, secret)
+    except Conflict:
+        present = await _read(ctx, metadata["namespace"], metadata["name"])
+        if present is None:
+            raise
+        return present
+    return str(secret["stringData"][BACKUP_KEY])
+
+
+async def _read(ctx: Context, namespace: str, name: str) -> str | None:
+    try:
+        secret = await ctx.client.get(SECRET, name, namespace)
+    except NotFound:
+        return None
+    value = (secret.get("data") or {}).get(BACKUP_KEY)
+    return base64.b64decode(value).decode() if value else None
+
+
+def _fingerprint(secret: Obj) -> str | None:
+    found = secret.get(FINGERPRINTS, {}).get(BACKUP_KEY)
+    return None if found is None else str(found)
