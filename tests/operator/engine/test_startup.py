@@ -35,7 +35,8 @@ def test_kopf_neither_writes_nor_limits() -> None:
     assert settings.posting.enabled is False
     assert settings.peering.standalone is True
     assert settings.scanning.disabled is True
-    assert settings.watching.chunk_size == 500
+    assert settings.watching.chunk_size == Settings(webhook_enabled=False).list_page_size <= 100
+    assert settings.queueing.idle_timeout < 1
     assert isinstance(settings.watching.server_timeout, int)
     assert isinstance(settings.persistence.diffbase_storage, startup.NullDiffBase)
     assert isinstance(settings.persistence.progress_storage, startup.NullProgress)
