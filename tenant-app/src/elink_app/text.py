@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from operator import add
 
 import jaconv
 
@@ -12,10 +14,13 @@ _REFUSED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _LINE_BREAKS = re.compile("[\t\n\r\u2028\u2029]")
-_SPACES = re.compile(r"\s+")
 
 # Variants of one character in family names: whoever searches 高橋 also means 髙橋.
 _VARIANTS = str.maketrans("髙﨑濵濱邊邉齋齊斎冨𠮷德", "高崎浜浜辺辺斉斉斉富吉徳")
+
+# One walk over the text for both: case folding makes neither kana nor kanji, and no variant is a kana.
+_COMPARED = {**_VARIANTS, **{code: jaconv.kata2hira(chr(code)) for code in range(0x3000, 0x3100)}}
+_KATAKANA = {code: jaconv.hira2kata(chr(code)) for code in range(0x3000, 0x3100)}
 
 _SMALL_KANA = str.maketrans("ぁぃぅぇぉっゃゅょゎゕゖ", "あいうえおつやゆよわかけ")
 _VOICE_MARKS = re.compile("[\u3099\u309a\u309b\u309cー・\\s]")
@@ -25,6 +30,9 @@ _KANA = re.compile(r"[ァ-ヺーヽヾ・\sA-Za-z0-9.,'&()-]*\Z")
 
 def has_refused_character(value: str, *, multiline: bool = False) -> bool:
     """True when `value` holds a control or direction character; line breaks count too unless `multiline`."""
+    # None of them can be printed, and most text can: a third of the time.
+    if value.isprintable():
+        return False
     if _REFUSED.search(value):
         return True
     return not multiline and _LINE_BREAKS.search(value) is not None
@@ -37,8 +45,7 @@ def unify_line_breaks(value: str) -> str:
 
 def to_katakana(value: str) -> str:
     """A reading in full-width katakana, single spaces: `ﾔﾏﾀﾞ　たろう` -> `ヤマダ タロウ`."""
-    wide = unicodedata.normalize("NFKC", value)
-    return _SPACES.sub(" ", jaconv.hira2kata(wide)).strip()
+    return " ".join(unicodedata.normalize("NFKC", value).translate(_KATAKANA).split())
 
 
 def is_kana(value: str) -> bool:
@@ -48,8 +55,9 @@ def is_kana(value: str) -> bool:
 
 def search_form(value: str) -> str:
     """The form in which text is compared: width, case, kana kind, kanji variants and spaces make no difference."""
-    folded = unicodedata.normalize("NFKC", value).casefold().translate(_VARIANTS)
-    return _SPACES.sub("", jaconv.kata2hira(folded))
+    if value.isascii():
+        return "".join(value.lower().split())
+    return "".join(unicodedata.normalize("NFKC", value).casefold().translate(_COMPARED).split())
 
 
 def search_terms(query: str) -> list[str]:
@@ -58,9 +66,14 @@ def search_terms(query: str) -> list[str]:
     return list(dict.fromkeys(word for word in words if word))[:8]
 
 
+def pairs(value: str) -> Iterator[str]:
+    """The pairs of neighbouring characters."""
+    return map(add, value, value[1:])
+
+
 def grams(value: str) -> list[str]:
     """The pairs of neighbouring characters, each once, sorted: what the search index holds."""
-    return sorted({value[i : i + 2] for i in range(len(value) - 1)})
+    return sorted(set(pairs(value)))
 
 
 def kana_sort_key(kana: str, name: str) -> str:
@@ -68,6 +81,10 @@ def kana_sort_key(kana: str, name: str) -> str:
 
     Without a reading the name stands in for it.
     """
-    full = search_form(kana or name)
+    return sort_key(search_form(kana or name))
+
+
+def sort_key(full: str) -> str:
+    """The same for a text that is in search form already."""
     plain = unicodedata.normalize("NFD", full).translate(_SMALL_KANA)
     return f"{_VOICE_MARKS.sub('', plain)}\x01{full}"

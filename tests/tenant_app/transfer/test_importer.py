@@ -172,7 +172,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, statements: int) -> Any:
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("fetch", "execute", "executemany", "copy_records_to_table"):
+        for name in ("fetch", "execute", "executemany", "copy_records_to_table", "copy_to_table"):
             patch.setattr(asyncpg.Connection, name, wrapped(name))
         yield
 

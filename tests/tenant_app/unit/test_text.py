@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
+import jaconv
 import pytest
 from elink_app.addresses.computed import search_fields
 from elink_app.addresses.schemas import AddressInput
@@ -108,3 +112,25 @@ def test_clean_email(given_value: str, cleaned: str | None) -> None:
 
 def test_email_key() -> None:
     assert email_key(" A@B.JP ") == "a@b.jp"
+
+
+_VARIANTS = str.maketrans("髙﨑濵濱邊邉齋齊斎冨𠮷德", "高崎浜浜辺辺斉斉斉富吉徳")
+
+
+def test_the_fast_forms_are_what_the_long_way_gives_for_every_character() -> None:
+    for code in (*range(0xD800), *range(0xE000, 0x30000)):
+        value = f"a{chr(code)}b"
+        folded = unicodedata.normalize("NFKC", value).casefold().translate(_VARIANTS)
+        assert search_form(value) == re.sub(r"\s+", "", jaconv.kata2hira(folded)), hex(code)
+        wide = unicodedata.normalize("NFKC", value)
+        assert to_katakana(value) == re.sub(r"\s+", " ", jaconv.hira2kata(wide)).strip(), hex(code)
+
+
+def test_every_refused_character_is_found_beside_others() -> None:
+    refused = [*range(9), 11, 12, *range(14, 32), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F)]
+    refused += [*range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC), 0xFFFE, 0xFFFF]
+    for code in refused:
+        assert has_refused_character(f"山{chr(code)}田", multiline=True), hex(code)
+    for code in (9, 10, 13, 0x2028, 0x2029):
+        assert has_refused_character(f"山{chr(code)}田")
+        assert not has_refused_character(f"山{chr(code)}田", multiline=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
-from elink_app.process import background, make_deliveries, make_parts
+from elink_app.process import background, calm_collector, make_deliveries, make_parts
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 from elink_app.worker.tasks import TaskRunner
@@ -15,6 +15,7 @@ from tests.tenant_app.support import eventually
 
 async def main() -> None:
     """Deliveries of every tenant, as `elink-app worker` does them but without its ports, until SIGTERM."""
+    calm_collector()
     settings = Settings(role="worker")
     configure_logs("INFO", server="test", role="worker", version="test")
     parts = make_parts(settings)

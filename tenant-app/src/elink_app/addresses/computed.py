@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from elink_app.text import grams, kana_sort_key, search_form
+from elink_app.text import pairs, search_form, sort_key
+
+_NO_DIGITS = re.compile("[^0-9]+")
 
 
 class Fields(Protocol):
@@ -21,21 +23,37 @@ class Fields(Protocol):
 
 def search_fields(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -> tuple[str, list[str]]:
     """What a search looks through, as text and as index entries. Tags are not in it: they are renamed elsewhere."""
+    return _joined(_forms(data, emails, attributes))
+
+
+def _forms(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -> list[str]:
+    """What is looked through, in search form, one by one: name, reading and company come first."""
     values = [str(value) for value in attributes.values() if not isinstance(value, bool)]
-    digits = re.sub("[^0-9]", "", data.phone)
-    parts = [data.name, data.kana, data.company, *emails, data.phone, digits, data.notes, *values]
-    forms = list(dict.fromkeys(form for form in map(search_form, parts) if form))
-    return "\n".join(forms), sorted({gram for form in forms for gram in grams(form)})
+    digits = _NO_DIGITS.sub("", data.phone)
+    return [
+        search_form(part)
+        for part in (data.name, data.kana, data.company, *emails, data.phone, digits, data.notes, *values)
+    ]
+
+
+def _joined(forms: Sequence[str]) -> tuple[str, list[str]]:
+    once = list(dict.fromkeys(filter(None, forms)))
+    found: set[str] = set()
+    for form in once:
+        found.update(pairs(form))
+    return "\n".join(once), sorted(found)
 
 
 def computed(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Values by column name."""
-    text, pairs = search_fields(data, emails, attributes)
+    forms = _forms(data, emails, attributes)
+    name, kana, company = forms[:3]
+    text, index = _joined(forms)
     return {
-        "sort_key": kana_sort_key(data.kana, data.name),
+        "sort_key": sort_key(kana if data.kana else name),
         "search_text": text,
-        "search_grams": pairs,
-        "name_form": search_form(data.name),
-        "company_form": search_form(data.company),
-        "phone_digits": re.sub("[^0-9]", "", data.phone),
+        "search_grams": index,
+        "name_form": name,
+        "company_form": company,
+        "phone_digits": _NO_DIGITS.sub("", data.phone),
     }

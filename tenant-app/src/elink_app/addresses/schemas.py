@@ -15,6 +15,7 @@ from elink_app.validation import Line, Lines, refuse
 
 MAX_EMAILS = 5
 MAX_TAGS = 20
+_DASHES = re.compile("[ー−–—]")
 _PHONE = re.compile(r"[0-9+() -]*\Z")
 _POSTAL = re.compile(r"[0-9A-Za-z -]*\Z")
 _JAPANESE_POSTAL = re.compile(r"([0-9]{3})-?([0-9]{4})\Z")
@@ -38,6 +39,11 @@ def _email(value: str) -> str:
     if cleaned is None:
         raise refuse("email")
     return cleaned
+
+
+def _plain(value: str) -> str:
+    """Digits and dashes as ASCII."""
+    return value if value.isascii() else _DASHES.sub("-", unicodedata.normalize("NFKC", value))
 
 
 def _tag(value: str) -> str:
@@ -82,7 +88,7 @@ class AddressInput(BaseModel):
     @field_validator("phone")
     @classmethod
     def _phone(cls, value: str) -> str:
-        plain = re.sub("[ー−–—]", "-", unicodedata.normalize("NFKC", value))
+        plain = _plain(value)
         if not _PHONE.match(plain):
             raise refuse("phone")
         return plain
@@ -90,7 +96,7 @@ class AddressInput(BaseModel):
     @field_validator("postal_code")
     @classmethod
     def _postal_code(cls, value: str) -> str:
-        plain = re.sub("[ー−–—]", "-", unicodedata.normalize("NFKC", value)).removeprefix("〒").strip()
+        plain = _plain(value).removeprefix("〒").strip()
         if not _POSTAL.match(plain):
             raise refuse("postal_code")
         return _JAPANESE_POSTAL.sub(r"\1-\2", plain)
@@ -98,14 +104,14 @@ class AddressInput(BaseModel):
     @field_validator("emails")
     @classmethod
     def _emails_once(cls, value: list[str]) -> list[str]:
-        if len({email_key(email) for email in value}) < len(value):
+        if len(value) > 1 and len({email_key(email) for email in value}) < len(value):
             raise refuse("email_twice")
         return value
 
     @field_validator("tags")
     @classmethod
     def _tags_once(cls, value: list[str]) -> list[str]:
-        return list({search_form(tag): tag for tag in reversed(value)}.values())[::-1]
+        return value if len(value) < 2 else list({search_form(tag): tag for tag in reversed(value)}.values())[::-1]
 
 
 class AddressUpdate(AddressInput):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
+from operator import attrgetter
 from typing import Any, cast
 
 import asyncpg
@@ -16,8 +18,18 @@ from elink_app.addresses.schemas import AddressInput
 from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
 from elink_app.emails import email_key
 from elink_app.text import search_form
+from elink_app.transfer.copytext import bigint_array, line, text_array
 
+# In the order of `computed`.
 _COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
+_plain_of = attrgetter(*PLAIN)
+# Statistics are behind while an import fills the book: the planner would read whole tables for a batch. And the entries
+# of many rows go into the index of pairs together, not of a few.
+_FOR_BATCHES = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
+    set_config('gin_pending_list_limit', '16MB', true), set_config('work_mem', '32MB', true)
+"""
 _WRITTEN = (*PLAIN, *_COMPUTED, "attributes", "updated_at")
 _COLUMNS = ("id", "version", *_WRITTEN, "created_at", "tag_ids")
 _LOCK = """
@@ -60,17 +72,33 @@ class Ready:
     attributes: Mapping[str, Any]
     # In the order of _COMPUTED.
     computed: tuple[Any, ...]
+    # E-mails and tags in the forms in which they are compared, in their order.
+    email_keys: tuple[str, ...]
+    tag_keys: tuple[str, ...]
 
     @classmethod
     def of(cls, data: AddressInput, attributes: Mapping[str, Any]) -> Ready:
         """Compute what the address book searches and sorts by; `attributes` are checked ones."""
         found = computed(data, data.emails, attributes)
-        return cls(data, attributes, tuple(found[name] for name in _COMPUTED))
+        return cls(
+            data,
+            attributes,
+            tuple(found.values()),
+            tuple(map(email_key, data.emails)),
+            tuple(map(search_form, data.tags)),
+        )
 
     def written(self, now: datetime) -> tuple[Any, ...]:
         """Values in the order of _WRITTEN."""
-        plain = (getattr(self.data, name) for name in PLAIN)
-        return (*plain, *self.computed, orjson.dumps(dict(self.attributes)).decode(), now)
+        return (*_plain_of(self.data), *self.computed, self._attributes(), now)
+
+    def as_text(self, now: str) -> tuple[str, ...]:
+        """The same as PostgreSQL reads them."""
+        key, search, index, *forms = self.computed
+        return (*_plain_of(self.data), key, search, text_array(index), *forms, self._attributes(), now)
+
+    def _attributes(self) -> str:
+        return orjson.dumps(dict(self.attributes)).decode() if self.attributes else "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +136,10 @@ class BulkAddresses:
         self._job_id = job_id
         self._now = now
 
+    async def prepare(self) -> None:
+        """Tell the planner what is to come, until the end of the transaction."""
+        await self._connection.execute(_FOR_BATCHES)
+
     async def matches(self, keys: Iterable[str]) -> dict[str, int]:
         """The oldest live address with each of these e-mails, in the form in which e-mails are compared."""
         wanted = sorted(set(keys))
@@ -134,16 +166,16 @@ class BulkAddresses:
         if not rows:
             return
         ids = [row["id"] for row in await self._connection.fetch(_IDS, len(rows))]
-        tags = await self._tag_ids({search_form(tag): tag for row in rows for tag in row.data.tags})
-        await self._connection.copy_records_to_table(
-            "address",
-            columns=_COLUMNS,
-            records=[
-                (number, 1, *row.written(self._now), self._now, sorted(_borne(row.data, tags)))
-                for number, row in zip(ids, rows, strict=True)
-            ],
+        tags = await self._tag_ids(_tag_names(rows))
+        now = self._now.isoformat()
+        lines = [
+            line((str(number), "1", *row.as_text(now), now, bigint_array(sorted(_borne(row, tags)))))
+            for number, row in zip(ids, rows, strict=True)
+        ]
+        await self._connection.copy_to_table(
+            "address", source=BytesIO("".join(lines).encode()), columns=_COLUMNS, format="text"
         )
-        added = list(zip(ids, (row.data for row in rows), strict=True))
+        added = list(zip(ids, rows, strict=True))
         await self._add_emails(added)
         await self._add_tags(added, tags)
         await self._connection.copy_records_to_table(
@@ -167,13 +199,13 @@ class BulkAddresses:
         await self._connection.execute(
             "DELETE FROM address_email WHERE address_id = ANY($1::bigint[])", [one.current.id for one in mailed]
         )
-        await self._add_emails([(one.current.id, one.ready.data) for one in mailed])
+        await self._add_emails([(one.current.id, one.ready) for one in mailed])
         tagged = [one for one in changes if set(one.ready.data.tags) != set(one.current.values["tags"])]
-        tags = await self._tag_ids({search_form(tag): tag for one in tagged for tag in one.ready.data.tags})
+        tags = await self._tag_ids(_tag_names([one.ready for one in tagged]))
         await self._connection.execute(
             "DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", [one.current.id for one in tagged]
         )
-        await self._add_tags([(one.current.id, one.ready.data) for one in tagged], tags)
+        await self._add_tags([(one.current.id, one.ready) for one in tagged], tags)
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete softly."""
@@ -181,19 +213,19 @@ class BulkAddresses:
             "UPDATE address SET deleted_at = $2 WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL", ids, self._now
         )
 
-    async def _add_emails(self, rows: Sequence[tuple[int, AddressInput]]) -> None:
+    async def _add_emails(self, rows: Sequence[tuple[int, Ready]]) -> None:
         await self._connection.copy_records_to_table(
             "address_email",
             columns=("address_id", "position", "email", "email_key"),
             records=[
-                (number, position, email, email_key(email))
-                for number, data in rows
-                for position, email in enumerate(data.emails)
+                (number, position, email, key)
+                for number, row in rows
+                for position, (email, key) in enumerate(zip(row.data.emails, row.email_keys, strict=True))
             ],
         )
 
-    async def _add_tags(self, rows: Sequence[tuple[int, AddressInput]], tags: Mapping[str, int]) -> None:
-        records = [(number, tag) for number, data in rows for tag in _borne(data, tags)]
+    async def _add_tags(self, rows: Sequence[tuple[int, Ready]], tags: Mapping[str, int]) -> None:
+        records = [(number, tag) for number, row in rows for tag in _borne(row, tags)]
         if records:
             await self._connection.copy_records_to_table(
                 "address_tag", columns=("address_id", "tag_id"), records=records
@@ -212,5 +244,9 @@ class BulkAddresses:
         return found
 
 
-def _borne(data: AddressInput, tags: Mapping[str, int]) -> set[int]:
-    return {tags[search_form(tag)] for tag in data.tags}
+def _tag_names(rows: Iterable[Ready]) -> dict[str, str]:
+    return {key: tag for row in rows for key, tag in zip(row.tag_keys, row.data.tags, strict=True)}
+
+
+def _borne(row: Ready, tags: Mapping[str, int]) -> set[int]:
+    return {tags[key] for key in row.tag_keys}

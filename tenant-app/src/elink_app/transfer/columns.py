@@ -131,23 +131,25 @@ def collect(row: Sequence[str], columns: Sequence[Column]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     attributes: dict[str, str] = {}
     for cell, target in zip(row, columns, strict=False):
-        if not cell or target == Target.NONE:
+        if not cell or not target:
             continue
+        if cell[0] == "'":
+            cell = without_guard(cell)
         if target.startswith(ATTRIBUTE):
-            attributes.setdefault(target.removeprefix(ATTRIBUTE), without_guard(cell))
+            attributes.setdefault(target.removeprefix(ATTRIBUTE), cell)
+        elif target in found:
+            found[target].append(cell)
         else:
-            found.setdefault(target, []).append(without_guard(cell))
+            found[target] = [cell]
     values: dict[str, Any] = {"attributes": attributes} if attributes else {}
     for target, cells in found.items():
-        if target == Target.EMAIL:
+        if target == "emails":
             values["emails"] = list(dict.fromkeys(part for cell in cells for part in cell.split()))
-        elif target == Target.TAGS:
+        elif target == "tags":
             tags = [tag.strip() for cell in cells for tag in _TAG_BREAK.split(cell)]
             values["tags"] = [tag for tag in tags if tag]
-        elif target in _JOINED:
-            values[target] = _JOINED[target].join(cells)
         else:
-            values[target] = cells[0]
+            values[target] = _JOINED[target].join(cells) if len(cells) > 1 and target in _JOINED else cells[0]
     return values
 
 

@@ -16,11 +16,9 @@ from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.consent.service import suppressed_among
-from elink_app.emails import email_key
 from elink_app.jobs.runner import Batch, JobFailed
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
-from elink_app.text import search_form
 from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
 from elink_app.transfer.columns import Reason
 from elink_app.transfer.merge import merge
@@ -30,7 +28,8 @@ from elink_app.transfer.source import Row, RowSource
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.tables import BadTable
 
-BATCH = 1000
+# Large enough that waiting for a turn between two threads does not count; two batches are in memory at once.
+BATCH = 2500
 COUNTS = ("new", "changed", "unchanged", "skipped", "bad")
 # Of these addresses that many get no mail; an import never changes that.
 SUPPRESSED = "suppressed"
@@ -75,11 +74,11 @@ def waves(rows: Sequence[Row]) -> list[list[Row]]:
     parts: list[list[Row]] = [[]]
     seen: set[str] = set()
     for row in rows:
-        keys = {email_key(email) for email in row.ready.data.emails} if row.ready else set()
-        if keys & seen:
+        keys = row.ready.email_keys if row.ready else ()
+        if not seen.isdisjoint(keys):
             parts.append([])
             seen = set()
-        seen |= keys
+        seen.update(keys)
         parts[-1].append(row)
     return parts
 
@@ -114,6 +113,7 @@ class _Steps:
         forbidden = await hidden_labels(batch.db, asked_by(batch.job))
         connection = await driver_of(batch.db)
         writer = BulkAddresses(connection, batch.job.id, self._clock(), list(forbidden))
+        await writer.prepare()
         return writer, frozenset(forbidden.values())
 
     async def _take(self, source: RowSource, after: int) -> list[Row]:
@@ -261,7 +261,7 @@ class CheckHandler(_Steps):
             if row.ready is None:
                 outcome.refuse(row, row.reasons)
                 continue
-            keys = [hash(email_key(email)) for email in row.ready.data.emails]
+            keys = [hash(key) for key in row.ready.email_keys]
             match = known.get(row.number)
             if existing is not Existing.ADD and (match is not None or (keys and keys[0] in kept.seen)):
                 if existing is Existing.SKIP:
@@ -275,7 +275,7 @@ class CheckHandler(_Steps):
             else:
                 outcome.counts["new"] += 1
             kept.seen.update(keys)
-        first = {email_key(row.ready.data.emails[0]) for row in rows if row.ready and row.ready.data.emails}
+        first = {row.ready.email_keys[0] for row in rows if row.ready and row.ready.email_keys}
         outcome.counts[SUPPRESSED] = len(await suppressed_among(batch.db, sorted(first)))
         for row, merged in await asyncio.to_thread(_merge_all, pairs):
             if isinstance(merged, list):
@@ -295,7 +295,7 @@ class CheckHandler(_Steps):
 
 def _checked(row: Row, reserved: frozenset[str]) -> Row:
     """The row; refused when it bears the name of a label that does not exist for the account."""
-    if row.ready is None or not any(search_form(tag) in reserved for tag in row.ready.data.tags):
+    if row.ready is None or reserved.isdisjoint(row.ready.tag_keys):
         return row
     return replace(row, ready=None, reasons=[("tags", "tag_reserved", {})])
 
@@ -304,7 +304,7 @@ async def _known(writer: BulkAddresses, existing: Existing, rows: Sequence[Row])
     """By number of the row: the address that has the row's first e-mail."""
     if existing is Existing.ADD:
         return {}
-    first = {row.number: email_key(row.ready.data.emails[0]) for row in rows if row.ready and row.ready.data.emails}
+    first = {row.number: row.ready.email_keys[0] for row in rows if row.ready and row.ready.email_keys}
     matches = await writer.matches(first.values())
     return {number: matches[key] for number, key in first.items() if key in matches}
 
