@@ -94,7 +94,7 @@ def calm_collector() -> None:
     again, and neither is each batch. (An import spent a third of its time there.)"""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(20_000, 10, 10)
 
 
 async def _close_idle(databases: TenantDatabases) -> None:

@@ -19,7 +19,10 @@ _LINE_BREAKS = re.compile("[\t\n\r\u2028\u2029]")
 _VARIANTS = str.maketrans("髙﨑濵濱邊邉齋齊斎冨𠮷德", "高崎浜浜辺辺斉斉斉富吉徳")
 
 # One walk over the text for both: case folding makes neither kana nor kanji, and no variant is a kana.
-_COMPARED = {**_VARIANTS, **{code: jaconv.kata2hira(chr(code)) for code in range(0x3000, 0x3100)}}
+_COMPARED: dict[int, str | int | None] = {
+    **_VARIANTS,
+    **{code: jaconv.kata2hira(chr(code)) for code in range(0x3000, 0x3100)},
+}
 _KATAKANA = {code: jaconv.hira2kata(chr(code)) for code in range(0x3000, 0x3100)}
 
 _SMALL_KANA = str.maketrans("ぁぃぅぇぉっゃゅょゎゕゖ", "あいうえおつやゆよわかけ")

@@ -11,6 +11,8 @@ from elink_app.clock import utc_now
 from elink_app.deliveries.audience import Audience
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.repository import DeliveryRepository
+from elink_app.deliveries.service import Deliveries
+from elink_app.templates.service import Templates
 
 from tests.tenant_app.deliveries.support import Office
 
@@ -137,3 +139,31 @@ async def test_labels_hide_recipients_of_old_deliveries(office: Office) -> None:
         )
     assert [row.email for row in seen] == ["hanako@b.example"]
     assert len((await office.call("GET", f"/deliveries/{made['id']}/recipients"))["items"]) == 2
+
+
+async def test_counts_and_history_tell_nothing_of_recipients_whom_labels_hide(office: Office) -> None:
+    made = await office.ready()
+    await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
+    await office.sql("UPDATE delivery_recipient SET state = 'accepted', next_at = NULL WHERE email LIKE 'hanako%'")
+    await office.sql("UPDATE delivery SET accepted = 1")
+    clerk = Principal(99, "clerk@x.example", "", False, ALL, None)
+    assert await told(office, clerk, made["id"]) == (2, 1, 1, True)
+    tag = (await office.sql("INSERT INTO tag (name, key, is_label) VALUES ('秘', '秘', true) RETURNING id"))[0]["id"]
+    await office.sql("INSERT INTO address_tag SELECT id, $1 FROM address WHERE name = '山田 太郎'", tag)
+    assert await told(office, clerk, made["id"]) == (1, 0, 1, False)
+    master = Principal(98, "master@x.example", "", True, ALL, None)
+    assert await told(office, master, made["id"]) == (2, 1, 1, True)
+
+
+async def told(office: Office, principal: Principal, delivery_id: int) -> tuple[int, int, int, bool]:
+    """Total, pending and accepted, the same on the list and by itself; and whether the history names a number."""
+    tenant = office.world.parts.directory.get(office.tenant.name)
+    assert tenant is not None
+    async with office.world.parts.databases.transaction(tenant) as db:
+        templates = Templates(db, tenant, utc_now, "https://x.example")
+        deliveries = Deliveries(db, utc_now, "https://x.example", principal, templates)
+        one = (await deliveries.get(delivery_id)).counts
+        (listed,) = (await deliveries.page()).items
+        named = any("recipients" in (event.detail or {}) for event in await deliveries.history(delivery_id))
+    assert listed.counts == one
+    return one.total, one.pending, one.accepted, named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import dkim
 import pytest
 from elink_app.clock import utc_now
@@ -71,6 +72,34 @@ async def test_refused_deferred_suppressed_and_impossible(world: World) -> None:
             async with world.server.inside("elink_registry") as registry:
                 wanted = "SELECT count(*) FROM delivery_wakeup WHERE tenant = $1"
                 assert await registry.fetchval(wanted, office.tenant.name) == 1
+
+
+async def test_whoever_withdraws_consent_after_the_freezing_gets_no_advert_but_still_notices(world: World) -> None:
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 4)
+            for name, kind in (("to1", "given"), ("to1", "withdrawn"), ("to2", "withdrawn"), ("to2", "given")):
+                await inside.execute(
+                    "INSERT INTO consent (email_key, kind, at) VALUES ($1, $2, now())", f"{name}@there.example", kind
+                )
+            await office.send()
+            kept = {row["id"]: (row["state"], row["reply"]) for row in await recipients(inside, delivery)}
+            assert kept[1] == ("skipped", "no_consent")
+            assert {kept[n][0] for n in (2, 3, 4)} == {"accepted"}
+            row = await counts(inside, delivery)
+            assert (row["state"], row["accepted"], row["skipped"]) == ("done", 3, 1)
+            notice = await make_delivery(inside, 2)
+            await inside.execute("UPDATE delivery SET category = 'notice' WHERE id = $1", notice)
+            await office.send()
+            assert await states(inside, notice) == {"accepted": 2}
+
+
+async def recipients(inside: asyncpg.Connection, delivery: int) -> list[asyncpg.Record]:
+    """Rows with ids that count from 1."""
+    first = "SELECT min(id) FROM delivery_recipient WHERE delivery_id = $1"
+    wanted = f"SELECT id - ({first}) + 1 AS id, state, reply FROM delivery_recipient WHERE delivery_id = $1"
+    return list(await inside.fetch(wanted, delivery))
 
 
 async def test_after_two_days_a_deferred_mail_is_given_up(world: World) -> None:

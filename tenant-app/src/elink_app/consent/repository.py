@@ -51,6 +51,13 @@ class ConsentRepository:
         statement = select(Suppression.email_key).where(Suppression.email_key.in_(email_keys), ACTIVE)
         return set((await self._session.scalars(statement)).all())
 
+    async def withdrawn(self, email_keys: Sequence[str]) -> set[str]:
+        """Those of `email_keys` whose newest word is that they want no adverts."""
+        statement = select(ConsentCurrent.email_key).where(
+            ConsentCurrent.email_key.in_(email_keys), ConsentCurrent.kind == "withdrawn"
+        )
+        return set((await self._session.scalars(statement)).all())
+
     async def suppress(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add reasons; one that holds already stays as it is. Returns how many are new."""
         statement = insert(Suppression).on_conflict_do_nothing(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressEmail
-from elink_app.addresses.visibility import Action, visible
+from elink_app.addresses.visibility import Action, forbidden_labels, visible
 from elink_app.audit.service import Actor
 from elink_app.clock import Clock
 from elink_app.consent.models import ConsentCurrent, Suppression
@@ -66,6 +66,11 @@ class Audience:
         """Which recipients the account may see, or export."""
         hidden = exists().where(Address.id == DeliveryRecipient.address_id, ~visible(self._principal, action))
         return ~hidden
+
+    async def hides(self) -> bool:
+        """True when there are labels whose addresses the account may not see."""
+        hidden = forbidden_labels(self._principal).limit(1)
+        return not self._principal.is_master and await self._session.scalar(hidden) is not None
 
     async def count(self, row: Delivery) -> AudienceCount:
         """The judgement as it is now."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -105,6 +105,18 @@ class DeliveryRepository:
         if visible is not None:
             statement = statement.where(visible)
         return (await self._session.scalars(statement.order_by(DeliveryRecipient.id).limit(size))).all()
+
+    async def counts(self, delivery_ids: Sequence[int], visible: ColumnElement[bool]) -> dict[int, dict[str, int]]:
+        """By delivery: how many recipients that fulfil `visible` are in each state."""
+        statement = (
+            select(DeliveryRecipient.delivery_id, DeliveryRecipient.state, func.count())
+            .where(DeliveryRecipient.delivery_id.in_(delivery_ids), visible)
+            .group_by(DeliveryRecipient.delivery_id, DeliveryRecipient.state)
+        )
+        found: dict[int, dict[str, int]] = {}
+        for delivery_id, state, count in (await self._session.execute(statement)).all():
+            found.setdefault(delivery_id, {})[state] = count
+        return found
 
     async def forget_recipients(self, delivery_id: int) -> None:
         """Take the frozen audience back; only before anything was sent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,9 +45,23 @@ _OPEN = (DeliveryState.DRAFT, DeliveryState.AWAITING_APPROVAL, DeliveryState.APP
 _TEXTS = ("name", "from_name", "from_address", "reply_to", "subject")
 
 
-def to_output(row: Delivery, draft: DeliveryDraft) -> DeliveryOutput:
-    """A delivery as it is shown."""
+def _kept_counts(row: Delivery) -> Counts:
     done = row.accepted + row.refused + row.bounced + row.skipped + row.unknown
+    return Counts(
+        total=row.total, pending=max(0, row.total - done), accepted=row.accepted, refused=row.refused,
+        bounced=row.bounced, skipped=row.skipped, unknown=row.unknown,
+    )  # fmt: skip
+
+
+def _seen_counts(states: Mapping[str, int]) -> Counts:
+    """For an account from whom labels hide some of the recipients."""
+    ended = {name: states.get(name, 0) for name in ("accepted", "refused", "bounced", "skipped", "unknown")}
+    total = sum(states.values())
+    return Counts(total=total, pending=total - sum(ended.values()), **ended)
+
+
+def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None) -> DeliveryOutput:
+    """A delivery as it is shown; `counts` when the account may not see all recipients."""
     times = {
         name: value.astimezone(JST) if (value := getattr(row, name)) is not None else None
         for name in ("made_at", "approved_at", "scheduled_at", "hold_until", "started_at", "finished_at", "updated_at")
@@ -64,10 +78,7 @@ def to_output(row: Delivery, draft: DeliveryDraft) -> DeliveryOutput:
             "made_by": row.made_by_name,
             "approved_by": row.approved_by_name,
             "content_sha256": row.content_sha256.hex() if row.content_sha256 else "",
-            "counts": Counts(
-                total=row.total, pending=max(0, row.total - done), accepted=row.accepted, refused=row.refused,
-                bounced=row.bounced, skipped=row.skipped, unknown=row.unknown,
-            ),
+            "counts": counts or _kept_counts(row),
         }
     )  # fmt: skip
 
@@ -90,20 +101,34 @@ class Deliveries:
     async def page(self, before: int | None = None, state: str = "", size: int = PAGE_SIZE) -> DeliveryPage:
         """One page, the newest first."""
         rows = await self.rows.page(before, state, size + 1)
-        items = [to_output(row, draft) for row, draft in rows[:size]]
+        counts = await self._counts([row for row, _ in rows[:size]])
+        items = [to_output(row, draft, counts.get(row.id)) for row, draft in rows[:size]]
         return DeliveryPage(items=items, next=items[-1].id if len(rows) > size else None)
 
     async def get(self, delivery_id: int) -> DeliveryOutput:
         """One delivery; raises NotFound."""
-        return to_output(*await self.load(delivery_id))
+        row, draft = await self.load(delivery_id)
+        return to_output(row, draft, (await self._counts([row])).get(row.id))
+
+    async def _counts(self, rows: Sequence[Delivery]) -> dict[int, Counts]:
+        """Counts of the recipients whom the account may see, where labels hide any from it; else the kept ones do."""
+        frozen = [row.id for row in rows if row.frozen_at is not None]
+        if not frozen or not await self.audience.hides():
+            return {}
+        seen = await self.rows.counts(frozen, self.audience.visible_recipients())
+        return {delivery_id: _seen_counts(seen.get(delivery_id, {})) for delivery_id in frozen}
 
     async def history(self, delivery_id: int) -> Sequence[EventOutput]:
         """Its steps, the newest first; raises NotFound."""
         await self.load(delivery_id)
+        left_out = {"recipients"} if await self.audience.hides() else set()
         return [
-            EventOutput(at=event.at.astimezone(JST), actor=event.actor, action=event.action, detail=event.detail)
+            EventOutput(
+                at=event.at.astimezone(JST), actor=event.actor, action=event.action,
+                detail=event.detail and {key: event.detail[key] for key in event.detail.keys() - left_out},
+            )
             for event in await self.rows.events(delivery_id, _HISTORY)
-        ]
+        ]  # fmt: skip
 
     async def create(self, actor: Actor, data: DeliveryInput) -> DeliveryOutput:
         """Begin a delivery; raises InvalidInput."""
@@ -234,7 +259,7 @@ class Deliveries:
         row, draft = await self.load(delivery_id)
         after = {"name": row.name, "state": row.state, **detail}
         await record(self.db, actor, f"delivery.{action}", kind="delivery", key=str(delivery_id), after=after, now=now)
-        return to_output(row, draft)
+        return to_output(row, draft, (await self._counts([row])).get(row.id))
 
     async def _from_template(self, data: DeliveryInput) -> DeliveryInput:
         if data.template_id is None or data.subject or data.text_body or data.source:

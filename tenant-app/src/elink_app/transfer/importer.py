@@ -28,8 +28,7 @@ from elink_app.transfer.source import Row, RowSource
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.tables import BadTable
 
-# Large enough that waiting for a turn between two threads does not count; two batches are in memory at once.
-BATCH = 2500
+BATCH = 1000
 COUNTS = ("new", "changed", "unchanged", "skipped", "bad")
 # Of these addresses that many get no mail; an import never changes that.
 SUPPRESSED = "suppressed"

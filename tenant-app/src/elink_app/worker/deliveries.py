@@ -170,7 +170,8 @@ class DeliverySender:
                 log.error("delivery cannot be composed", tenant=tenant.name, delivery=row.id, why=type(error).__name__)
                 await sending.pause(row.id, "cannot_compose", self._clock())
                 return None
-            return Job(tenant, row.id, composer, signer, row.started_at, row.resend_unknown)
+            needs_consent = row.category == Category.ADVERT
+            return Job(tenant, row.id, composer, signer, row.started_at, row.resend_unknown, needs_consent)
 
     def _origin(self, tenant: Tenant, row: Delivery, secret: bytes) -> Origin:
         frozen = row.frozen_at.isoformat() if row.frozen_at is not None else ""

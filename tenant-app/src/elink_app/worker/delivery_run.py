@@ -66,6 +66,8 @@ class Job:
     signer: Signer | None
     started_at: datetime | None
     resend_unknown: bool
+    # Adverts go only to those who have not withdrawn their consent since the audience was frozen.
+    needs_consent: bool = False
 
 
 @dataclass
@@ -160,7 +162,7 @@ class DeliveryRun:
         return True
 
     async def _claim(self, now: datetime) -> list[Claimed]:
-        """Rows that may be sent: within the plan's rate, not suppressed, their domain not too fast."""
+        """Rows that may be sent: within the plan's rate, still wanted, their domain not too fast."""
         job, tools = self._job, self._tools
         async with tools.transaction(job.tenant) as db:
             sending = Sending(db)
@@ -172,11 +174,13 @@ class DeliveryRun:
                 self.trouble = "allowance"
                 return []
             rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
-            suppressed = await ConsentRepository(db).suppressed([row.email_key for row in rows])
+            consents, keys = ConsentRepository(db), [row.email_key for row in rows]
+            unwanted = dict.fromkeys(await consents.withdrawn(keys), "no_consent") if job.needs_consent else {}
+            unwanted |= dict.fromkeys(await consents.suppressed(keys), "suppressed")
             kept, put_back = [], []
             for row in rows:
-                if row.email_key in suppressed:
-                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, "suppressed"))
+                if why := unwanted.get(row.email_key):
+                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, why))
                 elif not tools.domains.take(row.email_key.rpartition("@")[2]):
                     put_back.append(Result(row.id, row.attempts, RecipientState.QUEUED, "", now))
                 else:
