@@ -7,15 +7,18 @@ import email
 import email.policy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from elink_app.clock import utc_now
+from elink_app.mail.smtp import Relay as SmtpRelay
 from elink_app.ops.servers import Stop
 from elink_app.outbox.sender import OutboxSender, back_off
 from elink_app.outbox.service import enqueue
@@ -23,6 +26,7 @@ from elink_app.registry.tenant import Tenant
 from elink_app.worker.tasks import TaskRunner
 
 from tests.support.postgres import free_port
+from tests.tenant_app.mail.tls import make_contexts
 from tests.tenant_app.support import World, eventually
 
 pytestmark = pytest.mark.postgres
@@ -84,6 +88,10 @@ class Bench:
     async def send(self, port: int) -> None:
         assert await self.sender(port).run(self.tenant, Stop()) is False
 
+    async def send_by(self, relay: SmtpRelay) -> None:
+        settings = self.world.server.settings.model_copy(update={"smtp_host": relay.host})
+        await OutboxSender(settings, self.world.parts.databases, self.clock, relay).run(self.tenant, Stop())
+
     async def row(self, number: int) -> asyncpg.Record:
         async with self.world.server.inside(self.tenant.database) as inside:
             row = await inside.fetchrow("SELECT * FROM outbox_mail WHERE id = $1", number)
@@ -140,6 +148,48 @@ async def test_a_refusal_for_now_is_repeated_and_one_for_good_is_not(bench: Benc
     row = await bench.row(number)
     assert (row["done_at"] is not None, row["sent"]) == (done, False)
     assert answer[4:] in row["error"]
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+async def test_single_mails_take_the_road_of_deliveries(bench: Bench, tmp_path: Path, tls: str) -> None:
+    """TLS as demanded, with the log-in; a wrong password, a wrong name or no TLS delays a mail and ends it not."""
+    server_side, client_side = make_contexts(tmp_path)
+    kept = Relay(free_port())
+
+    def check(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (b"user", b"secret"), handled=False)
+
+    options: dict[str, Any] = {"authenticator": check, "auth_required": True}
+    if tls == "implicit":
+        controller = Controller(
+            kept, hostname="127.0.0.1", port=kept.port, ssl_context=server_side, auth_require_tls=False, **options
+        )
+    else:
+        controller = Controller(
+            kept, hostname="127.0.0.1", port=kept.port, tls_context=server_side, require_starttls=True, **options
+        )
+    good = SmtpRelay("localhost", kept.port, tls, "user", "secret", context=client_side)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, controller.start)
+    try:
+        for wrong in (
+            replace(good, password="not it"),
+            replace(good, host="127.0.0.1"),
+            replace(good, context=None),
+            replace(good, tls="off"),
+            replace(good, tls="off", user=""),
+        ):
+            number = await bench.put()
+            await bench.send_by(wrong)
+            row = await bench.row(number)
+            assert (row["done_at"], kept.mails) == (None, []), wrong
+            assert row["error"]
+            assert "not it" not in row["error"]
+        bench.clock.now += timedelta(minutes=5)
+        await bench.send_by(good)
+        assert len(kept.mails) == 5
+    finally:
+        await loop.run_in_executor(None, controller.stop)
 
 
 async def test_what_expired_is_not_sent(bench: Bench) -> None:

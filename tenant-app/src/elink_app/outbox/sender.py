@@ -11,6 +11,7 @@ import structlog
 
 from elink_app.clock import JST, Clock
 from elink_app.database.engines import TenantDatabases
+from elink_app.mail.smtp import Relay
 from elink_app.ops.servers import Stop
 from elink_app.outbox.models import OutboxMail
 from elink_app.outbox.repository import OutboxRepository
@@ -22,6 +23,8 @@ _TIMEOUT = 30.0
 _FIRST_DELAY, _LAST_DELAY = timedelta(seconds=30), timedelta(hours=1)
 _GIVE_UP_AFTER = 20
 """Attempts: with these delays about 15 hours."""
+# Log-in or TLS is wrong or missing (RFC 4954): settings of the platform, which somebody will mend, not of the mail.
+_SETTINGS = frozenset({530, 534, 535, 538})
 
 log = structlog.get_logger("outbox")
 
@@ -31,8 +34,12 @@ class OutboxSender:
 
     name = "outbox"
 
-    def __init__(self, settings: Settings, databases: TenantDatabases, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, databases: TenantDatabases, clock: Clock, relay: Relay | None = None
+    ) -> None:
+        """`relay` instead of the settings' own."""
         self._settings = settings
+        self._relay = relay or settings.relay()
         self._databases = databases
         self._clock = clock
 
@@ -55,12 +62,7 @@ class OutboxSender:
             error = "not sent before it expired"
         else:
             try:
-                await aiosmtplib.send(
-                    build_mail(mail, tenant, self._settings),
-                    hostname=self._settings.smtp_host,
-                    port=self._settings.smtp_port,
-                    timeout=_TIMEOUT,
-                )
+                await _send(self._relay, build_mail(mail, tenant, self._settings))
             except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as refused:
                 error = str(refused)[:500]
                 final = _is_permanent(refused) or mail.attempts >= _GIVE_UP_AFTER
@@ -76,6 +78,24 @@ class OutboxSender:
                 await rows.postpone(mail.id, now + back_off(mail.attempts), error)
         if error:
             log.warning("mail not sent", tenant=tenant.name, mail=mail.id, kind=mail.kind, gave_up=final, why=error)
+
+
+async def _send(relay: Relay, message: EmailMessage) -> None:
+    """By the same road as deliveries: `starttls` is demanded and not only tried, no password goes out without TLS."""
+    if relay.user and relay.tls == "off":
+        raise aiosmtplib.SMTPException("a password is not sent without TLS")
+    await aiosmtplib.send(
+        message,
+        hostname=relay.host,
+        port=relay.port,
+        local_hostname=relay.local_name,
+        use_tls=relay.tls == "implicit",
+        start_tls=relay.tls == "starttls",
+        tls_context=relay.context if relay.tls != "off" else None,
+        username=relay.user or None,
+        password=relay.password or None,
+        timeout=_TIMEOUT,
+    )
 
 
 def back_off(attempts: int) -> timedelta:
@@ -106,4 +126,6 @@ def build_mail(mail: OutboxMail, tenant: Tenant, settings: Settings) -> EmailMes
 def _is_permanent(refused: aiosmtplib.SMTPException) -> bool:
     if isinstance(refused, aiosmtplib.SMTPRecipientsRefused):
         return all(500 <= one.code < 600 for one in refused.recipients)
-    return isinstance(refused, aiosmtplib.SMTPResponseException) and 500 <= refused.code < 600
+    if not isinstance(refused, aiosmtplib.SMTPResponseException) or refused.code in _SETTINGS:
+        return False
+    return 500 <= refused.code < 600
