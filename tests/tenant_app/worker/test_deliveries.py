@@ -9,7 +9,9 @@ import asyncpg
 import dkim
 import pytest
 from elink_app.clock import utc_now
+from elink_app.deliveries.sending import Sending
 from elink_app.mail.dkim import dns_record, new_private_pem
+from elink_app.worker.journal import Journal
 
 from tests.tenant_app.support import World, eventually
 from tests.tenant_app.worker.deliveries import CountingRelay, counts, make_delivery, open_office, relaying, states
@@ -100,6 +102,27 @@ async def recipients(inside: asyncpg.Connection, delivery: int) -> list[asyncpg.
     first = "SELECT min(id) FROM delivery_recipient WHERE delivery_id = $1"
     wanted = f"SELECT id - ({first}) + 1 AS id, state, reply FROM delivery_recipient WHERE delivery_id = $1"
     return list(await inside.fetch(wanted, delivery))
+
+
+async def test_who_died_in_the_commit_of_a_claim_keeps_nobody_waiting_and_frees_no_other_claim(world: World) -> None:
+    """One claim was committed and is given back; of another, rolled back, a living process has taken the rows since."""
+    async with relaying(CountingRelay()) as relay:
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 10)
+            moment = utc_now()
+            dead = Journal(office.settings.journals)
+            async with world.parts.databases.transaction(office.known) as db:
+                committed = await Sending(db).claim(delivery, 6, moment)
+                pairs = [(row.id, row.attempts) for row in committed]
+                dead.claiming(office.tenant.name, delivery, pairs, moment)
+            async with world.parts.databases.transaction(office.known) as db:
+                others = await Sending(db).claim(delivery, 4, moment + timedelta(milliseconds=1))
+            dead.claiming(office.tenant.name, delivery, [(row.id, row.attempts) for row in others], moment)
+            dead.close()
+            await office.send()
+            assert await states(inside, delivery) == {"accepted": 6, "claimed": 4}
+            assert relay.accepted == {row.email: 1 for row in committed}
 
 
 async def test_after_two_days_a_deferred_mail_is_given_up(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def left(folder: Path) -> Findings:
             told.claimed |= found.claimed
             told.begun |= found.begun
             told.answered |= found.answered
+            told.claiming |= found.claiming
     return told
 
 
@@ -42,6 +44,17 @@ def test_what_is_left_behind(tmp_path: Path) -> None:
     told = left(tmp_path)
     assert told == Findings({A, D}, {B}, {C: ("accepted", "250 ok é\n")})
     assert journals(tmp_path) == []
+
+
+def test_a_claim_that_was_not_seen_to_be_committed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    moment = datetime(2026, 4, 1, 9, 0, 0, 123456, tzinfo=UTC)
+    journal.claiming("tenant-1", 7, [(0, 1), (1, 1)], moment)
+    journal.claiming("tenant-1", 7, [(2, 1), (3, 1)], moment)
+    journal.claimed("tenant-1", 7, [(0, 1), (1, 1)])
+    journal.settled([D])
+    journal.close()
+    assert left(tmp_path) == Findings({A, B}, claiming={C: moment, D: moment})
 
 
 def test_a_settled_journal_leaves_nothing(tmp_path: Path) -> None:

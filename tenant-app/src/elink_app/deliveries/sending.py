@@ -40,6 +40,14 @@ UPDATE delivery_recipient r SET state = 'claimed', attempts = r.attempts + 1, ne
 FROM due WHERE r.delivery_id = :delivery AND r.id = due.id
 RETURNING r.id, r.attempts, r.email, r.email_key, r.slots
 """)
+# The moment tells this claim from another process's claim with the same number: only one of the two was committed.
+_UNCLAIM = text("""
+UPDATE delivery_recipient r SET state = 'queued', next_at = :now, updated_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS integer[])) AS v (id, attempts)
+WHERE r.delivery_id = :delivery AND r.id = ANY(CAST(:ids AS bigint[]))
+  AND r.id = v.id AND r.attempts = v.attempts AND r.state = 'claimed' AND r.updated_at = :moment
+RETURNING r.id
+""")
 _MARK = text("""
 UPDATE delivery_recipient r SET state = 'sending', updated_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS integer[])) AS v (id, attempts)
@@ -202,6 +210,17 @@ class Sending:
         values = {"delivery": delivery_id, "now": now, "until": now + LEASE, "count": count, "held": list(held)}
         rows = await self._session.execute(_CLAIM, values)
         return [Claimed(row[0], row[1], row[2], row[3], _slots(row[4])) for row in rows]
+
+    async def unclaim(self, delivery_id: int, rows: Sequence[tuple[int, int]], moment: datetime, now: datetime) -> int:
+        """Queue again what a process that is gone claimed at `moment`, as (id, attempt); returns how many."""
+        values = {
+            "delivery": delivery_id,
+            "ids": [row[0] for row in rows],
+            "attempts": [row[1] for row in rows],
+            "moment": moment,
+            "now": now,
+        }
+        return len((await self._session.scalars(_UNCLAIM, values)).all())
 
     async def mark_sending(self, delivery_id: int, rows: Sequence[Claimed], now: datetime) -> set[int]:
         """Write that these are about to be sent; returns the ids that are still ours."""

@@ -123,6 +123,7 @@ class DeliverySender:
             self._orphans_at = time.monotonic()
 
     async def _adopt(self, found: Findings) -> None:
+        await self._unclaim(found)
         outcomes: dict[Key, tuple[Outcome, str]] = {key: (Outcome.UNSENT, "") for key in found.claimed}
         outcomes |= {key: (Outcome.UNKNOWN, "") for key in found.begun}
         outcomes |= {key: (Outcome(outcome), words) for key, (outcome, words) in found.answered.items()}
@@ -153,6 +154,19 @@ class DeliverySender:
                 changed = await sending.record(delivery_id, results, now)
             unknown = sum(1 for key in keys if outcomes[key][0] is Outcome.UNKNOWN)
             log.info("journal read", tenant=name, delivery=delivery_id, rows=changed, unknown=unknown)
+
+    async def _unclaim(self, found: Findings) -> None:
+        """Claims in whose commit the process died; without this they would wait until their lease ends."""
+        batches: dict[tuple[str, int, datetime], list[tuple[int, int]]] = defaultdict(list)
+        for key, moment in found.claiming.items():
+            batches[key[0], key[1], moment].append(key[2:])
+        for (name, delivery_id, moment), rows in batches.items():
+            tenant = self._directory.get(name)
+            if tenant is None:
+                continue
+            async with self._tools.transaction(tenant) as db:
+                freed = await Sending(db).unclaim(delivery_id, rows, moment, self._clock())
+            log.info("claims given back", tenant=name, delivery=delivery_id, rows=freed)
 
     async def job(self, tenant: Tenant, delivery_id: int) -> Job | None:
         """What a run needs. A delivery that cannot be composed is paused, with the reason."""

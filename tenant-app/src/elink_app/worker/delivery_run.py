@@ -164,6 +164,17 @@ class DeliveryRun:
     async def _claim(self, now: datetime) -> list[Claimed]:
         """Rows that may be sent: within the plan's rate, still wanted, their domain not too fast."""
         job, tools = self._job, self._tools
+        kept: list[Claimed] = []
+        try:
+            return await self._claim_in(kept, now)
+        except BaseException:
+            # Not committed, as far as can be known: the lease ends what was.
+            tools.journal.settled((job.tenant.name, job.delivery_id, row.id, row.attempts) for row in kept)
+            raise
+
+    async def _claim_in(self, kept: list[Claimed], now: datetime) -> list[Claimed]:
+        """One transaction. The journal knows of the claim before the commit: the process may die in it."""
+        job, tools = self._job, self._tools
         async with tools.transaction(job.tenant) as db:
             sending = Sending(db)
             if not await sending.is_sending(job.delivery_id):
@@ -177,7 +188,7 @@ class DeliveryRun:
             consents, keys = ConsentRepository(db), [row.email_key for row in rows]
             unwanted = dict.fromkeys(await consents.withdrawn(keys), "no_consent") if job.needs_consent else {}
             unwanted |= dict.fromkeys(await consents.suppressed(keys), "suppressed")
-            kept, put_back = [], []
+            put_back = []
             for row in rows:
                 if why := unwanted.get(row.email_key):
                     put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, why))
@@ -188,6 +199,8 @@ class DeliveryRun:
             await sending.record(job.delivery_id, put_back, now)
             if job.tenant.limits.mails_per_hour is not None:
                 await sending.give_allowance(allowed - len(kept))
+            if kept:
+                tools.journal.claiming(job.tenant.name, job.delivery_id, [(row.id, row.attempts) for row in kept], now)
         if not kept and tools.domains.held():
             self.trouble = "domains"
         return kept

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -25,11 +26,15 @@ Key = tuple[str, int, int, int]
 
 @dataclass
 class Findings:
-    """What a journal tells: rows claimed and never begun, begun and without an answer, answered."""
+    """What a journal tells: rows claimed and never begun, begun and without an answer, answered.
+
+    `claiming`: rows whose claim may have been committed or not, with its moment.
+    """
 
     claimed: set[Key] = field(default_factory=set)
     begun: set[Key] = field(default_factory=set)
     answered: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    claiming: dict[Key, datetime] = field(default_factory=dict)
 
 
 class _File:
@@ -55,10 +60,17 @@ class Journal:
         self._current = _File(folder)
         self._full: list[_File] = []
 
+    def claiming(self, tenant: str, delivery_id: int, rows: Iterable[tuple[int, int]], moment: datetime) -> None:
+        """These (recipient, attempt) are about to be claimed: the commit comes next, and this process may die in it."""
+        self._take("P", tenant, delivery_id, rows, moment.isoformat())
+
     def claimed(self, tenant: str, delivery_id: int, rows: Iterable[tuple[int, int]]) -> None:
         """These (recipient, attempt) are in this process's hands."""
+        self._take("C", tenant, delivery_id, rows)
+
+    def _take(self, kind: str, tenant: str, delivery_id: int, rows: Iterable[tuple[int, int]], *more: str) -> None:
         pairs = list(rows)
-        self._write(["C", tenant, delivery_id, pairs])
+        self._write([kind, tenant, delivery_id, pairs, *more])
         self._current.open.update((tenant, delivery_id, *pair) for pair in pairs)
 
     def begun(self, key: Key) -> None:
@@ -138,9 +150,15 @@ def _read(lines: Iterable[bytes]) -> Findings:
         # Only the last line can be half: the process died in it, before what it announces.
         with suppress(ValueError, TypeError, IndexError):
             kind, *rest = orjson.loads(line)
-            if kind == "C":
-                tenant, delivery_id, pairs = rest
-                found.claimed.update((tenant, delivery_id, recipient, attempt) for recipient, attempt in pairs)
+            if kind in ("C", "P"):
+                tenant, delivery_id, pairs = rest[:3]
+                keys = [(tenant, delivery_id, recipient, attempt) for recipient, attempt in pairs]
+                if kind == "P":
+                    found.claiming.update(dict.fromkeys(keys, datetime.fromisoformat(rest[3])))
+                    continue
+                found.claimed.update(keys)
+                for one in keys:
+                    found.claiming.pop(one, None)
                 continue
             key: Key = (rest[0], rest[1], rest[2], rest[3])
             found.claimed.discard(key)
