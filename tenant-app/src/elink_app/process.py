@@ -92,7 +92,7 @@ def make_web(parts: Parts) -> WebApp:
 
 def calm_collector() -> None:
     """For a process that makes many small things in batches: what it was loaded with is not looked through again and
-    again, and neither is each batch. (An import spent a third of its time there.)"""
+    again, and neither is each batch. (An import spent a quarter of its processor time there.)"""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)

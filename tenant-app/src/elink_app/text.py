@@ -33,7 +33,7 @@ _KANA = re.compile(r"[ァ-ヺーヽヾ・\sA-Za-z0-9.,'&()-]*\Z")
 
 def has_refused_character(value: str, *, multiline: bool = False) -> bool:
     """True when `value` holds a control or direction character; line breaks count too unless `multiline`."""
-    # None of them can be printed, and most text can: a third of the time.
+    # None of them can be printed, and most text can.
     if value.isprintable():
         return False
     if _REFUSED.search(value):

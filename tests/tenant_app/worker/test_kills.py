@@ -65,7 +65,7 @@ async def worker(variables: dict[str, str]) -> AsyncIterator[Process]:
             await process.wait()
 
 
-async def finished(server: Server, tenant: TenantDb, delivery: int, seconds: float = 60) -> None:
+async def finished(server: Server, tenant: TenantDb, delivery: int, seconds: float = 180) -> None:
     """Wait until the delivery is done; the database may be away meanwhile."""
     async with asyncio.timeout(seconds):
         while True:
@@ -106,7 +106,7 @@ async def test_worker_killed_three_times(own_server: Server, tmp_path: Path) -> 
         variables = environment(own_server.settings, tmp_path, relay.port)
         for part in (0.2, 0.5, 0.8):
             async with worker(variables) as process:
-                await eventually(lambda part=part: relay.accepted.total() >= part * PEOPLE, 30)
+                await eventually(lambda part=part: relay.accepted.total() >= part * PEOPLE, 120)
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
         async with worker(variables) as process:
@@ -124,7 +124,7 @@ async def test_another_worker_takes_over_from_a_killed_one(own_server: Server, t
         tenant, delivery = await begin(own_server)
         variables = environment(own_server.settings, tmp_path, relay.port)
         async with worker(variables) as survivor, worker(variables) as victim:
-            await eventually(lambda: relay.accepted.total() >= PEOPLE / 2, 30)
+            await eventually(lambda: relay.accepted.total() >= PEOPLE / 2, 120)
             victim.send_signal(signal.SIGKILL)
             await finished(own_server, tenant, delivery)
             assert survivor.returncode is None
@@ -137,7 +137,7 @@ async def test_postgres_killed_and_started_again(own_server: Server, tmp_path: P
         tenant, delivery = await begin(own_server)
         async with worker(environment(own_server.settings, tmp_path, relay.port)):
             for part in (0.3, 0.6):
-                await eventually(lambda part=part: relay.accepted.total() >= part * PEOPLE, 30)
+                await eventually(lambda part=part: relay.accepted.total() >= part * PEOPLE, 120)
                 await asyncio.to_thread(own_server.postgres.stop, "immediate")
                 await asyncio.sleep(1)
                 quiet = relay.accepted.total()
@@ -177,7 +177,7 @@ async def test_relay_killed_and_started_again(own_server: Server, tmp_path: Path
     async with worker(environment(own_server.settings, tmp_path, port)):
         for part in (0.3, 0.6):
             async with relay_process(port, log) as relay:
-                await eventually(lambda part=part: count() >= part * PEOPLE, 30)
+                await eventually(lambda part=part: count() >= part * PEOPLE, 120)
                 relay.send_signal(signal.SIGKILL)
                 await relay.wait()
             await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Rows in COPY's text format: the driver's binary one takes arrays apart piece by piece, at ten times the cost."""
+"""Rows in COPY's text format: the driver's binary one takes arrays apart piece by piece in Python. Pure."""
 
 from __future__ import annotations
 
