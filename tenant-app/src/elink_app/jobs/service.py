@@ -47,6 +47,7 @@ COUNTS: Mapping[str, str] = {
     "restored": N_("Put back as before"),
     "kept": N_("Left as saved since"),
     "rows": N_("Addresses written"),
+    "consents": N_("Consents recorded"),
     "removed": N_("Deleted"),
     "merged": N_("Merged into another"),
     "apart": N_("Left apart: too much for one address"),

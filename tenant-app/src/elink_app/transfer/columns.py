@@ -30,6 +30,8 @@ class Target(StrEnum):
     POSTAL_ADDRESS = "postal_address"
     NOTES = "notes"
     TAGS = "tags"
+    # Not a field of an address: see transfer.consents.
+    CONSENT = "consent"
 
 
 TITLES: Mapping[Target, str] = {
@@ -43,6 +45,7 @@ TITLES: Mapping[Target, str] = {
     Target.POSTAL_ADDRESS: N_("Postal address"),
     Target.NOTES: N_("Notes"),
     Target.TAGS: N_("Tags"),
+    Target.CONSENT: N_("Consent to adverts (yes counts, anything else does not)"),
 }
 
 _HEADINGS: Mapping[Target, str] = {
@@ -131,7 +134,7 @@ def collect(row: Sequence[str], columns: Sequence[Column]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     attributes: dict[str, str] = {}
     for cell, target in zip(row, columns, strict=False):
-        if not cell or not target:
+        if not cell or not target or target == Target.CONSENT:
             continue
         if cell[0] == "'":
             cell = without_guard(cell)

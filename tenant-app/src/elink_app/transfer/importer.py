@@ -21,6 +21,7 @@ from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
 from elink_app.transfer.columns import Reason
+from elink_app.transfer.consents import add_consents
 from elink_app.transfer.merge import merge
 from elink_app.transfer.plan import Existing, Plan
 from elink_app.transfer.rights import asked_by, hidden_labels, plan_usage
@@ -30,6 +31,7 @@ from elink_app.transfer.tables import BadTable
 
 BATCH = 1000
 COUNTS = ("new", "changed", "unchanged", "skipped", "bad")
+CONSENTS = "consents"
 # Of these addresses that many get no mail; an import never changes that.
 SUPPRESSED = "suppressed"
 # A rehearsal keeps that many refused rows to be looked at; the import itself keeps all.
@@ -59,6 +61,8 @@ class _Outcome:
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     bad: list[tuple[Row, Sequence[Reason]]] = field(default_factory=list)
+    # Numbers of rows that were left out.
+    skipped: set[int] = field(default_factory=set)
 
     def refuse(self, row: Row, reasons: Sequence[Reason]) -> None:
         self.counts["bad"] += 1
@@ -161,6 +165,15 @@ class ImportHandler(_Steps):
         rows = [_checked(row, reserved) for row in rows]
         for part in waves(rows) if plan.existing is not Existing.ADD else [rows]:
             await self._write(batch, writer, plan.existing, part, kept.required, outcome)
+        refused = {row.number for row, _ in outcome.bad}
+        said = [
+            row.ready.data.emails[0]
+            for row in rows
+            if row.consents and row.ready and row.ready.data.emails and row.number not in refused | outcome.skipped
+        ]
+        if said:
+            added = await add_consents(batch.db, asked_by(batch.job), plan, said, batch.job.actor, self._clock)
+            outcome.counts[CONSENTS] = added
         await self._advance(batch, outcome, rows[-1].number, keep_bad=None)
         return False
 
@@ -188,6 +201,7 @@ class ImportHandler(_Steps):
             match = known.get(row.number)
             if match is not None and existing is Existing.SKIP:
                 outcome.counts["skipped"] += 1
+                outcome.skipped.add(row.number)
             elif match is not None and match in current:
                 if match in taken:
                     later.append(row)
@@ -220,6 +234,7 @@ class ImportHandler(_Steps):
         job = batch.job
         job.total = job.done
         counts = {name: job.result.get(name, 0) for name in COUNTS}
+        counts |= {CONSENTS: job.result[CONSENTS]} if CONSENTS in job.result else {}
         job.result = {**job.result, **counts}
         actor = Actor(job.account_id, job.actor, job.address)
         await record(

@@ -12,6 +12,7 @@ from elink_app.messages import N_
 from elink_app.transfer.columns import COLUMN_PATTERN
 from elink_app.transfer.detect import Encoding, Separator
 from elink_app.transfer.tables import MAX_COLUMNS, Layout
+from elink_app.validation import Line, Lines
 
 
 class Existing(StrEnum):
@@ -54,6 +55,12 @@ class Plan(BaseModel):
         Field(max_length=MAX_COLUMNS, description="Where each column goes; an own field is attribute:<key>"),
     ] = []
     existing: Existing = Existing.UPDATE
+    consent_source: Annotated[
+        str, Line(300), Field(description="Where the consents of a consent column were given; needed for one")
+    ] = ""
+    consent_wording: Annotated[
+        str, Lines(2000), Field(description="What these people agreed to, word for word; needed for one")
+    ] = ""
 
     @property
     def layout(self) -> Layout:

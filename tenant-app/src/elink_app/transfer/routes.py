@@ -12,6 +12,7 @@ from starlette.responses import Response
 from elink_app.accounts.permissions import Principal
 from elink_app.jobs.deps import JobId, JobsDep, to_job
 from elink_app.messages import Message
+from elink_app.text import has_refused_character, unify_line_breaks
 from elink_app.transfer.badrows import bad_rows_csv
 from elink_app.transfer.columns import COLUMN_PATTERN, TITLES, Target, sentence
 from elink_app.transfer.deps import FileId, ImportsDep, MayImport, receive
@@ -110,6 +111,10 @@ def _plan(form: FormData, before: Plan) -> Plan:
     # Names that there are none of are left out when the plan is saved.
     columns = [name if re.match(COLUMN_PATTERN, name) else Target.NONE for name in fields(form, "columns")]
     values["columns"] = columns or values["columns"]
+    for name, most in (("consent_source", 300), ("consent_wording", 2000)):
+        if name in form:
+            text = unify_line_breaks(field(form, name))[:most].strip()
+            values[name] = "" if has_refused_character(text, multiline=name == "consent_wording") else text
     return Plan.model_validate(values)
 
 

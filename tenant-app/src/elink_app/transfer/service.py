@@ -54,6 +54,7 @@ class NotReady(AppError):
 
 
 _NO_COLUMNS = Message(N_("Say which column is the name, the company or the e-mail."))
+_NO_PROOF = Message(N_("Say where the consents were given and to which words. Or leave that column out."))
 _NO_UNDO = Message(N_("This can no longer be undone: the time for it is over, or it was undone before."))
 
 
@@ -199,6 +200,8 @@ class Imports:
         plan = Plan.model_validate(row.plan)
         if not {Target.NAME, Target.COMPANY, Target.EMAIL} & set(plan.columns):
             raise NotReady(_NO_COLUMNS)
+        if Target.CONSENT in plan.columns and not (plan.consent_source and plan.consent_wording):
+            raise NotReady(_NO_PROOF)
         preview = await self._look(row, plan)
         if preview.problem is not None:
             raise NotReady(preview.problem)

@@ -13,6 +13,7 @@ from elink_app.attributes.schemas import AttributeValues
 from elink_app.errors import FieldError
 from elink_app.transfer.bulk import Ready
 from elink_app.transfer.columns import Reason, to_input
+from elink_app.transfer.consents import consents
 from elink_app.transfer.plan import Plan
 from elink_app.transfer.tables import read_rows
 
@@ -26,6 +27,8 @@ class Row:
     ready: Ready | None
     filled: frozenset[str]
     reasons: list[Reason]
+    # The row says that the person consented.
+    consents: bool = False
 
 
 class RowSource:
@@ -89,7 +92,7 @@ class RowSource:
             values, errors = self._attributes.check(data.attributes)
             if errors:
                 return Row(number, cells, None, frozenset(), [_reason(error) for error in errors])
-        return Row(number, cells, Ready.of(data, values), filled, [])
+        return Row(number, cells, Ready.of(data, values), filled, [], consents(cells, self._plan.columns))
 
 
 def _reason(error: FieldError) -> Reason:

@@ -133,7 +133,8 @@ async def purge_utilities(session: AsyncSession, before: datetime) -> int:
     held = or_(UtilityRun.request.has_key("emails"), UtilityRun.request.has_key("value"))
     over = (
         update(UtilityRun)
-        .where(UtilityRun.finished_at < before, held)
+        # One that was stopped has no end; undoing needs neither.
+        .where(func.coalesce(UtilityRun.finished_at, UtilityRun.started_at) < before, held)
         .values(request=UtilityRun.request.op("-")("emails").op("-")("value"))
     )
     statement = over.returning(UtilityRun.id).execution_options(synchronize_session=False)

@@ -261,7 +261,10 @@ def _state(run: UtilityRun, job: Job | None) -> UtilityState:
         return UtilityState.UNDONE
     if run.job_id is None:
         return UtilityState.TRIED
-    return UtilityState(job.state) if job is not None else UtilityState.DONE
+    if job is not None:
+        return UtilityState(job.state)
+    # The job is no longer kept; what ended early was stopped or failed.
+    return UtilityState.DONE if run.finished_at is not None else UtilityState.CANCELLED
 
 
 def _sampled(program: Program, value: Any, row: Address) -> Sample:

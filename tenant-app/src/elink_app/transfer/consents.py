@@ -1,0 +1,57 @@
+"""The consent column of an import: it adds consents where there is none, and does nothing else.
+
+Only a clear yes counts; an empty cell and a no say nothing. An e-mail of which anything is recorded, given or
+withdrawn, and one that gets no mail for any reason, stay as they are, and so do those that hidden addresses bear.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from elink_app.accounts.permissions import Principal
+from elink_app.addresses.models import Address, AddressEmail
+from elink_app.addresses.visibility import visible
+from elink_app.clock import Clock
+from elink_app.consent.service import ConsentFact, Kind, consent_state, record_consent, suppressed_among
+from elink_app.emails import email_key
+from elink_app.transfer.columns import Column, Target
+from elink_app.transfer.formulas import without_guard
+from elink_app.transfer.plan import Plan
+
+HOW = "import"
+_YES = frozenset({"yes", "true", "1", "y", "はい", "有", "あり", "○", "〇", "同意", "同意する", "同意済", "同意済み"})
+
+
+def consents(cells: Sequence[str], columns: Sequence[Column]) -> bool:
+    """True when every consent column of the row says yes, and there is one."""
+    said = [cell for cell, target in zip(cells, columns, strict=False) if target == Target.CONSENT]
+    plain = [unicodedata.normalize("NFKC", without_guard(cell)).strip().lower() for cell in said]
+    return bool(plain) and all(word in _YES for word in plain)
+
+
+async def add_consents(
+    db: AsyncSession, principal: Principal, plan: Plan, emails: Sequence[str], by: str, clock: Clock
+) -> int:
+    """Record that these people consented, as the plan says where and to what; returns how many are new."""
+    keys = list(dict.fromkeys(email_key(email) for email in emails))
+    if not keys or not (plan.consent_source and plan.consent_wording):
+        return 0
+    hidden = (
+        select(AddressEmail.email_key)
+        .join(Address, Address.id == AddressEmail.address_id)
+        .where(AddressEmail.email_key.in_(keys), ~visible(principal))
+    )
+    left_alone = set((await db.scalars(hidden)).all())
+    left_alone |= set(await consent_state(db, keys)) | await suppressed_among(db, keys)
+    now = clock()
+    facts = [
+        ConsentFact(key, Kind.GIVEN, now, HOW, plan.consent_source, plan.consent_wording, by)
+        for key in keys
+        if key not in left_alone
+    ]
+    await record_consent(db, facts, now)
+    return len(facts)
