@@ -30,6 +30,7 @@ from elink_app.errors import NotFound
 from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
+from elink_app.manual import routes as manual_pages
 from elink_app.notices import api as notices_api
 from elink_app.notices import routes as notices_pages
 from elink_app.optout import routes as optout_pages
@@ -80,6 +81,7 @@ ROUTERS = (
     export_pages.router,
     notices_pages.router,
     contact_pages.router,
+    manual_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
