@@ -24,6 +24,7 @@ from elink_app.ops.servers import Stop, ops_server, run_servers, web_server
 from elink_app.outbox.sender import OutboxSender
 from elink_app.registry.client import RegistryClient
 from elink_app.registry.directory import TenantDirectory
+from elink_app.registry.notices import NoticeReader
 from elink_app.registry.tenant import Tenant
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
@@ -55,6 +56,7 @@ class Parts:
     directory: TenantDirectory
     databases: TenantDatabases
     wakeups: Wakeups
+    notices: NoticeReader
 
     @property
     def session_policy(self) -> SessionPolicy:
@@ -77,7 +79,7 @@ def make_parts(settings: Settings) -> Parts:
 
     directory.on_change(databases.tenant_changed)
     directory.on_change(forget)
-    return Parts(settings, metrics, directory, databases, Wakeups(settings))
+    return Parts(settings, metrics, directory, databases, Wakeups(settings), NoticeReader(settings))
 
 
 def make_web(parts: Parts) -> WebApp:
@@ -85,7 +87,15 @@ def make_web(parts: Parts) -> WebApp:
     accounts = Accounts(parts.databases.transaction, Passwords(), utc_now, parts.session_policy, parts.metrics)
     return create_app(
         WebState(
-            parts.settings, parts.directory, parts.databases, accounts, Assets(), parts.metrics, utc_now, parts.wakeups
+            parts.settings,
+            parts.directory,
+            parts.databases,
+            accounts,
+            Assets(),
+            parts.metrics,
+            utc_now,
+            parts.wakeups,
+            parts.notices,
         )
     )
 
@@ -157,6 +167,7 @@ async def background(parts: Parts) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.wakeups.close()
+        parts.notices.close()
         await parts.databases.close()
 
 

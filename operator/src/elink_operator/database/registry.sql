@@ -26,6 +26,25 @@ CREATE TABLE IF NOT EXISTS delivery_wakeup (
     PRIMARY KEY (tenant, due_at)
 );
 CREATE INDEX IF NOT EXISTS delivery_wakeup_due_at ON delivery_wakeup (due_at);
+-- What the operator tells a tenant (ElinkNotice): one row per tenant. `id` is the notice's uid, so that a new one of an
+-- old name is unread again. Texts are plain. A withdrawn notice stays in the list of past ones.
+CREATE TABLE IF NOT EXISTS notice (
+    tenant text NOT NULL REFERENCES tenant (name) ON DELETE CASCADE,
+    id text NOT NULL CHECK (id ~ '^[a-z0-9]([-a-z0-9]{0,98}[a-z0-9])?$'),
+    type text NOT NULL CHECK (type IN ('Change', 'Maintenance', 'Incident', 'Vulnerability', 'Relocation')),
+    severity text NOT NULL CHECK (severity IN ('Info', 'Warning', 'Critical')),
+    title_ja text NOT NULL DEFAULT '',
+    title_en text NOT NULL DEFAULT '',
+    body_ja text NOT NULL DEFAULT '',
+    body_en text NOT NULL DEFAULT '',
+    starts_at timestamptz,
+    detected_at timestamptz,
+    published_at timestamptz NOT NULL DEFAULT now(),
+    withdrawn_at timestamptz,
+    PRIMARY KEY (tenant, id),
+    CHECK (title_ja || title_en <> '')
+);
+CREATE INDEX IF NOT EXISTS notice_published_at ON notice (tenant, published_at DESC);
 
 CREATE OR REPLACE FUNCTION notify_registry() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -50,5 +69,5 @@ CREATE OR REPLACE TRIGGER tenant_drifted BEFORE UPDATE ON tenant
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO elink_app;
-GRANT SELECT ON tenant TO elink_app;
+GRANT SELECT ON tenant, notice TO elink_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_wakeup TO elink_app;

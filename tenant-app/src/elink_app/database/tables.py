@@ -12,6 +12,7 @@ from elink_app.deliveries import draft_models as _delivery_drafts
 from elink_app.deliveries import models as _deliveries
 from elink_app.duplicates import models as _duplicates
 from elink_app.jobs import models as _jobs
+from elink_app.notices import models as _notices
 from elink_app.outbox import models as _outbox
 from elink_app.people import models as _people
 from elink_app.roles import models as _roles
@@ -36,6 +37,7 @@ _MODULES = (
     _delivery_drafts,
     _duplicates,
     _jobs,
+    _notices,
     _outbox,
     _people,
     _roles,

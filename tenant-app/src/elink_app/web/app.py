@@ -19,6 +19,7 @@ from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
 from elink_app.consent import api as consent_api
 from elink_app.consent import routes as consent_pages
+from elink_app.contact import routes as contact_pages
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
@@ -30,6 +31,9 @@ from elink_app.jobs import api as jobs_api
 from elink_app.jobs import routes as jobs_pages
 from elink_app.labels import api as labels_api
 from elink_app.labels import routes as labels_pages
+from elink_app.manual import routes as manual_pages
+from elink_app.notices import api as notices_api
+from elink_app.notices import routes as notices_pages
 from elink_app.optout import routes as optout_pages
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
@@ -81,6 +85,9 @@ ROUTERS = (
     labels_pages.router,
     export_pages.router,
     utilities_pages.router,
+    notices_pages.router,
+    contact_pages.router,
+    manual_pages.router,
     accounts_api.router,
     people_api.router,
     roles_api.router,
@@ -99,6 +106,7 @@ ROUTERS = (
     segments_api.router,
     utilities_api.router,
     exports_api.router,
+    notices_api.router,
 )
 _A_YEAR = "public, max-age=31536000, immutable"
 

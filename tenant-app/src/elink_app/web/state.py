@@ -13,6 +13,7 @@ from elink_app.accounts.sessions import Client, SessionPolicy
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.registry.directory import TenantDirectory
+from elink_app.registry.notices import NoticeReader
 from elink_app.registry.tenant import Tenant
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
@@ -37,6 +38,7 @@ class WebState:
     metrics: Metrics
     clock: Clock
     wakeups: Wakeups
+    notices: NoticeReader
 
     @property
     def session_policy(self) -> SessionPolicy:

@@ -1,0 +1,1 @@
+"""Where users ask for help."""

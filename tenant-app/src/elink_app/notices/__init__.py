@@ -1,0 +1,1 @@
+"""Notices of the operator, and who has seen them."""
