@@ -200,3 +200,38 @@ def test_get_shows_what_people_ask(refusing: ApiServer) -> None:
     ]  # fmt: skip
     assert "ElinkServer" in refusing.kubectl.run("api-resources", "--categories=elink")
     assert "spread" in refusing.kubectl.run("explain", "es.spec.files.accessMode")
+
+
+class TestErasureRecords:
+    def test_only_the_operator_writes_one_and_nobody_removes_or_changes_it(self, refusing: ApiServer) -> None:
+        admin = refusing.kubectl
+        record = {
+            "apiVersion": "elink-lc.com/v1",
+            "kind": "ElinkErasure",
+            "metadata": {"name": "erasure-00000001"},
+            "spec": {
+                **dict.fromkeys(("cancelledAt", "eraseAfter", "neighbours", "server"), ""),
+                **dict.fromkeys(("startedAt", "erasedAt"), "2026-01-01T00:00:00+09:00"),
+                "sequence": 1,
+                "tenant": "gone",
+                "tenantUid": "1",
+                "plan": "Shared",
+                "stores": [],
+                "remains": [],
+                **dict.fromkeys(("previous", "hash"), "0" * 64),
+            },
+        }
+        allow(refusing, OPERATOR)
+        code, answer = create(refusing, record)
+        assert (code, "written by the elink operator only" in answer) == (403, True)
+        text = json.dumps(record)
+        eventually(lambda: admin.run("create", "-f", "-", f"--as={OPERATOR}", stdin=text), timeout=15)
+        assert "cannot be changed" in admin.refused(
+            "patch", "ee", "erasure-00000001", "--type=merge", "-p", '{"spec":{"tenant":"other"}}'
+        )
+        for who in ((), (f"--as={OPERATOR}",)):
+            said = admin.refused("delete", "ee", "erasure-00000001", *who)
+            assert "ElinkErasure erasure-00000001 proves that a tenant was erased" in said
+        admin.run("annotate", "ee", "erasure-00000001", "elink-lc.com/confirm-erasure=erasure-00000001")
+        delete(admin, "ee", "erasure-00000001")
+        assert admin.items("ee", "erasure-00000001") == []

@@ -8,6 +8,8 @@ from datetime import timedelta
 from elink_operator import naming
 
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
+from tests.operator.reconcile.test_erase import fill, plant_files
+from tests.operator.reconcile.test_erase_many import image_of
 
 
 async def ready_pair(world: World) -> tuple[str, str]:
@@ -209,3 +211,53 @@ def parse(text: str) -> timedelta:
     from datetime import UTC, datetime
 
     return datetime.fromisoformat(text) - datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def reasons(world: World, tenant: str) -> set[str]:
+    """Reasons of the Events about a tenant."""
+    found = world.items("/api/v1/namespaces/default/events")
+    return {e["reason"] for e in found if e["involvedObject"]["name"] == tenant}
+
+
+async def test_cancelled_and_undone_leaves_every_byte_as_it_was(world: World) -> None:
+    server, tenant = await ready_pair(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        uid = (world.et(tenant) or {})["metadata"]["uid"]
+        await fill(world, tenant, 9)
+        plant_files(world, server, tenant)
+        await op.settle()
+        before = await image_of(world, tenant, uid)
+        before.pop("row")
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        await until(lambda: with_deadline(world, tenant), timeout=60)
+        promised = (world.et(tenant) or {})["status"]["eraseAfter"]
+        op.clock.offset = timedelta(days=13)
+        world.change("ElinkTenant", tenant, {"spec": {"limits": {"addresses": 5}}})
+        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        assert (world.et(tenant) or {})["status"]["eraseAfter"] == promised, "no edit puts it off"
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Active"}})
+        await until(lambda: not with_deadline(world, tenant) and is_ready(world.et(tenant)), timeout=60)
+        after = await image_of(world, tenant, uid)
+        after.pop("row")
+        assert after == before
+        await until(lambda: {"Cancelled", "CancellationUndone"} <= reasons(world, tenant), timeout=60)
+
+
+async def test_a_clock_that_runs_ahead_of_the_api_servers_erases_nothing(world: World) -> None:
+    _, tenant = await ready_pair(world)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        await until(lambda: with_deadline(world, tenant), timeout=60)
+        op.engine.client._compare_clocks("Thu, 01 Jan 2026 00:00:00 GMT")
+        skew = op.engine.client.clock_skew
+        assert skew is not None
+        assert skew < -300
+        op.clock.offset = timedelta(days=15)
+        op.engine.client._compare_clocks = lambda date: None  # type: ignore[method-assign]
+        await op.look_at_everything()
+        assert "deletionTimestamp" not in (world.et(tenant) or {})["metadata"]
+        op.engine.client.clock_skew = 0.0
+        await look(op, tenant)
+        await until(lambda: world.et(tenant) is None, timeout=90, what="erased when the clocks agree")

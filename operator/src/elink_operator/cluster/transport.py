@@ -3,8 +3,10 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
 from typing import Any, Final
 
 import aiohttp
@@ -76,6 +78,8 @@ class Transport:
         self.connection = connection
         self.may_write: Callable[[], bool] = lambda: True
         self.on_written: Callable[[Kind, Obj], None] = lambda kind, obj: None
+        self.clock_skew: float | None = None
+        """Seconds by which the API server's clock is ahead of ours, by its last answer; None before the first."""
         self._metrics = metrics
         self._limiter = WriteLimiter(self.limits.writes_per_second, self.limits.write_burst)
         self._metrics.write_rate.set_function(lambda: self._limiter.rate)
@@ -137,6 +141,10 @@ class Transport:
         finally:
             self._metrics.requests.labels(call.verb, call.kind.kind, str(code)).inc()
 
+    def _compare_clocks(self, date: str | None) -> None:
+        with suppress(TypeError, ValueError):
+            self.clock_skew = parsedate_to_datetime(date or "").timestamp() - time()
+
     async def _once(self, call: Call) -> Obj:
         headers = {"Accept": call.accept}
         if call.body is not None:
@@ -151,6 +159,7 @@ class Transport:
             ) as response:
                 raw = await response.read()
                 code = response.status
+                self._compare_clocks(response.headers.get("Date"))
                 if code >= 300:
                     raise parse_error(code, raw, response.headers.get("Retry-After"), call.what)
             answer: Obj = orjson.loads(raw)

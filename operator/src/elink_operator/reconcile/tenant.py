@@ -222,7 +222,8 @@ async def _write_findings(
         status["backup"] = found.backup_status
     if effective:
         status["observedGeneration"] = generation
-    await write_status(ctx, TENANT, tenant.name, status)
+    if await write_status(ctx, TENANT, tenant.name, status):
+        await cancellation.tell(ctx, tenant, status)
 
 
 def _size_took_effect(tenant: ElinkTenant, server: ElinkServer | None) -> bool:
