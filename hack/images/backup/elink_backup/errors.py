@@ -31,7 +31,8 @@ _STORE_SIGNS = (
     (
         STORE_DAMAGED,
         (
-            "ciphertext verification failed", "does not match", "invalid data", "repository contains", "not found in",
+            "ciphertext verification failed", "decrypting blob", "nonce is invalid",
+            "does not match", "invalid data", "repository contains", "not found in",
             "unable to open config", "unable to load", "unexpected eof", "checksum", "no such file", "damaged",
             "file is too short", "truncated", "too few bytes",
         ),
