@@ -80,9 +80,6 @@ class Settings(BaseSettings):
     common_log_days: int = Field(
         365, ge=1, le=3650, description="How long common logs are kept; a record of an erasure names the date."
     )
-    change_log_days: int = Field(
-        1095, ge=30, le=3650, description="How long lines in the log of changes (R20) are kept, also of erased tenants."
-    )
     resync_seconds: float = Field(600, gt=0, description="Every object is looked at again, spread over this period.")
     heal_seconds: float = Field(
         300, gt=0, description="Tenants and servers are compared with the API server: watches lose deletions."

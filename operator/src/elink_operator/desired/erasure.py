@@ -68,10 +68,6 @@ def build_erasure(
         "neighbours": neighbours[:1024],
         "remains": [
             {"what": "common logs of gateway, app and operator, which hold no data of the customer", "until": until},
-            {
-                "what": "lines about this tenant in the log of changes: who changed which field of the resource",
-                "until": jst(now + timedelta(days=settings.change_log_days)),
-            },
         ],
         "previous": after.hash,
     }
