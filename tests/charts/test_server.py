@@ -71,8 +71,9 @@ def test_the_operator_may_work_where_servers_live(installed: ApiServer) -> None:
     kubectl = installed.kubectl
     server_namespace(kubectl, "elink-srv-fence-1")
     apply(kubectl, secret("tenant-a", "elink-srv-fence-1"))
-    apply(kubectl, secret("elink-aozora-master", NAMESPACE))
-    kubectl.run("delete", "secret", "elink-aozora-master", "-n", NAMESPACE, OPERATOR)
+    for name in ("elink-aozora-master", "elink-aozora-backup-key"):
+        apply(kubectl, secret(name, NAMESPACE))
+        kubectl.run("delete", "secret", name, "-n", NAMESPACE, OPERATOR)
     kubectl.run("delete", "namespace", "elink-srv-fence-1", "--wait=false", OPERATOR)
 
 
