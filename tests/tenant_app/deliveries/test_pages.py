@@ -59,6 +59,15 @@ async def test_from_the_first_word_to_the_order_and_back(office: Office) -> None
     assert "配信の状態が変わりました" in again.text
 
 
+async def test_how_long_it_takes_by_the_plan(office: Office) -> None:
+    path = f"/deliveries/{(await office.ready())['id']}"
+    assert "1 時間に" not in (await office.me.get(path)).text
+    await office.world.change(office.tenant, limits={"addresses": 1000, "mailsPerHour": 7})
+    assert "2 通の送信には約 18 分かかります" in (await office.me.get(path)).text
+    assert (await office.me.post(f"{path}/release", {"when": "now"})).status_code == 303
+    assert "ご契約の上限は 1 時間に 7 通です" in (await office.me.get(path)).text
+
+
 async def test_approval_by_somebody_else(office: Office) -> None:
     await office.rules(approval_required=True)
     made = await office.ready()
