@@ -14,6 +14,7 @@ from elink_operator.database import Databases, DatabaseUnavailable
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 
 JOURNAL = "00aa"
+SNAPSHOT = "0123456789abcdef" * 4
 KINDS = [
     "/api/v1/secrets",
     "/apis/gateway.networking.k8s.io/v1/httproutes",
@@ -69,12 +70,12 @@ async def traces(world: World, tenant: str, uid: str) -> list[str]:
 
 def plant_files(world: World, server: str, tenant: str) -> None:
     namespace = naming.server_namespace(server)
-    for folder in (
-        world.standin.folder(namespace, "files") / "tenants" / tenant,
-        world.standin.folder(namespace, "backups") / tenant / "20260101T000000Z",
+    for path in (
+        world.standin.folder(namespace, "files") / "tenants" / tenant / "秘密.txt",
+        world.standin.folder(namespace, "backups") / tenant / "repository" / "snapshots" / SNAPSHOT,
     ):
-        folder.mkdir(parents=True)
-        (folder / "秘密.txt").write_text("秘密")
+        path.parent.mkdir(parents=True)
+        path.write_text("秘密")
     journals = world.standin.folder(namespace, "files") / "journals"
     journals.mkdir(exist_ok=True)
     for number in range(2):
@@ -131,14 +132,16 @@ def check_record(world: World, victim: str, uid: str) -> None:
         assert place["removedAt"] <= place["recheckedAt"] <= spec["erasedAt"]
         assert place["removedAt"].endswith("+09:00")
     expected = (
-        "BackupGeneration BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role Route Secret"
+        "BackupGeneration BackupKey BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role "
+        "Route Secret"
     )
     assert sorted(places) == expected.split()
-    assert [p["name"] for p in places["BackupGeneration"]] == ["20260101T000000Z"]
+    assert [p["name"] for p in places["BackupGeneration"]] == [SNAPSHOT[:8]]
     assert places["Database"][0]["name"] == naming.tenant_database(victim)
     assert places["Directory"][0]["removed"] == "1 files removed"
     assert places["DeliveryJournals"][0]["removed"] == "2 lines of the tenant removed"
-    assert len(places["Secret"]) == 2
+    assert len(places["Secret"]) == len(places["BackupKey"]) == 2
+    assert {key["removed"] for key in places["BackupKey"]} == {"removed"}
     assert spec["cancelledAt"] <= spec["startedAt"] <= spec["erasedAt"]
     assert all(remaining["until"] > spec["erasedAt"] for remaining in spec["remains"])
     assert "秘密" not in json.dumps(record, ensure_ascii=False)

@@ -29,7 +29,7 @@ class StoreErased(Part):
     """One place that held the tenant's data."""
 
     store: Annotated[str, Field(max_length=63)]
-    """Kind of place, such as Route, Database, Role, Directory, BackupGeneration, DeliveryJournals, Secret or Volume."""
+    """Kind of place, such as Route, Database, Directory, BackupGeneration, BackupKey, DeliveryJournals or Volume."""
     name: ShortText
     """Which one, such as a database's name."""
     removed: Text

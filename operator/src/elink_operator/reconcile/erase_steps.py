@@ -174,15 +174,21 @@ async def remove_files(case: Case) -> Evidence:
 
 
 async def remove_secrets(case: Case) -> Evidence:
-    """The database log-in, the first log-in, and anything else that still carries the tenant's label."""
+    """Both log-ins, both copies of the key of the backups, and what else still carries the tenant's label."""
     ctx, tenant = case.ctx, case.tenant
-    stores = []
+    places = [
+        ("Secret", ctx.settings.namespace, naming.master_secret(tenant.name)),
+        ("BackupKey", ctx.settings.namespace, naming.backup_key_secret(tenant.name)),
+    ]
     if case.home is not None:
-        name = naming.tenant_secret(tenant.name)
-        stores.append(removed("Secret", f"{case.namespace}/{name}", await _remove(case, SECRET, name)))
-    name = naming.master_secret(tenant.name)
-    was_there = await _remove(case, SECRET, name, namespace=ctx.settings.namespace)
-    stores.append(removed("Secret", f"{ctx.settings.namespace}/{name}", was_there))
+        places += [
+            ("Secret", case.namespace, naming.tenant_secret(tenant.name)),
+            ("BackupKey", case.namespace, naming.backup_key_copy(tenant.name)),
+        ]
+    stores = [
+        removed(store, f"{namespace}/{name}", await _remove(case, SECRET, name, namespace=namespace))
+        for store, namespace, name in places
+    ]
     left, _ = await ctx.client.list(SECRET, label_selector=f"{labels.TENANT}={tenant.name}")
     mine = [s for s in left if s["metadata"].get("labels", {}).get(labels.MANAGED_BY) == labels.MANAGED_BY_VALUE]
     for secret in mine:
