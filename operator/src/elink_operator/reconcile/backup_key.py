@@ -24,6 +24,9 @@ async def ensure_key(ctx: Context, inputs: TenantInputs) -> Condition | None:
     kept, copy = ctx.store.get(SECRET, *where), ctx.store.get(SECRET, *copy_where)
     if kept is not None and copy is not None and _fingerprint(kept) == _fingerprint(copy) is not None:
         return None
+    if kept is None and copy is None and not inputs.tenant.status.backup.generations:
+        await _make(ctx, inputs)
+        return None
     kept_key, copy_key = await _read(ctx, *where), await _read(ctx, *copy_where)
     key = kept_key or copy_key
     if key is None:
@@ -34,14 +37,31 @@ async def ensure_key(ctx: Context, inputs: TenantInputs) -> Condition | None:
                 f"the Secrets {'/'.join(where)} and {'/'.join(copy_where)} with the key of the backups are gone: bring "
                 "one of them back; without it the generations in the store cannot be read",
             )
-        key = ctx.random_token(_KEY_BYTES)
+        await _make(ctx, inputs)
+        return None
     if kept_key is None:
         key = await _write(ctx, build_backup_key(inputs, key, copy=False))
     if copy_key != key:
-        if copy_key is not None:
-            await ctx.client.delete(SECRET, copy_where[1], namespace=copy_where[0])
-        await _write(ctx, build_backup_key(inputs, key, copy=True))
+        await _replace(ctx, inputs, key, copy=True, there=copy_key is not None)
     return None
+
+
+async def _make(ctx: Context, inputs: TenantInputs) -> None:
+    """A new key in both places. One that is there and not in the cache, for want of its label, wins."""
+    new = ctx.random_token(_KEY_BYTES)
+    kept = await _write(ctx, build_backup_key(inputs, new, copy=False))
+    copy = await _write(ctx, build_backup_key(inputs, kept, copy=True))
+    if copy != kept:
+        older = copy if kept == new else kept
+        await _replace(ctx, inputs, older, copy=kept != new, there=True)
+
+
+async def _replace(ctx: Context, inputs: TenantInputs, key: str, *, copy: bool, there: bool) -> None:
+    """Put the key into one of the two Secrets, which cannot be changed: what is `there` goes first."""
+    secret = build_backup_key(inputs, key, copy=copy)
+    if there:
+        await ctx.client.delete(SECRET, secret["metadata"]["name"], namespace=secret["metadata"]["namespace"])
+    await _write(ctx, secret)
 
 
 async def _write(ctx: Context, secret: Obj) -> str:
