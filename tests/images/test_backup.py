@@ -375,6 +375,8 @@ def test_a_job_that_ends_in_the_middle_leaves_no_generation(bench: Bench, sent: 
     os.killpg(process.pid, sent)  # a container's processes end together
     assert process.wait(60) in (143, -sent)
     assert bench.names() == named(1, 7)
+    # A kill may come between two of them.
+    (next(packs.iterdir()) / f"{'ab' * 32}-tmp-1234").write_bytes(bytes(30 << 20))
     (bench.files / "big").unlink()
     code, said = bench.run("backup")
     assert (code, said["generations"]) == (0, 7), said

@@ -107,6 +107,9 @@ class Repository:
     def unlock(self) -> None:
         """Remove what a killed job left. The caller holds the folder's lock, so nobody else is at work."""
         self._restic("unlock", "--remove-all", "--quiet")
+        # Files that restic was writing; it gives them their names when they are whole, and looks at no others.
+        for unfinished in self.folder.rglob("*-tmp-*"):
+            unfinished.unlink()
 
     def bytes(self) -> int:
         """Size of the repository in the store."""
