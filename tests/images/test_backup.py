@@ -329,8 +329,8 @@ def mounted(bench: Bench, mount: str) -> tuple[int, dict[str, Any]]:
     message.unlink(missing_ok=True)
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$1" -m elink_backup.backup', "sh", sys.executable],
-        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message)},
-        capture_output=True, text=True, check=False, timeout=120,
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message), "ELINK_LONGEST": "60"},
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert message.exists(), done.stdout + done.stderr
     return done.returncode, json.loads(message.read_text())

@@ -23,10 +23,8 @@ from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.report import jst, now, report
-from elink_backup.repository import DUMP, MANIFEST, Contents, Repository, alone
+from elink_backup.repository import DUMP, MANIFEST, SPARE_BYTES, Contents, Repository, alone
 
-_SPARE_BYTES = 64 << 20
-"""Room that must stay free on the store: a full store breaks every tenant's backup, not only this one's."""
 _LISTED = 20
 
 
@@ -58,9 +56,9 @@ def back_up(job: Job) -> Snapshot:
 
 def _check_room(job: Job) -> None:
     free = shutil.disk_usage(job.store).free
-    if free < _SPARE_BYTES:
+    if free < SPARE_BYTES:
         raise BackupError(
-            f"the store has {free >> 20} MiB free and {_SPARE_BYTES >> 20} MiB are needed: enlarge the volume",
+            f"the store has {free >> 20} MiB free and {SPARE_BYTES >> 20} MiB are needed: enlarge the volume",
             errors.STORE_FULL,
         )
 

@@ -29,6 +29,10 @@ _INCOMPLETE = 3
 _TRIES = 3
 
 
+SPARE_BYTES = 64 << 20
+"""Room that must stay free on the store: a full store breaks every tenant's backup, not only this one's."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What one snapshot holds, read from the store to its last byte."""
@@ -181,6 +185,9 @@ class Repository:
                 timeout=self.longest, env=self._environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
+            # restic 0.18 now and then waits for ever after its first failed write.
+            if shutil.disk_usage(self.folder).free < SPARE_BYTES:
+                raise BackupError(f"restic {arguments[0]} found no room in the store", errors.STORE_FULL) from None
             raise BackupError(
                 f"restic {arguments[0]} did not end in {self.longest:.0f} s: is the store overloaded?",
                 errors.STORE_TOO_SLOW,
