@@ -7,7 +7,6 @@ import base64
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.kubectl import eventually
 from tests.support.live import Live
 
 PASSWORD = "青空の下で毎朝パンを焼く"
@@ -23,9 +22,7 @@ def master(live: Live, tenant: str) -> dict[str, str]:
 def log_in(page: Page, live: Live, tenant: str) -> None:
     """Log in as the master; the account is set up on the way when this is the first time."""
     first = master(live, tenant)
-    host = f"{tenant}.elink.localhost"
-    # Ready says that the gateway has accepted the route; it needs a moment more to follow it.
-    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=60, what=f"the gateway serves {host}")
+    live.wait_served(f"{tenant}.elink.localhost")
     page.goto(first["setup-url"])
     if page.locator("input[name=password_repeated]").count():
         page.locator("input[name=password]").fill(PASSWORD)

@@ -6,11 +6,12 @@ import json
 import os
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.kubectl import Kubectl, eventually
+from tests.support.kubectl import Kubectl
 from tests.support.live import Live
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,15 +44,21 @@ def trusted(live: Live) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def tenant(live: Live, kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+def tenant(live: Live, request: pytest.FixtureRequest) -> Iterator[str]:
     """A Shared tenant of this test alone, Ready and served; erased afterwards when the test has not done so."""
     name = "t-" + request.node.name.replace("test_", "").replace("_", "-")[:30].rstrip("-")
-    kubectl.apply(shared_tenant(name))
+    with made_tenant(live, name):
+        yield name
+
+
+@contextmanager
+def made_tenant(live: Live, name: str, **spec: object) -> Iterator[None]:
+    """A Shared tenant, Ready and served; erased at the end when that has not been done."""
+    kubectl = live.kubectl
+    kubectl.apply(shared_tenant(name, **spec))
     kubectl.wait_ready("et", name)
-    # Ready says that the gateway has accepted the route; it needs a moment more to follow it.
-    host = f"{name}.elink.localhost"
-    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=60, what=f"the gateway serves {host}")
-    yield name
+    live.wait_served(f"{name}.elink.localhost")
+    yield
     if kubectl.items("et", name):
         kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}", "--overwrite")
         kubectl.run("delete", "et", name, "--timeout=180s", timeout=200)

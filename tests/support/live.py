@@ -11,7 +11,7 @@ from typing import Any
 
 from hack.cluster.binaries import program
 from hack.cluster.config import Cluster
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 
 CONNECT = """
 import socket, sys
@@ -62,6 +62,10 @@ class Live:
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
         finally:
             connection.close()
+
+    def wait_served(self, host: str) -> None:
+        """Ready says that the gateway has accepted a tenant's route; it needs a moment more to follow it."""
+        eventually(lambda: self.get(host, "/login")[0] == 200, timeout=60, what=f"the gateway serves {host}")
 
     def pod(self, namespace: str, component: str) -> dict[str, Any]:
         """A running pod of a server by its component label."""

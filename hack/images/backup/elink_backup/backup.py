@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,18 @@ def _clear(folder: Path) -> None:
             path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path)
 
 
-def summary(job: Job) -> dict[str, Any]:
-    """What is in the store: number of generations, the newest one's time (RFC 3339, UTC) and all bytes."""
+def stored(job: Job) -> list[Snapshot]:
+    """The tenant's generations in the store, oldest first."""
     store = Repository.of(job)
-    mine = generations.present(store.snapshots(), job.tenant) if store.exists else []
+    return generations.present(store.snapshots(), job.tenant) if store.exists else []
+
+
+def summary(job: Job, mine: Sequence[Snapshot]) -> dict[str, Any]:
+    """What is in the store: number of generations, the newest one's time (RFC 3339, UTC) and all bytes."""
     return {
         "generations": len(mine),
         "newest": mine[-1].made if mine else None,
-        "bytes": store.bytes() if mine else 0,
+        "bytes": Repository.of(job).bytes() if mine else 0,
     }
 
 
@@ -107,7 +112,7 @@ def verify(job: Job) -> dict[str, str]:
     """Read every generation to its last byte: name → what is wrong (empty: nothing)."""
     store = Repository.of(job)
     found = {}
-    for snapshot in generations.present(store.snapshots(), job.tenant) if store.exists else []:
+    for snapshot in stored(job):
         try:
             store.read(snapshot.id)
             found[snapshot.name] = ""
@@ -194,9 +199,8 @@ def main() -> int:
 
 def _act(job: Job, arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
-        store = Repository.of(job)
-        mine = generations.present(store.snapshots(), job.tenant) if store.exists else []
-        report(result="listed", tenant=job.tenant, names=[s.name for s in mine], **summary(job))
+        mine = stored(job)
+        report(result="listed", tenant=job.tenant, names=[s.name for s in mine], **summary(job, mine))
         return 0
     if arguments.action == "verify":
         checked = verify(job)
@@ -209,14 +213,14 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
         return 1 if facts["different"] else 0
     made = back_up(job)
     verified = now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job))
+    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, stored(job)))
     return 0
 
 
 def _report_failure(job: Job, reason: str, message: str) -> None:
     facts: dict[str, Any] = {}
     with suppress(BackupError, OSError):
-        facts = summary(job)
+        facts = summary(job, stored(job))
     report(result="error", tenant=job.tenant, reason=reason, message=message[:1000], **facts)
 
 

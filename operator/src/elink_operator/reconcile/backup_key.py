@@ -24,13 +24,13 @@ async def ensure_key(ctx: Context, inputs: TenantInputs) -> Condition | None:
     kept, copy = ctx.store.get(SECRET, *where), ctx.store.get(SECRET, *copy_where)
     if kept is not None and copy is not None and _fingerprint(kept) == _fingerprint(copy) is not None:
         return None
-    if kept is None and copy is None and not inputs.tenant.status.backup.generations:
-        await _make(ctx, inputs)
-        return None
-    kept_key, copy_key = await _read(ctx, *where), await _read(ctx, *copy_where)
+    backed_up = bool(inputs.tenant.status.backup.generations)
+    kept_key = copy_key = None
+    if kept is not None or copy is not None or backed_up:
+        kept_key, copy_key = await _read(ctx, *where), await _read(ctx, *copy_where)
     key = kept_key or copy_key
     if key is None:
-        if inputs.tenant.status.backup.generations:
+        if backed_up:
             return conditions.false(
                 conditions.BACKUP_HEALTHY,
                 "KeyMissing",
