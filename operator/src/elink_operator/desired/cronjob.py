@@ -1,9 +1,10 @@
 """The backup CronJob of a tenant."""
 
 from elink_operator import labels, naming
-from elink_operator.desired import app, pod, secret
+from elink_operator.desired import app, pod
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.store import repository_of
 from elink_operator.schedule import default_schedule
 
 _LATE_SECONDS = 6 * 3600
@@ -53,6 +54,7 @@ def build_backup(inputs: TenantInputs) -> Obj:
 
 def _pod_spec(inputs: TenantInputs) -> Obj:
     settings = inputs.settings
+    store = repository_of(inputs.name)
     container: Obj = {
         "name": labels.BACKUP,
         "image": settings.backup_image,
@@ -66,6 +68,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
                     "ELINK_SERVER": inputs.server,
                     "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
                     "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
+                    **store.env,
                 }
             ),
             {
@@ -77,11 +80,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "securityContext": pod.container_security(),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
-            {
-                "name": naming.BACKUPS_VOLUME,
-                "mountPath": naming.BACKUP_MOUNT,
-                "subPath": naming.tenant_backup_folder(inputs.name),
-            },
+            *store.mounts,
             {
                 "name": naming.FILES_VOLUME,
                 "mountPath": "/snapshot/files",
@@ -99,13 +98,10 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "restartPolicy": "Never",
         "containers": [container],
         "volumes": [
-            pod.claim(naming.BACKUPS_VOLUME),
+            *store.volumes,
             pod.claim(naming.FILES_VOLUME),
             pod.scratch("dump", size=_DUMP_SIZE),
             pod.scratch(size=_PACKS_SIZE),
-            pod.secret_files(
-                "database",
-                {naming.tenant_secret(inputs.name): keys, naming.backup_key_copy(inputs.name): (secret.BACKUP_KEY,)},
-            ),
+            pod.secret_files("database", {naming.tenant_secret(inputs.name): keys, **store.secrets}),
         ],
     }
