@@ -2,7 +2,7 @@
 TEST_CLUSTER := test
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: test test-fast test-local test-cluster lint prerequisites bench-addresses bench-delivery bench-import
+.PHONY: test test-fast test-local test-cluster lint prerequisites bench-app bench-addresses bench-delivery bench-import
 
 prerequisites: ## Debian packages that the tests need
 	hack/prerequisites
@@ -31,6 +31,8 @@ bench-delivery: $(VENV_STAMP) prerequisites ## Mails per second beside a floor i
 
 bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addresses: lists, search, segments beside a floor
 	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.addresses $(BENCH_ARGS)
-.PHONY: bench-import
+
 bench-import: $(VENV_STAMP) prerequisites ## Speed and memory of an import of 200,000 rows, next to plain COPY
 	$(PYTHON) -m tests.bench.imports
+
+bench-app: bench-delivery bench-addresses bench-import ## All benches of the tenant app
