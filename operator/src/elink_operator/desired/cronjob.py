@@ -35,7 +35,7 @@ def build_backup(inputs: TenantInputs) -> Obj:
             "schedule": inputs.tenant.spec.backup.schedule or default_schedule(inputs.name),
             "timeZone": inputs.settings.time_zone,
             "concurrencyPolicy": "Forbid",
-            "suspend": False,
+            "suspend": inputs.maintenance,
             "startingDeadlineSeconds": _LATE_SECONDS,
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 1,

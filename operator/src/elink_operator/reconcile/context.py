@@ -19,7 +19,7 @@ from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
 from elink_operator.settings import Settings
 
-KeyKind = Literal["tenant", "server"]
+KeyKind = Literal["tenant", "server", "restore"]
 
 
 class Prober(Protocol):
