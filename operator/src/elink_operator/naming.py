@@ -50,6 +50,8 @@ OPERATOR_ROLE: Final = "elink_operator"
 APP_ROLE: Final = "elink_app"
 TEMPLATE_ROLE: Final = "elink_template"
 SPARE_PREFIX: Final = "spare_"
+SCRATCH_PREFIX: Final = "r_"
+KEPT_PREFIX: Final = "k_"
 
 _NAME: Final = re.compile(NAME_PATTERN)
 
@@ -87,6 +89,16 @@ def tenant_database(tenant: str) -> str:
 def tenant_role(tenant: str) -> str:
     """The role that owns the tenant's database."""
     return tenant_database(tenant)
+
+
+def scratch_database(tenant: str, restore: str) -> str:
+    """The database that a restore fills; `restore`: 8 hex digits of the restore's uid (see `digest`)."""
+    return f"{SCRATCH_PREFIX}{restore}_{tenant_database(tenant).removeprefix('t_')}"
+
+
+def kept_database(tenant: str, restore: str) -> str:
+    """What the tenant's database is called after that restore took its place."""
+    return f"{KEPT_PREFIX}{restore}_{tenant_database(tenant).removeprefix('t_')}"
 
 
 def tenant_secret(tenant: str) -> str:
