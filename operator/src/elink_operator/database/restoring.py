@@ -71,16 +71,16 @@ async def adopt_scratch(sessions: Sessions, tenant: TenantDb, scratch: str, kept
                 f"database {kept} is there already: it is dropped first, or brought back; it is retried"
             )
         await record_switch(sessions, tenant.uid, scratch, present.oid if present else None, waiting.oid)
-        leave = "" if present is None else _rename(tenant.database, kept, kept_marker(tenant.uid))
-        await _switch(connection, tenant, leave, scratch, closed=present is None)
+        leaving = (kept, kept_marker(tenant.uid)) if present is not None else None
+        await _switch(connection, tenant, leaving, scratch)
 
 
 async def return_kept(sessions: Sessions, tenant: TenantDb, kept: str, scratch: str) -> None:
     """`kept` becomes the tenant's database again; the one in its place becomes `scratch`, and lets nobody in.
 
-    May run again. Where nothing is kept (never switched, returned already, or nothing was there to keep) the tenant's database stays
-    and is opened. Raises `DatabaseLost` when there is none, `DatabaseTaken` for what is not this tenant's, and when
-    `scratch` is there already.
+    May run again. Where nothing is kept (never switched, returned already, or nothing was there to keep) the tenant's
+    database stays and is opened. Raises `DatabaseLost` when there is none, `DatabaseTaken` for what is not this
+    tenant's, and when `scratch` is there already.
     """
     async with sessions.admin() as connection, locked(connection, tenant.name):
         present = await _own(connection, tenant.database, tenant_marker(tenant.uid))
@@ -94,19 +94,17 @@ async def return_kept(sessions: Sessions, tenant: TenantDb, kept: str, scratch: 
         if present is not None and waiting is not None:
             raise DatabaseTaken(f"database {scratch} is there already: it is dropped first; it is retried")
         await record_switch(sessions, tenant.uid, kept, present.oid if present else None, aside.oid)
-        leave = "" if present is None else _rename(tenant.database, scratch, scratch_marker(tenant.uid))
-        await _switch(connection, tenant, leave, kept, closed=present is None)
+        leaving = (scratch, scratch_marker(tenant.uid)) if present is not None else None
+        await _switch(connection, tenant, leaving, kept)
 
 
-async def _switch(connection: Connection, tenant: TenantDb, leave: str, entering: str, *, closed: bool) -> None:
-    """Close both, and in one transaction let the one leave and the other enter."""
-    names = [entering] if closed else [tenant.database, entering]
+async def _switch(connection: Connection, tenant: TenantDb, leaving: tuple[str, str] | None, entering: str) -> None:
+    """Close both, and in one transaction let the one leave under a new name and marker, and the other enter."""
+    names = [entering] if leaving is None else [tenant.database, entering]
+    leave = "" if leaving is None else _rename(tenant.database, *leaving)
     await connection.execute("".join(map(refuse_connections, names)))
-    await execute_alone(
-        connection,
-        names,
-        f"{leave}{_rename(entering, tenant.database, tenant_marker(tenant.uid))}{_whole(tenant)}",
-    )
+    enter = _rename(entering, tenant.database, tenant_marker(tenant.uid))
+    await execute_alone(connection, names, f"{leave}{enter}{_whole(tenant)}")
 
 
 async def _drop(sessions: Sessions, tenant: TenantDb, name: str, marker: str) -> bool:
