@@ -1,4 +1,5 @@
-"""`elink-files`: the switch of a restore among the tenants' folders (`switch`), the way back (`return`), `clear`.
+"""`elink-files`: an empty folder for a restore (`prepare`), the switch among the tenants' folders (`switch`), the way
+back (`return`), `clear`.
 
 The folder that a restore filled takes the place of the tenant's directory, which is kept. Each step is one rename and
 each picture between two of them has one meaning, so a run that was killed is finished by the next one:
@@ -81,6 +82,13 @@ class Folders:
         os.fsync(self.parent)
 
 
+def prepare(folders: Folders) -> bool:
+    """An empty folder for a restore to fill; what an earlier try left goes."""
+    clear(folders, folders.restored)
+    folders.make(folders.restored)
+    return True
+
+
 def switch(folders: Folders) -> bool:
     """Put the restored folder in place; False when that was done already. A tenant without a directory keeps an empty
     one, so that the pictures stay distinct.
@@ -145,6 +153,7 @@ def main() -> int:
     """Work on the folders of the tenant in ELINK_TENANT_ID below ELINK_TENANTS (/tenants)."""
     parser = argparse.ArgumentParser(prog="elink-files", description="Switch a tenant's directory and a restored one.")
     actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("prepare", help="an empty folder for a restore to fill")
     actions.add_parser("switch", help="put the restored folder in place, and keep the directory")
     actions.add_parser("return", help="bring the kept directory back")
     clearing = actions.add_parser("clear", help="remove the restored folder or the kept directory")
@@ -159,7 +168,9 @@ def main() -> int:
         return 2
     try:
         with _opened(Path(os.environ.get("ELINK_TENANTS", "/tenants")), tenant) as folders:
-            if arguments.action == "switch":
+            if arguments.action == "prepare":
+                changed = prepare(folders)
+            elif arguments.action == "switch":
                 changed = switch(folders)
             elif arguments.action == "return":
                 changed = bring_back(folders)

@@ -24,7 +24,9 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
     began = time.monotonic()
     _prepare(job, into_directory)
     store = Repository.of(job)
-    chosen = generations.choose(store.snapshots(), job.tenant, wanted) if store.exists else None
+    # What an earlier tenant of the same name left must not come back.
+    own = [s for s in store.snapshots() if s.tags.get("uid", job.uid) == job.uid] if store.exists else []
+    chosen = generations.choose(own, job.tenant, wanted)
     if chosen is None:
         raise BackupError(f"there is no generation {wanted} of {job.tenant} in the store", "GenerationMissing")
     contents = store.read(chosen.id)

@@ -13,7 +13,7 @@ from elink_operator.desired.inputs import ServerInputs, TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.store import StoreAccess
 
-FilesAction = Literal["switch", "return", "clear-restore", "clear-kept"]
+FilesAction = Literal["prepare", "switch", "return", "clear-restore", "clear-kept"]
 
 RESTORE: Final = "restore"
 MIGRATE: Final = "migrate"
@@ -26,6 +26,7 @@ _DUMP_SIZE: Final = "10Gi"
 _PACKS_SIZE: Final = "512Mi"
 _INTO: Final = "/restored"
 _SPARE_BYTES: Final = 2**30
+_SECRETS: Final = "secrets"
 _LOGIN: Final = "login"
 _LOGIN_KEYS: Final = ("host", "port", "database", "username", "password")
 
@@ -64,22 +65,20 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     if drill:
         first, last = [], reading
     else:
-        first = [_files_container(inputs, "clear-restore"), reading, _migrate_container(inputs)]
+        first = [_files_container(inputs, "prepare"), reading, _migrate_container(inputs)]
         last = _disarm_container(inputs)
+    login: dict[str, tuple[str, ...]] = {naming.tenant_secret(inputs.target.name): _LOGIN_KEYS}
     volumes = [
         *inputs.store.volumes,
         pod.scratch("dump", size=_DUMP_SIZE),
         pod.scratch(size=_PACKS_SIZE),
-        pod.secret_files(_LOGIN, {naming.tenant_secret(inputs.target.name): _LOGIN_KEYS, **inputs.store.secrets}),
+        pod.secret_files(_SECRETS, {**login, **inputs.store.secrets}),
     ]
     if drill:
         limit = quantity_value(inputs.source.spec.limits.storage)
         volumes.append(pod.scratch("restored", size=str(int(limit) + _SPARE_BYTES)))
     else:
-        volumes += [
-            pod.claim(naming.FILES_VOLUME),
-            pod.secret_file("database", naming.POSTGRES_SECRET, "app-password"),
-        ]
+        volumes += [pod.claim(naming.FILES_VOLUME), pod.secret_files(_LOGIN, login)]
     spec: Obj = {**_pod_base(inputs), "containers": [last], "volumes": volumes}
     if first:
         spec["initContainers"] = first
@@ -146,21 +145,25 @@ def _read_container(inputs: RestoreInputs, *, drill: bool) -> Obj:
             into,
             {"name": "dump", "mountPath": "/snapshot/database"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": _LOGIN, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
+            {"name": _SECRETS, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
         ],
     }
 
 
 def _migrate_container(inputs: RestoreInputs) -> Obj:
-    """The app's own migration, on the scratch database alone. It sees no files and no key."""
+    """The app's own migration, on the scratch database alone, as the tenant's role: it sees no files and no key."""
     container = app.app_container(inputs.server, MIGRATE, pod.fixed_resources("100m", "192Mi", "512Mi"))
-    container["env"] += pod.env(
-        {
-            "ELINK_MIGRATE_DATABASE": inputs.scratch,
-            "ELINK_MIGRATE_ROLE": naming.tenant_role(inputs.target.name),
-        }
-    )
-    container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != naming.FILES_VOLUME]
+    own = {
+        "ELINK_MIGRATE_DATABASE": inputs.scratch,
+        "ELINK_DB_USER": naming.tenant_role(inputs.target.name),
+        "ELINK_DB_PASSWORD_FILE": f"{app.SECRETS_MOUNT}/password",
+        "ELINK_FILES_DIR": "/tmp",  # noqa: S108 - a path inside the container
+    }
+    container["env"] = pod.env({**{entry["name"]: entry["value"] for entry in container["env"]}, **own})
+    container["volumeMounts"] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
+        {"name": _LOGIN, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
+    ]
     return container
 
 
