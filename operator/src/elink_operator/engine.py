@@ -207,7 +207,7 @@ class Engine:
             await asyncio.sleep(pause)
 
     def _publish(self) -> None:
-        self.metrics.registry.register(BusinessCollector(self.world, utc_now))
+        self.metrics.registry.register(BusinessCollector(self.world, utc_now, self.settings.drill_days))
         self.metrics.synced.set_function(lambda: float(self.synced))
         for informer in self.informers:
             self.metrics.watch_age.labels(informer.kind.kind).set_function(partial(getattr, informer, "age"))

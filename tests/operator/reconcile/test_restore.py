@@ -1,4 +1,7 @@
-"""Restores on real parts: the backup image's and the app's own programs, a real PostgreSQL, folders as volumes."""
+"""Restores on real parts: the backup image's programs, a real PostgreSQL, folders as volumes.
+
+The schema is a small one here; the app's own, its migration and what is disarmed are tried in tests/images.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,36 @@ from typing import Any
 import pytest
 from elink_operator import naming
 
+from tests.operator.database.conftest import migrate_template
 from tests.operator.reconcile.harness import World, condition, is_ready, until
 from tests.operator.reconcile.test_erase import tenant_is_ready
-from tests.support.standin import Obj, backup, migrate_with_app, restore
+from tests.support.standin import Obj, backup, restore
 
 PAGE = "SELECT datname FROM pg_database WHERE datname ~ '^[rk]_' OR datname ~ '^making_'"
-ADD = (
-    "INSERT INTO address (name, kana, sort_key, search_text, search_grams) "
-    "SELECT $1 || n, 'カナ', 'a', 'a', '{}' FROM generate_series(1, $2::int) n"
+ADD = "INSERT INTO address (name) SELECT $1 || n FROM generate_series(1, $2::int) n"
+DISARM = (
+    "CREATE OR REPLACE FUNCTION elink_disarm(OUT deliveries int8, OUT mails int8) LANGUAGE sql "
+    "AS $$ SELECT count(*), 0::int8 FROM address $$"
 )
 
 
 @pytest.fixture
 def world(world: World) -> World:
-    """The app's real schema, and pods of restores that run their programs."""
+    """A schema that can be disarmed, and pods of restores that run their programs."""
+
+    async def migrate(*_: Any) -> tuple[int, str]:
+        await migrate_template(world.postgres)
+        inside = await world.postgres.connect("elink_template", "elink_app", world.postgres.app_password)
+        await inside.execute(f"SET ROLE elink_template; {DISARM}")
+        await inside.close()
+        return 0, "{}"
 
     async def either(standin: Any, pod: Obj, environment: Any) -> Any:
         mine = "elink-lc.com/restore" in pod["metadata"]["labels"]
         program = restore if mine and "safety" not in pod["metadata"]["name"] else backup
         return await program(standin, pod, environment)
 
-    world.standin.program("migrate", migrate_with_app)
+    world.standin.program("migrate", migrate)
     world.standin.program("backup", either)
     return world
 
