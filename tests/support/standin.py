@@ -311,14 +311,14 @@ async def restore(standin: Standin, pod: Obj, environment: Mapping[str, str]) ->
     answers: list[tuple[int, str]] = []
     with tempfile.TemporaryDirectory(prefix="elink-pod-") as scratch:
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
-            answers.append(await _run_container(standin, namespace, spec, container, Path(scratch)))
+            answers.append(await run_container(standin, namespace, spec, container, Path(scratch)))
             if answers[-1][0] != 0:
                 break
     return answers
 
 
-async def _run_container(standin: Standin, namespace: str, spec: Obj, container: Obj, scratch: Path) -> tuple[int, str]:
-    """One container's command; where it would see a mount it is told the folder that stands for it."""
+async def run_container(standin: Standin, namespace: str, spec: Obj, container: Obj, scratch: Path) -> tuple[int, str]:
+    """One container of a pod with `spec`; where it would see a mount it is told the folder that stands for it."""
     places = {m["mountPath"]: m for m in container["volumeMounts"]}
     volumes = {v["name"]: v for v in spec["volumes"]}
     with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:

@@ -1,141 +1,241 @@
-"""Restores on real parts: the backup image's programs, a real PostgreSQL, folders as volumes.
-
-The schema is a small one here; the app's own, its migration and what is disarmed are tried in tests/images.
-"""
+"""Restores: what is switched in, what comes back when something fails, and that nothing is left behind."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from elink_operator import naming
 
-from tests.operator.database.conftest import migrate_template
-from tests.operator.reconcile.harness import World, condition, is_ready, until
-from tests.operator.reconcile.test_erase import tenant_is_ready
-from tests.support.standin import Obj, backup, restore
-
-PAGE = "SELECT datname FROM pg_database WHERE datname ~ '^[rk]_' OR datname ~ '^making_'"
-ADD = "INSERT INTO address (name) SELECT $1 || n FROM generate_series(1, $2::int) n"
-DISARM = (
-    "CREATE OR REPLACE FUNCTION elink_disarm(OUT deliveries int8, OUT mails int8) LANGUAGE sql "
-    "AS $$ SELECT count(*), 0::int8 FROM address $$"
+from tests.operator.reconcile.harness import Operator, World, condition, is_ready, until
+from tests.operator.reconcile.restoring import (
+    GENERATION,
+    NEW,
+    OLD,
+    PATIENCE,
+    Script,
+    contents,
+    ended,
+    left_over,
+    never,
+    phase,
+    registry_state,
+    served,
+    step,
+    suspended,
 )
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def world(world: World) -> World:
-    """A schema that can be disarmed, and pods of restores that run their programs."""
-
-    async def migrate(*_: Any) -> tuple[int, str]:
-        await migrate_template(world.postgres)
-        inside = await world.postgres.connect("elink_template", "elink_app", world.postgres.app_password)
-        await inside.execute(f"SET ROLE elink_template; {DISARM}")
-        await inside.close()
-        return 0, "{}"
-
-    async def either(standin: Any, pod: Obj, environment: Any) -> Any:
-        mine = "elink-lc.com/restore" in pod["metadata"]["labels"]
-        program = restore if mine and "safety" not in pod["metadata"]["name"] else backup
-        return await program(standin, pod, environment)
-
-    world.standin.program("migrate", migrate)
-    world.standin.program("backup", either)
-    return world
+def script(world: World) -> Script:
+    return Script(world).install()
 
 
-def files_of(world: World, server: str, folder: str) -> dict[str, bytes]:
-    """Content of every file of a tenant's directory (or of a folder beside it)."""
-    top = world.standin.folder(naming.server_namespace(server), "files") / "tenants" / folder
-    return {str(p.relative_to(top)): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
+async def back_in_service(world: World, tenant: str) -> None:
+    await until(lambda: is_ready(world.et(tenant)), timeout=PATIENCE, what="Ready again")
+    assert await registry_state(world, tenant) == "Active"
 
 
-def write_file(world: World, server: str, tenant: str, name: str, content: bytes) -> None:
-    path = world.standin.folder(naming.server_namespace(server), "files") / "tenants" / tenant / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-async def add(world: World, tenant: str, stem: str, rows: int) -> None:
-    await world.sql(naming.tenant_database(tenant), ADD, stem, rows)
-
-
-async def names_in(world: World, tenant: str) -> int:
-    found = await world.sql(naming.tenant_database(tenant), "SELECT count(*) FROM address")
-    return int(found[0][0])
-
-
-async def state_in_registry(world: World, tenant: str) -> str:
-    rows = await world.sql("elink_registry", "SELECT state FROM tenant WHERE name = $1", tenant)
-    return str(rows[0]["state"]) if rows else ""
-
-
-async def left_over(world: World) -> list[str]:
-    return [row[0] for row in await world.sql("postgres", PAGE)]
-
-
-def back_up(world: World, server: str, tenant: str, name: str) -> None:
-    """What `kubectl create job --from=cronjob/...` does."""
-    namespace = naming.server_namespace(server)
-    cronjob = world.get(f"/apis/batch/v1/namespaces/{namespace}/cronjobs/{naming.backup_cronjob(tenant)}") or {}
-    template = cronjob["spec"]["jobTemplate"]
-    body = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "namespace": namespace, "labels": template["metadata"]["labels"]},
-        "spec": template["spec"],
-    }
-    code, answer = world.api.request("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", body)
-    assert code == 201, answer
-
-
-def backed_up(world: World, tenant: str, generations: int = 1) -> bool:
-    found = ((world.et(tenant) or {}).get("status") or {}).get("backup") or {}
-    return bool(found.get("generations", 0) >= generations)
-
-
-async def with_backup(world: World, rows: int = 20) -> tuple[str, str]:
-    """Names of a server and of a tenant with rows, a file and one generation."""
-    server, tenant = world.unique("shared"), world.unique("t")
-    world.server(server)
-    world.tenant(tenant)
-    await until(partial(tenant_is_ready, world, tenant), timeout=90, what="Ready")
-    await add(world, tenant, "前", rows)
-    write_file(world, server, tenant, "画像/a.txt", "前の内容".encode())
-    back_up(world, server, tenant, f"by-hand-{tenant}")
-    await until(lambda: backed_up(world, tenant), timeout=60, what="backed up")
-    return server, tenant
-
-
-def phase(world: World, name: str) -> str:
-    return str(((world.er(name) or {}).get("status") or {}).get("phase", ""))
-
-
-async def ended(world: World, name: str, wanted: str = "Succeeded", timeout: float = 90) -> Obj:
-    """The restore once its result is known, which must be `wanted`."""
-    done = {"Succeeded", "Failed", "RolledBack"}
-    await until(lambda: phase(world, name) in done, timeout=timeout, what=f"{name} ended")
-    found = world.er(name) or {}
-    assert found["status"]["phase"] == wanted, found["status"]
-    return found
-
-
-@pytest.mark.timeout(180)
-async def test_a_drill_proves_the_newest_generation_and_leaves_nothing(world: World) -> None:
+async def test_a_drill_proves_the_generation_and_leaves_nothing(world: World, script: Script) -> None:
     async with world.operator():
-        server, tenant = await with_backup(world)
-        before = files_of(world, server, tenant)
-        world.restore("drill-by-hand", tenant, "Drill")
-        status = (await ended(world, "drill-by-hand"))["status"]
-        assert (status["rows"] >= 20, status["files"], status.get("different", [])) == (True, 1, [])
-        assert condition(world.er("drill-by-hand"), "Complete")["status"] == "True"
-        assert status["dataAgeSeconds"] <= 60
+        server, tenant = await served(world)
+        world.restore("drill", tenant, "Drill")
+        status = await ended(world, "drill")
+        assert (status["generation"], status["rows"], status["files"]) == (GENERATION, script.rows, 1)
+        assert status["dataAgeSeconds"] > 86400
         assert "held" not in status
+        assert condition(world.er("drill"), "Complete")["status"] == "True"
         drill = (world.et(tenant) or {})["status"]["restoreDrill"]
-        assert (drill["result"], drill["generation"]) == ("Succeeded", status["generation"])
-        assert (drill["rows"], drill["files"], drill["provenAt"]) == (status["rows"], 1, drill["at"])
-        assert await left_over(world) == []
-        assert is_ready(world.et(tenant)), "nobody noticed"
-        assert files_of(world, server, tenant) == before
-        await until(lambda: not (world.er("drill-by-hand") or {})["metadata"].get("finalizers"))
+        assert (drill["result"], drill["generation"], drill["rows"]) == ("Succeeded", GENERATION, script.rows)
+        assert drill["provenAt"] == drill["at"] == status["finishedAt"]
+        assert script.ran == ["read-1/restore"]
+        assert await left_over(world, server) == []
+        assert await contents(world, server, tenant) == OLD
+        assert is_ready(world.et(tenant))
+        await until(lambda: not (world.er("drill") or {})["metadata"].get("finalizers"))
+        # A damaged one is found by the drill, not by the customer; the proof before it is remembered.
+        script.broken["restore"] = (1, '{"result": "error", "different": ["address", "file 秘密.pdf"]}')
+        world.restore("damaged", tenant, "Drill")
+        failed = await ended(world, "damaged", "Failed")
+        assert failed["failure"] == "Different"
+        assert "秘密" not in str(world.er("damaged"))
+        found = (world.et(tenant) or {})["status"]["restoreDrill"]
+        assert (found["result"], found["provenAt"]) == ("Failed", drill["provenAt"])
+        assert await left_over(world, server) == []
+
+
+async def test_in_place_takes_a_backup_switches_and_keeps_the_old_data_for_a_day(world: World, script: Script) -> None:
+    async with world.operator() as op:
+        server, tenant = await served(world)
+        seen: set[str] = set()
+        world.restore("back", tenant, "InPlace")
+        await until(partial(watch, world, tenant, "back", seen), timeout=PATIENCE)
+        status = await ended(world, "back")
+        assert status["safetyBackup"] == "20260201T000001Z"
+        assert (status["generation"], status["held"]) == (GENERATION, 3)
+        await back_in_service(world, tenant)
+        assert await contents(world, server, tenant) == NEW
+        order = "safety/backup read-1/prepare read-1/restore read-1/migrate read-1/disarm switch/switch"
+        assert script.ran == order.split()
+        assert "Maintenance" in seen, "nobody worked with the tenant while its data was exchanged"
+        assert not suspended(world, server, tenant)
+        assert step(world, "back") == "KeepOld"
+        digest = naming.digest((world.er("back") or {})["metadata"]["uid"])
+        assert set(await left_over(world, server)) == {naming.kept_database(tenant, digest), f".kept-{tenant}"}
+        op.clock.offset = timedelta(hours=23)
+        await op.look_at_everything()
+        assert len(await left_over(world, server)) == 2
+        op.clock.offset = timedelta(hours=25)
+        op.ctx.wake("restore", "back")
+        await until(lambda: step(world, "back") == "Done", timeout=PATIENCE)
+        assert await left_over(world, server) == []
+        assert phase(world, "back") == "Succeeded"
+        assert condition(world.er("back"), "Complete")["status"] == "True"
+        assert await contents(world, server, tenant) == NEW
+
+
+async def watch(world: World, tenant: str, name: str, seen: set[str]) -> bool:
+    seen.add(await registry_state(world, tenant))
+    return phase(world, name) in {"Succeeded", "Failed", "RolledBack"}
+
+
+@pytest.mark.parametrize(
+    ("container", "said", "failure"),
+    [
+        ("restore", '{"result": "error", "reason": "WrongKey"}', "WrongKey"),
+        ("disarm", "", "DisarmFailed"),
+        ("switch", "", "FilesNotSwitched"),
+    ],
+)
+async def test_whatever_fails_before_the_switch_brings_the_old_data_back(
+    world: World, script: Script, container: str, said: str, failure: str
+) -> None:
+    script.broken[container] = (1, said)
+    async with world.operator():
+        server, tenant = await served(world)
+        world.restore("back", tenant, "InPlace")
+        status = await ended(world, "back", "RolledBack")
+        assert status["failure"] == failure
+        await back_in_service(world, tenant)
+        assert await contents(world, server, tenant) == OLD
+        assert await left_over(world, server) == []
+        assert not suspended(world, server, tenant)
+        told = [e["reason"] for e in world.items("/api/v1/namespaces/default/events")
+                if e["involvedObject"]["name"] == tenant]  # fmt: skip
+        assert "RestoreRolledBack" in told
+
+
+async def test_a_backup_that_cannot_be_made_first_stops_a_restore(world: World, script: Script) -> None:
+    script.broken["backup"] = (1, '{"reason": "StoreFull"}')
+    async with world.operator():
+        server, tenant = await served(world)
+        world.restore("back", tenant, "InPlace")
+        status = await ended(world, "back", "Failed")
+        assert status["failure"] == "StoreFull"
+        assert "elink-lc.com/skip-safety-backup" in status["message"]
+        assert not any(job.startswith("read") for job in script.ran)
+        assert await contents(world, server, tenant) == OLD
+        assert await registry_state(world, tenant) == "Active"
+
+
+async def test_a_lost_database_comes_back_without_a_backup_of_it(world: World, script: Script) -> None:
+    async with world.operator() as op:
+        server, tenant = await served(world)
+        name = naming.tenant_database(tenant)
+        connection = await world.postgres.connect()
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await connection.close()
+        op.ctx.memory.looked.clear()
+        op.ctx.wake("server", server)
+        await until(
+            lambda: condition(world.et(tenant), "DatabaseReady").get("reason") == "DatabaseLost", timeout=PATIENCE
+        )
+        world.restore("back", tenant, "InPlace")
+        status = await ended(world, "back")
+        assert status["safetyBackup"] == "none: the database is lost"
+        await back_in_service(world, tenant)
+        assert await contents(world, server, tenant) == NEW
+        assert "databaseLostAt" not in (world.et(tenant) or {})["status"]
+
+
+async def deleted(world: World, op: Operator, name: str) -> None:
+    world.delete(f"/apis/elink-lc.com/v1/elinkrestores/{name}")
+    await until(lambda: world.er(name) is None, timeout=PATIENCE, what=f"{name} is gone")
+
+
+async def test_deleting_a_running_restore_undoes_it_and_a_second_one_waits_its_turn(
+    world: World, script: Script
+) -> None:
+    async with world.operator() as op:
+        server, tenant = await served(world)
+        world.standin.program("backup", never)
+        world.restore("first", tenant, "InPlace")
+        world.restore("second", tenant, "Drill")
+        await until(lambda: step(world, "first") == "SafetyBackup", timeout=PATIENCE)
+        waits = await until(
+            lambda: condition(world.er("second"), "Complete").get("reason") == "WaitingForRestore", timeout=PATIENCE
+        )
+        assert waits
+        assert phase(world, "second") == "Pending"
+        script.install()
+        script.broken["restore"] = (1, '{"result": "error", "reason": "StoreAway"}')
+        await until(lambda: "read-1/restore" in script.ran, timeout=PATIENCE)
+        await deleted(world, op, "first")
+        await back_in_service(world, tenant)
+        assert await contents(world, server, tenant) == OLD
+        script.broken.clear()
+        await ended(world, "second")
+        assert await left_over(world, server) == []
+
+
+async def test_what_is_not_allowed_is_said_and_touches_nothing(world: World, script: Script) -> None:
+    async with world.operator():
+        _, tenant = await served(world)
+        world.restore("unconfirmed", tenant, "InPlace", confirmed=False)
+        world.restore("unknown", "nobody", "Drill")
+        world.restore("taken", tenant, "AsNew", asNew={"tenant": tenant})
+        world.restore("far", tenant, "AsNew", asNew={"tenant": f"{tenant}-far", "server": "elsewhere"})
+        for name, word in (
+            ("unconfirmed", "confirm it with the annotation"),
+            ("unknown", "does not exist"),
+            ("taken", "exists: set spec.asNew.tenant"),
+            ("far", "Server elsewhere does not exist"),
+        ):
+            assert word in (await ended(world, name, "Failed"))["message"]
+        assert script.ran == []
+        assert is_ready(world.et(tenant))
+
+
+async def test_as_new_makes_a_copy_beside_the_source(world: World, script: Script) -> None:
+    async with world.operator():
+        server, tenant = await served(world, contacts={"emails": ["renraku@example.jp"]})
+        copy = f"{tenant}-copy"
+        world.restore("copied", tenant, "AsNew", asNew={"tenant": copy})
+        status = await ended(world, "copied")
+        assert status["held"] == 3
+        await back_in_service(world, copy)
+        made = world.et(copy) or {}
+        assert made["spec"]["displayName"] == "株式会社あおぞら（複製）"
+        assert made["spec"]["contacts"]["emails"] == ["renraku@example.jp"]
+        assert made["metadata"]["annotations"]["elink-lc.com/restored-from"] == tenant
+        assert made["status"]["server"] == server
+        assert await contents(world, server, copy) == NEW
+        assert await contents(world, server, tenant) == OLD
+        await until(lambda: step(world, "copied") == "Done", timeout=PATIENCE)
+        assert await left_over(world, server) == []
+
+
+async def test_erasing_a_tenant_ends_its_restores_and_what_they_left(world: World, script: Script) -> None:
+    async with world.operator():
+        server, tenant = await served(world)
+        world.restore("back", tenant, "InPlace")
+        await ended(world, "back")
+        assert len(await left_over(world, server)) == 2
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        world.delete(f"/apis/elink-lc.com/v1/elinktenants/{tenant}")
+        await until(lambda: world.et(tenant) is None, timeout=PATIENCE, what="erased")
+        assert world.er("back") is None
+        assert await left_over(world, server) == []
