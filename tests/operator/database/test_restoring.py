@@ -167,7 +167,7 @@ async def test_a_switch_that_is_given_up_is_opened_again(
             patch.setattr(asyncpg.Connection, "execute", dying)
             with pytest.raises(Killed):
                 await databases.adopt_scratch(server, one, scratch, kept)
-        assert not (await databases.snapshot(server)).holds(one)
+        assert not (await databases.snapshot(server)).serves(one.name, one.database, one.role)
         with pytest.raises(DatabaseError, match="exchanged by a restore"):
             await databases.census(server, "t_somebody_else")
         if ending == "return":

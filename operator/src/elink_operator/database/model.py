@@ -93,7 +93,13 @@ class Snapshot:
     def serves(self, name: str, database: str, role: str) -> bool:
         """False when something that the app needs for a tenant is missing, or was changed by hand."""
         fact = self.databases.get(database)
-        return fact is not None and fact.app and {role} <= self.roles & self.used and bool(self.registry.get(name))
+        return (
+            fact is not None
+            and fact.open
+            and fact.app
+            and {role} <= self.roles & self.used
+            and bool(self.registry.get(name))
+        )
 
     def holds(self, tenant: TenantDb) -> bool:
         """True when the tenant is complete and nothing needs to be done."""
@@ -101,7 +107,6 @@ class Snapshot:
         return (
             self.serves(tenant.name, tenant.database, tenant.role)
             and fact is not None
-            and fact.open
             and fact.owner == tenant.role
             and fact.marker == tenant_marker(tenant.uid)
             and self.registry.get(tenant.name) == tenant.spec_hash
