@@ -1,4 +1,4 @@
-"""Restores on the real cluster: a tenant is drilled, loses database and directory, comes back to the byte, is copied."""
+"""Restores on the real cluster: a tenant is drilled, loses database and directory, comes back to the byte, copied."""
 
 from __future__ import annotations
 

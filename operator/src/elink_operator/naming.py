@@ -156,6 +156,11 @@ def restore_job(uid: str, what: str) -> str:
     return f"restore-{digest(uid)}-{what}"
 
 
+def borrowed_secret(uid: str, secret: str) -> str:
+    """The copy of a Secret of another server's namespace, for as long as the restore with this uid reads its store."""
+    return f"restore-{digest(uid)}-{digest(secret)}"
+
+
 def drill(tenant: str, date: str) -> str:
     """The rehearsal of a restore that the operator makes on a day (yyyymmdd)."""
     return f"drill-{short_id(tenant)}-{date}"

@@ -239,3 +239,35 @@ async def test_erasing_a_tenant_ends_its_restores_and_what_they_left(world: Worl
         await until(lambda: world.et(tenant) is None, timeout=PATIENCE, what="erased")
         assert world.er("back") is None
         assert await left_over(world, server) == []
+
+
+async def test_a_copy_on_another_server_borrows_the_access_to_the_store_and_gives_it_back(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a store that every server reaches."""
+    other = world.unique("other")
+    async with world.operator():
+        server, tenant = await served(world)
+        world.server(other)
+        await until(lambda: is_ready(world.es(other)), timeout=PATIENCE, what="the other server")
+        world.restore("refused", tenant, "AsNew", asNew={"tenant": f"{tenant}-no", "server": other})
+        status = await ended(world, "refused", "Failed")
+        assert (status["failure"], world.et(f"{tenant}-no")) == ("StoreNotReachable", None)
+        assert f"set spec.asNew.server to {server}" in status["message"]
+        monkeypatch.setattr("elink_operator.reconcile.restore_steps.reachable_from", lambda *_: True)
+        world.standin.program("backup", never)
+        copy = f"{tenant}-copy"
+        world.restore("copied", tenant, "AsNew", asNew={"tenant": copy, "server": other})
+        secrets = f"/api/v1/namespaces/{naming.server_namespace(other)}/secrets"
+        loans = partial(world.items, f"{secrets}?labelSelector=elink-lc.com%2Frestore%3Dcopied")
+        [loan] = await until(loans, timeout=PATIENCE, what="the borrowed Secret")
+        own = world.get(
+            f"/api/v1/namespaces/{naming.server_namespace(server)}/secrets/{naming.backup_key_copy(tenant)}"
+        )
+        assert loan["data"] == (own or {})["data"]
+        script.broken["migrate"] = (1, "")
+        script.install()
+        status = await ended(world, "copied", "RolledBack")
+        assert status["failure"] == "MigrationFailed"
+        assert loans() == []
+        assert (world.et(copy) or {})["status"]["server"] == other

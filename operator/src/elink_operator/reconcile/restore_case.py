@@ -1,6 +1,6 @@
 """One restore as a run sees it: whose data, into which place, and the ways to reach both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from elink_operator import conditions, naming
@@ -96,9 +96,20 @@ class Case:
         )
         # Without a source (it was erased meanwhile) only the target's own place is looked at any more.
         source = self.source or tenant
-        inputs = RestoreInputs(self.restore, source, target, app, repository_of(source.name))
+        store = repository_of(source.name)
+        if self.lender(home.server) is not None:
+            uid = self.restore.metadata.uid
+            borrowed = {naming.borrowed_secret(uid, name): keys for name, keys in store.secrets.items()}
+            store = replace(store, secrets=borrowed)
+        inputs = RestoreInputs(self.restore, source, target, app, store)
         held = tenant_row(target, token_sha256="", token_expires=None)
         return Place(server, inputs, server_row(server, access), held)
+
+    def lender(self, server: str) -> str | None:
+        """The namespace of the source's Secrets when the restore runs on another server; None on the same."""
+        source = self.source
+        home = home_of(source) if source is not None else None
+        return naming.server_namespace(home.server) if home is not None and home.server != server else None
 
     async def job(self, place: Place, what: str) -> Obj | None:
         """One of the restore's Jobs as the API server has it."""

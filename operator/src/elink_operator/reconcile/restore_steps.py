@@ -20,6 +20,7 @@ from elink_operator.desired.store import reachable_from
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.placing import home_of
 from elink_operator.reconcile.restore_case import Case, Place, RestoreFailed
+from elink_operator.reconcile.restore_loan import borrow, give_back
 
 _TRIES: Final = 3
 _AGAIN_AFTER: Final = timedelta(minutes=2)
@@ -140,6 +141,7 @@ async def read_generation(case: Case) -> Obj:
     attempt = max(1, case.restore.status.attempt)
     job = await case.job(place, f"read-{attempt}")
     if job is None:
+        await borrow(case, place)
         await case.ctx.databases.make_scratch(place.server_db, place.held, place.inputs.scratch)
         await case.ctx.applier.apply_if_changed(JOB, build_read_job(place.inputs, attempt))
     state = observe.job_state(job)
@@ -216,6 +218,8 @@ async def remove_old(case: Case) -> Obj:
     place = await case.place()
     await case.ctx.databases.drop_kept(place.server_db, place.held, place.inputs.kept)
     await _files(case, place, "clear-kept", "RemovingOldData", lasting=True)
+    if case.restore.spec.mode is Mode.AS_NEW:
+        await give_back(case, place)
     return {"oldDataUntil": None}
 
 
@@ -241,6 +245,8 @@ async def remove_scratch(case: Case) -> Obj:
     await case.ctx.databases.drop_scratch(place.server_db, place.held, place.inputs.scratch)
     if case.restore.spec.mode is not Mode.DRILL:
         await _files(case, place, "clear-restore", "RemovingScratch", lasting=True)
+    if case.restore.spec.mode is Mode.AS_NEW:
+        await give_back(case, place)
     return {}
 
 
