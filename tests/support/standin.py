@@ -322,7 +322,9 @@ async def run_container(standin: Standin, namespace: str, spec: Obj, container: 
     places = {m["mountPath"]: m for m in container["volumeMounts"]}
     volumes = {v["name"]: v for v in spec["volumes"]}
     with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:
-        told = {"ELINK_TERMINATION_LOG": report.name, "PATH": f"{find_restic().parent}:{os.environ['PATH']}"}
+        told = {"ELINK_TERMINATION_LOG": report.name}
+        if container["command"][0] == "elink-backup":
+            told["PATH"] = f"{find_restic().parent}:{os.environ['PATH']}"
         folders = {
             path: await _mounted(standin, namespace, volumes[mount["name"]], mount, scratch)
             for path, mount in places.items()
