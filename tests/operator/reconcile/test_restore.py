@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from elink_operator import naming
 
-from tests.operator.reconcile.harness import Operator, World, condition, is_ready, until
+from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.restoring import (
     GENERATION,
     NEW,
@@ -71,6 +71,7 @@ async def test_in_place_takes_a_backup_switches_and_keeps_the_old_data_for_a_day
     async with world.operator() as op:
         server, tenant = await served(world)
         seen: set[str] = set()
+        link = first_link(world, tenant)
         world.restore("back", tenant, "InPlace")
         await until(partial(watch, world, tenant, "back", seen), timeout=PATIENCE)
         status = await ended(world, "back")
@@ -82,6 +83,7 @@ async def test_in_place_takes_a_backup_switches_and_keeps_the_old_data_for_a_day
         assert script.ran == order.split()
         assert "Maintenance" in seen, "nobody worked with the tenant while its data was exchanged"
         assert not suspended(world, server, tenant)
+        assert first_link(world, tenant) not in {"", link}, "the restored data does not know that it was used"
         assert step(world, "back") == "KeepOld"
         digest = naming.digest((world.er("back") or {})["metadata"]["uid"])
         assert set(await left_over(world, server)) == {naming.kept_database(tenant, digest), f".kept-{tenant}"}
@@ -95,6 +97,11 @@ async def test_in_place_takes_a_backup_switches_and_keeps_the_old_data_for_a_day
         assert phase(world, "back") == "Succeeded"
         assert condition(world.er("back"), "Complete")["status"] == "True"
         assert await contents(world, server, tenant) == NEW
+
+
+def first_link(world: World, tenant: str) -> str:
+    found = world.get(f"/api/v1/namespaces/{SYSTEM}/secrets/{naming.master_secret(tenant)}") or {}
+    return str((found.get("data") or {}).get("setup-url", ""))
 
 
 async def watch(world: World, tenant: str, name: str, seen: set[str]) -> bool:

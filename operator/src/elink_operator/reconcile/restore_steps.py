@@ -17,6 +17,7 @@ from elink_operator.database import DatabaseLost
 from elink_operator.desired.copied import build_copied_tenant
 from elink_operator.desired.restore import FilesAction, build_files_job, build_read_job, build_safety_backup
 from elink_operator.desired.store import reachable_from
+from elink_operator.reconcile import master
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.placing import home_of
 from elink_operator.reconcile.restore_case import Case, Place, RestoreFailed
@@ -181,6 +182,8 @@ async def switch_database(case: Case) -> Obj:
     place = await case.place()
     await hold(case, place)
     await case.ctx.databases.adopt_scratch(place.server_db, place.held, place.inputs.scratch, place.inputs.kept)
+    if case.restore.spec.mode is Mode.IN_PLACE:
+        await master.withdraw(case.ctx, place.inputs.target)
     return {}
 
 
