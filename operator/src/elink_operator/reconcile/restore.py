@@ -205,6 +205,8 @@ async def _finish(case: Case, phase: RestorePhase, reason: str, message: str, fa
         "finishedAt": case.stamp,
         "observedGeneration": restore.metadata.generation,
     }
+    if not fine:
+        result["failure"] = reason
     if started is not None:
         result["durationSeconds"] = max(0, round((case.now - started).total_seconds()))
     make = conditions.true if fine else conditions.false
