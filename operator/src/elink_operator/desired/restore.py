@@ -92,7 +92,7 @@ def build_files_job(inputs: RestoreInputs, action: FilesAction) -> Obj:
         "containers": [_files_container(inputs, action)],
         "volumes": [pod.claim(naming.FILES_VOLUME), pod.scratch()],
     }
-    return _job(inputs, action, spec, backoff_limit=3, deadline_seconds=_LONGEST_FILES_SECONDS)
+    return _job(inputs, action, spec, backoff_limit=1, deadline_seconds=_LONGEST_FILES_SECONDS)
 
 
 def build_safety_backup(inputs: RestoreInputs) -> Obj:
