@@ -154,7 +154,7 @@ def a_restore(mode: str, **spec: Any) -> ElinkRestore:
 
 def restore_inputs(wanted: ElinkRestore, target: str = "acme") -> RestoreInputs:
     inputs = tenant_inputs(tenant(target), maintenance=True)
-    return RestoreInputs(wanted, tenant(), inputs, server_inputs(server()), repository_of("acme"))
+    return RestoreInputs(wanted, tenant(), inputs, server_inputs(server()), repository_of("acme", SETTINGS))
 
 
 def everything_of_a_restore() -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def build_backup(inputs: TenantInputs) -> Obj:
 
 def _pod_spec(inputs: TenantInputs) -> Obj:
     settings = inputs.settings
-    store = repository_of(inputs.name)
+    store = repository_of(inputs.name, settings)
     container: Obj = {
         "name": labels.BACKUP,
         "image": settings.backup_image,

@@ -22,7 +22,7 @@ class StoreAccess:
     secrets: dict[str, tuple[str, ...]]
 
 
-def repository_of(tenant: str) -> StoreAccess:
+def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
     mount: Obj = {
         "name": naming.BACKUPS_VOLUME,

@@ -96,7 +96,7 @@ class Case:
         )
         # Without a source (it was erased meanwhile) only the target's own place is looked at any more.
         source = self.source or tenant
-        store = repository_of(source.name)
+        store = repository_of(source.name, ctx.settings)
         if self.lender(home.server) is not None:
             uid = self.restore.metadata.uid
             borrowed = {naming.borrowed_secret(uid, name): keys for name, keys in store.secrets.items()}

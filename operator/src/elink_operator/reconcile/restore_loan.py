@@ -19,7 +19,7 @@ async def borrow(case: Case, place: Place) -> None:
         **labels.tenant_labels(place.server.name, place.inputs.target.name),
         labels.RESTORE: case.restore.name,
     }
-    for secret, keys in repository_of(source.name).secrets.items():
+    for secret, keys in repository_of(source.name, case.ctx.settings).secrets.items():
         values = await _read(case, lender, secret)
         if values is None and secret == naming.backup_key_copy(source.name):
             # The source's server may be gone; the key outlives it.
