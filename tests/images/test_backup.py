@@ -212,6 +212,12 @@ def test_a_generation_that_is_not_there(bench: Bench, target: str) -> None:
     assert (code, said["reason"]) == (1, "GenerationMissing")
 
 
+def test_what_an_earlier_tenant_of_the_name_left_does_not_come_back(bench: Bench, target: str) -> None:
+    assert bench.run("backup", ELINK_TENANT_UID="uid-of-the-erased")[0] == 0
+    code, said = bring_back(bench, target)
+    assert (code, said["reason"]) == (1, "GenerationMissing")
+
+
 def test_another_tenants_generation_does_not_come_back(bench: Bench, target: str) -> None:
     """A repository in the wrong folder, or a name that begins like another's."""
     assert bench.run("backup", ELINK_TENANT_ID="aozora-2")[0] == 0

@@ -96,6 +96,13 @@ def test_there_and_back_and_away(tenants: Path) -> None:
     assert picture(tenants) == (NEW, None, None)
 
 
+def test_an_empty_folder_is_prepared_whatever_an_earlier_try_left(tenants: Path) -> None:
+    for _ in range(2):
+        assert run(tenants, "prepare")[0] == 0
+        assert picture(tenants) == (OLD, {}, None)
+        (tenants / ".restore-aozora" / "half").write_text("x")
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("lost", [False, True])
 def test_killed_at_any_step_it_is_finished_later(tenants: Path, when: str, lost: bool) -> None:
