@@ -113,7 +113,6 @@ async def watch(world: World, tenant: str, name: str, seen: set[str]) -> bool:
     ("container", "said", "failure"),
     [
         ("restore", '{"result": "error", "reason": "WrongKey"}', "WrongKey"),
-        ("disarm", "", "DisarmFailed"),
         ("switch", "", "FilesNotSwitched"),
     ],
 )

@@ -90,7 +90,7 @@ def build_files_job(inputs: RestoreInputs, action: FilesAction) -> Obj:
     spec: Obj = {
         **_pod_base(inputs),
         "containers": [_files_container(inputs, action)],
-        "volumes": [pod.claim(naming.FILES_VOLUME), pod.scratch()],
+        "volumes": [pod.claim(naming.FILES_VOLUME)],
     }
     return _job(inputs, action, spec, backoff_limit=1, deadline_seconds=_LONGEST_FILES_SECONDS)
 
@@ -107,7 +107,8 @@ def build_safety_backup(inputs: RestoreInputs) -> Obj:
             "namespace": inputs.target.namespace,
             "labels": marks,
         },
-        "spec": template["spec"],
+        # The tenant waits, and whoever asked for the restore too.
+        "spec": {**template["spec"], "backoffLimit": 1},
     }
 
 
