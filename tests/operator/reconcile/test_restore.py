@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 from elink_operator import naming
+from elink_operator.database import DatabaseLost
 
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.restoring import (
@@ -165,6 +166,27 @@ async def test_a_lost_database_comes_back_without_a_backup_of_it(world: World, s
         await back_in_service(world, tenant)
         assert await contents(world, server, tenant) == NEW
         assert "databaseLostAt" not in (world.et(tenant) or {})["status"]
+
+
+async def test_a_switch_that_cannot_be_made_of_a_lost_database_leaves_it_as_it_was(
+    world: World, script: Script
+) -> None:
+    async def gone(*_: object) -> None:
+        raise DatabaseLost("the scratch database is gone")
+
+    async with world.operator() as op:
+        server, tenant = await served(world)
+        op.ctx.databases.adopt_scratch = gone  # type: ignore[method-assign]
+        connection = await world.postgres.connect()
+        await connection.execute(f'DROP DATABASE "{naming.tenant_database(tenant)}" WITH (FORCE)')
+        await connection.close()
+        world.restore("back", tenant, "InPlace")
+        status = await ended(world, "back", "RolledBack")
+        assert (status["failure"], status["safetyBackup"]) == ("DatabaseLost", "none: the database is lost")
+        await until(
+            lambda: condition(world.et(tenant), "DatabaseReady").get("reason") == "DatabaseLost", timeout=PATIENCE
+        )
+        assert await left_over(world, server) == []
 
 
 async def deleted(world: World, op: Operator, name: str) -> None:

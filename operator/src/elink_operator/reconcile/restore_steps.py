@@ -3,6 +3,7 @@
 A step raises Waiting while something is not done yet, and RestoreFailed when the restore must turn back.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -181,7 +182,10 @@ async def switch_database(case: Case) -> Obj:
     """The restored database takes the name of the tenant's, which is kept under another."""
     place = await case.place()
     await hold(case, place)
-    await case.ctx.databases.adopt_scratch(place.server_db, place.held, place.inputs.scratch, place.inputs.kept)
+    try:
+        await case.ctx.databases.adopt_scratch(place.server_db, place.held, place.inputs.scratch, place.inputs.kept)
+    except DatabaseLost as error:
+        raise RestoreFailed(error.reason, str(error)) from None
     if case.restore.spec.mode is Mode.IN_PLACE:
         await master.withdraw(case.ctx, place.inputs.target)
     return {}
@@ -229,7 +233,9 @@ async def remove_old(case: Case) -> Obj:
 async def return_database(case: Case) -> Obj:
     """The tenant's own database gets its name back."""
     place = await case.place()
-    await case.ctx.databases.return_kept(place.server_db, place.held, place.inputs.kept, place.inputs.scratch)
+    # Lost before the restore, it is lost after it: the tenant is as it was.
+    with suppress(DatabaseLost):
+        await case.ctx.databases.return_kept(place.server_db, place.held, place.inputs.kept, place.inputs.scratch)
     return {}
 
 
