@@ -258,6 +258,31 @@ CASES: dict[str, list[Case]] = {
         Case({'elink_backup_generations{tenant="new"}': f"0x{2 * HALF_HOURS}"}, 2 * DAY, [{"tenant": "new"}], step=30),
         Case({'elink_backup_generations{tenant="new"}': f"0x{HALF_HOURS}"}, DAY, step=30),
     ],
+    "ElinkRestoreDrillFailed": [
+        Case({'elink_restore_drill_failed{tenant="aozora"}': "1x30"}, 20, [{"tenant": "aozora"}]),
+        Case({'elink_restore_drill_failed{tenant="aozora"}': "0x30"}, 20),
+    ],
+    "ElinkRestoreDrillOverdue": [
+        Case(
+            {
+                'elink_restore_drill_proof_age_seconds{tenant="aozora"}': f"{31 * 86400}+60x90",
+                'elink_restore_drill_proof_age_seconds{tenant="midori"}': f"{29 * 86400}+60x90",
+                "elink_restore_drill_limit_seconds": f"{30 * 86400}x90",
+            },
+            80,
+            [{"tenant": "aozora"}],
+        ),
+        # Drills are switched off.
+        Case({'elink_restore_drill_proof_age_seconds{tenant="aozora"}': f"{90 * 86400}x90"}, 80),
+    ],
+    "ElinkRestoreStuck": [
+        Case(
+            {'elink_restore_unfinished_seconds{restore="r",tenant="aozora",mode="InPlace"}': "14000+60x30"},
+            20,
+            [{"restore": "r", "tenant": "aozora", "mode": "InPlace"}],
+        ),
+        Case({'elink_restore_unfinished_seconds{restore="r",tenant="aozora",mode="Drill"}': "60+60x30"}, 20),
+    ],
     "ElinkBackupGenerationsMissing": [
         Case(
             {'elink_backup_generations{tenant="aozora"}': f"5x{9 * HALF_HOURS}"},

@@ -112,9 +112,26 @@ def test_the_fence_is_for_the_operator_only(installed: ApiServer) -> None:
     installed.kubectl.run("create", "secret", "generic", "mine", "-n", "kube-system")
 
 
+def test_the_operator_makes_drills_and_copies_only(installed: ApiServer) -> None:
+    kubectl = installed.kubectl
+
+    def made(kind: str, spec: dict[str, object], **annotations: str) -> str:
+        body = {"apiVersion": "elink-lc.com/v1", "kind": kind, "spec": spec,
+                "metadata": {"name": "of-the-operator", "annotations": annotations}}  # fmt: skip
+        return kubectl.run("create", "--dry-run=server", "-f", "-", OPERATOR, stdin=json.dumps(body))
+
+    tenant: dict[str, object] = {"plan": "Shared", "displayName": "A", "masterAccount": {"email": "a@b.example"}}
+    with pytest.raises(KubectlError, match="elink-operator-makes"):
+        made("ElinkTenant", tenant)
+    with pytest.raises(KubectlError, match="elink-operator-makes"):
+        made("ElinkRestore", {"tenant": "aozora", "mode": "InPlace"}, **{"elink-lc.com/confirm-restore": "aozora"})
+    made("ElinkTenant", tenant, **{"elink-lc.com/restored-by": "uid"})
+    made("ElinkRestore", {"tenant": "aozora", "mode": "Drill"})
+
+
 @pytest.mark.parametrize(
     ("verb", "resource"),
-    [("create", "pods"), ("get", "pods/log"), ("create", "pods/exec"), ("create", "elinktenants"), ("list", "nodes"),
+    [("create", "pods"), ("get", "pods/log"), ("create", "pods/exec"), ("update", "elinktenants"), ("list", "nodes"),
      ("create", "clusterrolebindings"), ("create", "rolebindings"), ("create", "serviceaccounts/token"),
      ("update", "validatingadmissionpolicies"), ("delete", "leases")],
 )  # fmt: skip

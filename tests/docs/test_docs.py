@@ -108,11 +108,12 @@ EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_examples_parse_and_keep_every_field(path: Path) -> None:
     """The API server's verdict is in tests/charts/test_server.py; this one finds a misspelt field without it."""
-    from elink_operator.api import ElinkServer, ElinkTenant
+    from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
     from pydantic import BaseModel
 
     (body,) = list(yaml.safe_load_all(path.read_text()))
-    model = {"ElinkServer": ElinkServer, "ElinkTenant": ElinkTenant}[body["kind"]].parse(body)
+    models = {"ElinkServer": ElinkServer, "ElinkTenant": ElinkTenant, "ElinkRestore": ElinkRestore}
+    model = models[body["kind"]].parse(body)
 
     def known(given: object, parsed: object, where: str) -> None:
         if isinstance(parsed, BaseModel) and isinstance(given, dict):

@@ -167,6 +167,9 @@ def test_a_generation_comes_back_to_the_byte(bench: Bench, postgres: Postgres, t
     assert code == 0, back
     assert (back["generation"], back["tables"], back["rows"], back["files"]) == (said["made"], 3, 502, 2)
     assert back["different"] == []
+    assert back["made"] == said["newest"]
+    assert back["bytes"] > 256
+    assert back["seconds"] >= 0
 
     async def look() -> list[Any]:
         inside = await postgres.connect(target)
@@ -206,6 +209,12 @@ def test_a_restore_never_overwrites(bench: Bench, target: str) -> None:
 def test_a_generation_that_is_not_there(bench: Bench, target: str) -> None:
     assert bench.run("backup")[0] == 0
     code, said = bring_back(bench, target, "--generation", "20200101T000000Z")
+    assert (code, said["reason"]) == (1, "GenerationMissing")
+
+
+def test_what_an_earlier_tenant_of_the_name_left_does_not_come_back(bench: Bench, target: str) -> None:
+    assert bench.run("backup", ELINK_TENANT_UID="uid-of-the-erased")[0] == 0
+    code, said = bring_back(bench, target)
     assert (code, said["reason"]) == (1, "GenerationMissing")
 
 
@@ -388,16 +397,20 @@ def test_erase_removes_exactly_one_tenant(bench: Bench) -> None:
     for name in ("aozora", "aozora-2", "aozor"):
         (bench.files / name / "sub").mkdir(parents=True)
         (bench.files / name / "sub" / "f").write_text(name)
+        for beside in (".restore-", ".kept-", ".gone-"):
+            (bench.files / (beside + name)).mkdir()
+            (bench.files / (beside + name) / "f").write_text(name)
         (bench.root / "backup" / name / "repository/snapshots").mkdir(parents=True)
         (bench.root / "backup" / name / "repository/snapshots" / ("0a1b2c3d" * 8)).write_text("{}")
     os.symlink(bench.files / "aozora-2", bench.files / "aozora" / "link")
     code, said = bench.run("erase")
     assert code == 0
-    assert said["removed"] == {"directory": 1, "backups": 1}
+    assert said["removed"] == {"directory": 1, "restored": 1, "kept": 1, "gone": 1, "backups": 1}
     assert said["generations"] == ["0a1b2c3d"]
     assert said["left"] == []
     assert said["looked_again"].endswith("+09:00")
-    assert sorted(p.name for p in (bench.files).iterdir()) == ["aozor", "aozora-2", "sub", "画像.txt"]
+    beside = [f".{what}-{name}" for what in ("gone", "kept", "restore") for name in ("aozor", "aozora-2")]
+    assert sorted(p.name for p in (bench.files).iterdir()) == [*beside, "aozor", "aozora-2", "sub", "画像.txt"]
     assert (bench.files / "aozora-2/sub/f").read_text() == "aozora-2"
     assert sorted(p.name for p in bench.store.iterdir()) == ["aozor", "aozora-2"]
     assert bench.run("erase")[0] == 0

@@ -18,6 +18,8 @@ def test_names_are_pinned() -> None:
     assert naming.server_namespace("shared-1") == "elink-srv-shared-1"
     assert naming.tenant_database("acme-trading") == "t_acme_trading"
     assert naming.tenant_role("acme-trading") == "t_acme_trading"
+    assert naming.scratch_database("acme-trading", "0a1b2c3d") == "r_0a1b2c3d_acme_trading"
+    assert naming.kept_database("acme-trading", "0a1b2c3d") == "k_0a1b2c3d_acme_trading"
     assert naming.tenant_secret("acme") == "tenant-acme"
     assert naming.tenant_route("acme") == "tenant-acme"
     assert naming.backup_cronjob("acme") == "backup-acme"
@@ -48,6 +50,8 @@ def test_long_names_become_ids_that_fit_everywhere() -> None:
     assert len(naming.server_namespace(LONGEST)) <= 63
     assert len(naming.backup_cronjob(LONGEST)) <= 52
     assert len(naming.tenant_database(LONGEST)) <= 63
+    assert len(naming.scratch_database(LONGEST, "0a1b2c3d")) <= 63
+    assert len(naming.kept_database(LONGEST, "0a1b2c3d")) <= 63
 
 
 @given(st.from_regex(r"[a-z][-a-z0-9]{0,61}[a-z0-9]", fullmatch=True))

@@ -132,6 +132,7 @@ class ApiServer:
             "--for=condition=Established",
             "crd/elinkservers.elink-lc.com",
             "crd/elinktenants.elink-lc.com",
+            "crd/elinkrestores.elink-lc.com",
             "crd/elinkerasures.elink-lc.com",
         )
 

@@ -28,8 +28,10 @@ _MANAGED = "app.kubernetes.io/managed-by=elink-operator"
 _COMPONENT = "elink-lc.com/component"
 _PAUSE = 0.1
 
-Program = Callable[["Standin", Obj, Mapping[str, str]], Awaitable[tuple[int, str]]]
-"""Runs a Job pod's command with its environment; returns exit code and termination message."""
+Answer = tuple[int, str] | list[tuple[int, str]]
+Program = Callable[["Standin", Obj, Mapping[str, str]], Awaitable[Answer]]
+"""Runs a Job pod's command with its environment; returns exit code and termination message, or a list of these: one for
+each container that was run, init containers first."""
 
 
 class Standin:
@@ -68,6 +70,10 @@ class Standin:
             task.cancel()
         await asyncio.gather(self._loop, *self._jobs.values(), return_exceptions=True)
         await self._session.close()
+
+    def program(self, component: str, program: Program) -> None:
+        """What pods of a component run from now on."""
+        self._programs[component] = program
 
     def folder(self, namespace: str, volume: str) -> Path:
         """The folder that stands for a volume of a server's namespace."""
@@ -112,11 +118,15 @@ class Standin:
         first = pod["spec"].get("initContainers", [])
         environment = {e["name"]: e.get("value", "") for c in (*first, container) for e in c.get("env", [])}
         try:
-            code, message = await self._programs[component](self, pod, environment)
+            answer = await self._programs[component](self, pod, environment)
         except Exception as error:
-            code, message = 1, repr(error)
-            self.errors.append(message)
+            answer = 1, repr(error)
+            self.errors.append(repr(error))
         self.ran.append(component)
+        if isinstance(answer, list):
+            await self._set_status(pod, _ended([*first, container], answer, len(first)))
+            return
+        code, message = answer
         # A program with init containers answers for them too, a line each.
         *said, message = message.split("\n", len(first)) if first and code == 0 else (message,)
         ended = {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}
@@ -288,6 +298,74 @@ async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> 
         return code, report.read() or output
 
 
+MODULES = {
+    "elink-backup": ("elink_backup.backup", ROOT / "hack" / "images" / "backup"),
+    "elink-files": ("elink_backup.files", ROOT / "hack" / "images" / "backup"),
+}
+"""Programs that are run; the app's migration of a restored database has tests of its own (tests/images)."""
+
+
+async def restore(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> Answer:
+    """The containers of a restore's pod, one after the other, each with its own environment, Secrets and folders."""
+    namespace, spec = pod["metadata"]["namespace"], pod["spec"]
+    answers: list[tuple[int, str]] = []
+    with tempfile.TemporaryDirectory(prefix="elink-pod-") as scratch:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            answers.append(await run_container(standin, namespace, spec, container, Path(scratch)))
+            if answers[-1][0] != 0:
+                break
+    return answers
+
+
+async def run_container(standin: Standin, namespace: str, spec: Obj, container: Obj, scratch: Path) -> tuple[int, str]:
+    """One container of a pod with `spec`; where it would see a mount it is told the folder that stands for it."""
+    places = {m["mountPath"]: m for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:
+        told = {"ELINK_TERMINATION_LOG": report.name}
+        if container["command"][0] == "elink-backup":
+            told["PATH"] = f"{find_restic().parent}:{os.environ['PATH']}"
+        folders = {
+            path: await _mounted(standin, namespace, volumes[mount["name"]], mount, scratch)
+            for path, mount in places.items()
+        }
+        variables = {
+            "/backup": "ELINK_STORE", "/run/secrets/elink": "ELINK_SECRET_DIR", "/tenants": "ELINK_TENANTS",
+        }  # fmt: skip
+        told |= {variables[path]: str(folder) for path, folder in folders.items() if path in variables}
+        if "/snapshot/database" in folders:
+            told["ELINK_SOURCE"] = str(folders["/snapshot/database"].parent)
+        given = {e["name"]: e["value"] for e in container["env"]}
+        command = [*container["command"]]
+        for path, folder in sorted(folders.items(), reverse=True):
+            command = [word.replace(f"={path}", f"={folder}") for word in command]
+            given = {key: value.replace(path, str(folder), 1) if value.startswith(path) else value
+                     for key, value in given.items()}  # fmt: skip
+        if command[0] not in MODULES:
+            return 0, ""
+        module, source = MODULES[command[0]]
+        code, output = await run_python(" ".join([module, *command[1:]]), source, {**given, **told})
+        return code, report.read() or output
+
+
+async def _mounted(standin: Standin, namespace: str, volume: Obj, mount: Obj, scratch: Path) -> Path:
+    """The folder that stands for a mount; below a claim's subPath it is made, as the kubelet does."""
+    if "persistentVolumeClaim" in volume:
+        claim = standin.folder(namespace, volume["persistentVolumeClaim"]["claimName"])
+        folder = claim / mount.get("subPath", "")
+    else:
+        folder = scratch / volume["name"]
+        if volume["name"] == "dump":
+            folder = folder / "database"
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in volume.get("projected", {}).get("sources", ()):
+        wanted = source["secret"]
+        found = await standin.get(f"/api/v1/namespaces/{namespace}/secrets/{wanted['name']}")
+        for item in wanted["items"]:
+            (folder / item["path"]).write_bytes(base64.b64decode(found["data"][item["key"]]))
+    return folder
+
+
 def _is_running_as_declared(pod: Obj) -> bool:
     status = pod.get("status", {})
     if status.get("phase") != "Running":
@@ -319,6 +397,20 @@ def _container_status(container: Obj, state: Obj, *, ready: bool) -> Obj:
         "restartCount": 0,
         "state": state,
         "resources": container.get("resources", {}),
+    }
+
+
+def _ended(containers: list[Obj], answers: list[tuple[int, str]], first: int) -> Obj:
+    """The status of a pod whose containers ran one after the other, as far as they came."""
+    entries = []
+    for container, (code, message) in zip(containers, answers, strict=False):
+        ended = {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}
+        entries.append(_container_status(container, {"terminated": ended}, ready=False))
+    fine = len(answers) == len(containers) and answers[-1][0] == 0
+    return {
+        "phase": "Succeeded" if fine else "Failed",
+        "initContainerStatuses": entries[:first],
+        "containerStatuses": entries[first:],
     }
 
 

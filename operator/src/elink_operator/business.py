@@ -20,8 +20,9 @@ PROMISE: Final = timedelta(days=30)
 class BusinessCollector(Collector):
     """Collects from the newest known tenants and servers; `clock` gives the aware present."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, world: World, clock: Callable[[], datetime], drill_days: int = 0) -> None:
         self._world = world
+        self._drill_days = drill_days
         self._clock = clock
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -36,6 +37,8 @@ class BusinessCollector(Collector):
         yield from self._conditions(tenants)
         yield from self._servers()
         yield from _backups(tenants, now)
+        yield from _drills(tenants, now, self._drill_days)
+        yield self._unfinished_restores(now)
         yield _erasures(tenants, now)
         yield _promises(tenants, now)
         yield self._deletions(now)
@@ -92,6 +95,18 @@ class BusinessCollector(Collector):
         yield harmed
         yield ready
 
+    def _unfinished_restores(self, now: datetime) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "elink_restore_unfinished_seconds",
+            "Since a restore began that has not ended.",
+            labels=["restore", "tenant", "mode"],
+        )
+        for restore in self._world.restores.values():
+            if restore.running and restore.status.started_at is not None:
+                labels = [restore.name, restore.spec.tenant, restore.spec.mode.value]
+                family.add_metric(labels, (now - restore.status.started_at).total_seconds())
+        return family
+
     def _deletions(self, now: datetime) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
             "elink_oldest_deletion_age_seconds", "Age of the oldest unfinished deletion; 0 when there is none."
@@ -122,6 +137,39 @@ def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricF
             age.add_metric([tenant.name], (now - backup.newest).total_seconds())
     yield age
     yield generations
+
+
+def _drills(tenants: list[ElinkTenant], now: datetime, days: int) -> Iterator[GaugeMetricFamily]:
+    """What the rehearsals of a restore measured; nothing of tenants without a backup."""
+    seconds = GaugeMetricFamily(
+        "elink_restore_drill_seconds", "How long the last drill took: what a restore would take.", labels=["tenant"]
+    )
+    age = GaugeMetricFamily(
+        "elink_restore_drill_data_age_seconds",
+        "Age of the restored data when the last drill began: what a restore would have lost.",
+        labels=["tenant"],
+    )
+    failed = GaugeMetricFamily("elink_restore_drill_failed", "1 when the last drill failed.", labels=["tenant"])
+    proof = GaugeMetricFamily(
+        "elink_restore_drill_proof_age_seconds",
+        "Since a backup was last restored on trial and was as backed up; before the first, since the tenant was made.",
+        labels=["tenant"],
+    )
+    limit = GaugeMetricFamily(
+        "elink_restore_drill_limit_seconds", "How old a proof may be; absent when there are no drills."
+    )
+    if days:
+        limit.add_metric([], timedelta(days=days).total_seconds())
+    for tenant in tenants:
+        drill, name = tenant.status.restore_drill, [tenant.name]
+        if drill is not None:
+            seconds.add_metric(name, drill.seconds)
+            age.add_metric(name, drill.data_age_seconds)
+            failed.add_metric(name, float(drill.result != "Succeeded"))
+        since = (drill.proven_at if drill is not None else None) or tenant.metadata.creation_timestamp
+        if tenant.status.backup.generations and since is not None:
+            proof.add_metric(name, (now - since).total_seconds())
+    yield from (seconds, age, failed, proof, limit)
 
 
 def _promises(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:

@@ -11,11 +11,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from elink_operator.cluster.errors import ClusterError, Conflict, NotLeader
-from elink_operator.cluster.kinds import OURS, TENANT
+from elink_operator.cluster.kinds import OURS
 from elink_operator.cluster.store import Store
 from elink_operator.database import DatabaseError
 from elink_operator.metrics import Metrics
-from elink_operator.triggers import key_of, lane_of
+from elink_operator.triggers import KEY_KINDS, key_of, lane_of
 from elink_operator.workqueue import Job, Key, KeyKind, Lane, WorkQueue
 
 log = structlog.get_logger()
@@ -141,7 +141,7 @@ class Controller:
             now = clock()
             for kind in OURS:
                 for name in self._store.names(kind):
-                    key: Key = ("tenant" if kind == TENANT else "server", name)
+                    key: Key = (KEY_KINDS[kind], name)
                     if is_due(key, before, now, period):
                         self._queue.add(key, Lane.RESYNC)
             before = now

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from elink_operator import labels
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.world import World
 from elink_operator.business import BusinessCollector
 from elink_operator.cluster.apply import Applier
@@ -22,7 +22,7 @@ from elink_operator.cluster.errors import ClusterError
 from elink_operator.cluster.events import Recorder
 from elink_operator.cluster.heal import Healer
 from elink_operator.cluster.informer import Informer, WatchTimes
-from elink_operator.cluster.kinds import OURS, OWNED, SERVER, TENANT, Obj
+from elink_operator.cluster.kinds import OURS, OWNED, RESTORE, SERVER, TENANT, Obj
 from elink_operator.cluster.lease import Elector, LeaseTimes
 from elink_operator.cluster.store import Store
 from elink_operator.cluster.transport import Limits
@@ -207,7 +207,7 @@ class Engine:
             await asyncio.sleep(pause)
 
     def _publish(self) -> None:
-        self.metrics.registry.register(BusinessCollector(self.world, utc_now))
+        self.metrics.registry.register(BusinessCollector(self.world, utc_now, self.settings.drill_days))
         self.metrics.synced.set_function(lambda: float(self.synced))
         for informer in self.informers:
             self.metrics.watch_age.labels(informer.kind.kind).set_function(partial(getattr, informer, "age"))
@@ -216,7 +216,7 @@ class Engine:
 
 
 def feed(world: World, store: Store) -> None:
-    """Keep the world of parsed tenants and servers equal to the store."""
+    """Keep the world of parsed tenants, servers and restores equal to the store."""
 
     def tenant(name: str, obj: Obj | None) -> None:
         if obj is None:
@@ -230,8 +230,15 @@ def feed(world: World, store: Store) -> None:
         else:
             world.put_server(ElinkServer.parse(obj))
 
+    def restore(name: str, obj: Obj | None) -> None:
+        if obj is None:
+            world.remove_restore(name)
+        else:
+            world.put_restore(ElinkRestore.parse(obj))
+
     store.subscribe(TENANT, tenant)
     store.subscribe(SERVER, server)
+    store.subscribe(RESTORE, restore)
 
 
 def limits_of(settings: Settings) -> Limits:

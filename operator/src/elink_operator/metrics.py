@@ -8,6 +8,7 @@ from elink_operator import __version__
 
 _API_BUCKETS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 1, 5, 30)
 _WORK_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+_RESTORE_BUCKETS: Final = (10, 30, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
 _WAIT_BUCKETS: Final = (0.001, 0.01, 0.1, 0.5, 1, 5, 30, 120, 600)
 
 
@@ -55,6 +56,15 @@ class Metrics:
             "Time of one reconcile.",
             ["kind"],
             buckets=_WORK_BUCKETS,
+            registry=registry,
+        )
+
+        self.restores = Counter("elink_restore_total", "Restores that ended.", ["mode", "result"], registry=registry)
+        self.restore_seconds = Histogram(
+            "elink_restore_duration_seconds",
+            "Time of one restore that succeeded.",
+            ["mode"],
+            buckets=_RESTORE_BUCKETS,
             registry=registry,
         )
 

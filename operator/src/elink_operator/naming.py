@@ -50,6 +50,8 @@ OPERATOR_ROLE: Final = "elink_operator"
 APP_ROLE: Final = "elink_app"
 TEMPLATE_ROLE: Final = "elink_template"
 SPARE_PREFIX: Final = "spare_"
+SCRATCH_PREFIX: Final = "r_"
+KEPT_PREFIX: Final = "k_"
 
 _NAME: Final = re.compile(NAME_PATTERN)
 
@@ -89,6 +91,16 @@ def tenant_role(tenant: str) -> str:
     return tenant_database(tenant)
 
 
+def scratch_database(tenant: str, restore: str) -> str:
+    """The database that a restore fills; `restore`: 8 hex digits of the restore's uid (see `digest`)."""
+    return f"{SCRATCH_PREFIX}{restore}_{tenant_database(tenant).removeprefix('t_')}"
+
+
+def kept_database(tenant: str, restore: str) -> str:
+    """What the tenant's database is called after that restore took its place."""
+    return f"{KEPT_PREFIX}{restore}_{tenant_database(tenant).removeprefix('t_')}"
+
+
 def tenant_secret(tenant: str) -> str:
     """The Secret with the tenant's database credentials, in the server's namespace."""
     return f"tenant-{short_id(tenant)}"
@@ -107,6 +119,11 @@ def tenant_directory(tenant: str) -> str:
 def tenant_files_subpath(tenant: str) -> str:
     """The tenant's directory inside the volume `files`."""
     return f"{TENANTS_FOLDER}/{short_id(tenant)}"
+
+
+def restored_files_subpath(tenant: str) -> str:
+    """Where a restore puts the tenant's files, beside its directory; no tenant's ID begins with a dot."""
+    return f"{TENANTS_FOLDER}/.restore-{short_id(tenant)}"
 
 
 def tenant_backup_folder(tenant: str) -> str:
@@ -132,6 +149,21 @@ def backup_key_copy(tenant: str) -> str:
 def erase_job(tenant: str) -> str:
     """The Job that removes the tenant's directory and backups."""
     return f"erase-{short_id(tenant)}"
+
+
+def restore_job(uid: str, what: str) -> str:
+    """A Job of the restore with this uid, such as `switch`; never the name of a Job of a schedule."""
+    return f"restore-{digest(uid)}-{what}"
+
+
+def borrowed_secret(uid: str, secret: str) -> str:
+    """The copy of a Secret of another server's namespace, for as long as the restore with this uid reads its store."""
+    return f"restore-{digest(uid)}-{digest(secret)}"
+
+
+def drill(tenant: str, date: str) -> str:
+    """The rehearsal of a restore that the operator makes on a day (yyyymmdd)."""
+    return f"drill-{short_id(tenant)}-{date}"
 
 
 def migrate_job(version: str, template_revision: str) -> str:

@@ -15,13 +15,13 @@ from elink_operator import handlers, health
 from elink_operator.cluster.lease import LeaseLost
 from elink_operator.controller import Controller, Reconcile
 from elink_operator.engine import Engine
-from elink_operator.handlers import admission, servers, startup, tenants
+from elink_operator.handlers import admission, restores, servers, startup, tenants
 from elink_operator.handlers.memo import OperatorMemo
 from elink_operator.workqueue import KeyKind
 
 log = structlog.get_logger()
 
-HANDLERS: Final = (tenants, servers, admission, startup)
+HANDLERS: Final = (tenants, servers, restores, admission, startup)
 """Every module with handlers: importing it registers them."""
 
 _DRAIN_SECONDS: Final = 15.0

@@ -19,7 +19,7 @@ from elink_operator.controller import Reconcile
 from elink_operator.database import Databases, Limits
 from elink_operator.engine import Engine, utc_now
 from elink_operator.process import Process
-from elink_operator.reconcile import reconcile_server, reconcile_tenant
+from elink_operator.reconcile import reconcile_restore, reconcile_server, reconcile_tenant
 from elink_operator.reconcile.context import Context
 from elink_operator.settings import Settings
 from elink_operator.workqueue import KeyKind
@@ -81,6 +81,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     reconciles: dict[KeyKind, Reconcile] = {
         "tenant": partial(reconcile_tenant, ctx=context),
         "server": partial(reconcile_server, ctx=context),
+        "restore": partial(reconcile_restore, ctx=context),
     }
     try:
         return await Process(engine, reconciles).run()

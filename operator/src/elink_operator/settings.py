@@ -75,6 +75,17 @@ class Settings(BaseSettings):
     backup_generations: int = Field(
         7, ge=1, le=90, description="The least that is kept, whatever a tenant asks for; seven are promised (R10)."
     )
+    drill_days: int = Field(
+        30,
+        ge=0,
+        le=365,
+        description="Each tenant's newest backup is restored on trial within this time; 0: never.",
+    )
+    drills_per_server: int = Field(1, ge=1, le=20, description="Trials at once on a server: customers work beside.")
+    drills_at_once: int = Field(2, ge=1, le=100, description="Trials at once on all servers: they read the same store.")
+    restore_keep_hours: int = Field(
+        24, ge=0, le=720, description="How long the data that a restore replaced is kept beside the new."
+    )
     time_zone: str = Field("Asia/Tokyo", description="Backups run in the night of the customers.")
 
     common_log_days: int = Field(

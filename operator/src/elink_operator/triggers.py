@@ -1,14 +1,16 @@
 """Which keys must be reconciled when something changes. Caches first, then enqueues; never waits."""
 
-from typing import Any
+from typing import Any, Final
 
 from elink_operator import labels
 from elink_operator.api.world import World
 from elink_operator.cluster.apply import Applier
-from elink_operator.cluster.kinds import OURS, OWNED, SERVER, TENANT, Kind, Obj
+from elink_operator.cluster.kinds import OURS, OWNED, RESTORE, SERVER, TENANT, Kind, Obj
 from elink_operator.cluster.store import Store
-from elink_operator.workqueue import Key, Lane, WorkQueue
+from elink_operator.workqueue import Key, KeyKind, Lane, WorkQueue
 
+KEY_KINDS: Final[dict[Kind, KeyKind]] = {TENANT: "tenant", SERVER: "server", RESTORE: "restore"}
+"""The kind of key of each of our own kinds."""
 _COUNT_DELAY = 2.0
 """Seconds in which tenants that move in or out of a server are counted together."""
 
@@ -23,6 +25,8 @@ def lane_of(obj: Obj) -> Lane:
     observed = status.get("observedGeneration") or 0
     if metadata.get("deletionTimestamp"):
         return Lane.URGENT
+    if status.get("finishedAt"):
+        return Lane.RESYNC
     if not observed:
         return Lane.NEW
     if observed != metadata.get("generation", 0):
@@ -79,6 +83,8 @@ class Triggers:
             self._applier.forget(obj)
         marks = obj["metadata"].get("labels") or {}
         lane = Lane.URGENT if deleted else Lane.NEW
+        if restore := marks.get(labels.RESTORE):
+            self._enqueue(("restore", restore), lane)
         if tenant := marks.get(labels.TENANT):
             self._enqueue(("tenant", tenant), lane)
         elif server := marks.get(labels.SERVER):
@@ -90,8 +96,19 @@ class Triggers:
             if len(homes) > 1 and self.active:
                 for server in homes - {""}:
                     self._queue.add_after(("server", server), _COUNT_DELAY, Lane.RESYNC)
+        elif kind == RESTORE and _progress(old) != _progress(new):
+            self._wake_concerned(new or old or {})
         elif kind == SERVER and _offer(old) != _offer(new):
             self._wake_tenants((new or old or {})["metadata"]["name"])
+
+    def _wake_concerned(self, restore: Obj) -> None:
+        """The tenants of a restore follow it, and other restores of theirs wait for it."""
+        spec = restore["spec"]
+        for tenant in {spec["tenant"], (spec.get("asNew") or {}).get("tenant") or spec["tenant"]}:
+            if tenant in self._world.tenants:
+                self._enqueue(("tenant", tenant), Lane.URGENT)
+            for other in self._world.restores_of(tenant, besides=restore["metadata"]["name"]):
+                self._enqueue(("restore", other.name), Lane.NEW)
 
     def _wake_tenants(self, server: str) -> None:
         for name, tenant in self._world.tenants.items():
@@ -107,7 +124,7 @@ class Triggers:
 
 def key_of(kind: Kind, obj: Obj) -> Key:
     """The key of one of our own objects."""
-    return ("tenant" if kind == TENANT else "server", obj["metadata"]["name"])
+    return KEY_KINDS[kind], obj["metadata"]["name"]
 
 
 def _is_managed(obj: Obj) -> bool:
@@ -117,6 +134,12 @@ def _is_managed(obj: Obj) -> bool:
 
 def _home(tenant: Obj | None) -> str:
     return str(((tenant or {}).get("status") or {}).get("server") or "")
+
+
+def _progress(restore: Obj | None) -> tuple[Any, ...]:
+    """What tenants and other restores depend on."""
+    status = (restore or {}).get("status") or {}
+    return status.get("phase"), status.get("step"), restore is None
 
 
 def _offer(server: Obj | None) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from elink_operator.metrics import Metrics
 
-KeyKind = Literal["tenant", "server"]
+KeyKind = Literal["tenant", "server", "restore"]
 Key = tuple[KeyKind, str]
 
 

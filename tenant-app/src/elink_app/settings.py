@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     template_database: str = "elink_template"
     # The template's objects belong to this role; a tenant's belong to the role in its registry row.
     template_role: str = "elink_template"
+    # `migrate` only: this database and no other, as `db_user` itself. For a restored one, which is in no registry.
+    migrate_database: str = ""
 
     db_max_connections: int = Field(default=40, ge=2, description="per process, over all tenants")
     db_pool_size: int = Field(default=5, ge=1, description="at most, per tenant")

@@ -34,7 +34,7 @@ async def main() -> int:
     logs.configure(settings.log_level)
     engine = Engine.create(settings, connect(settings.kubeconfig))
     try:
-        return await Process(engine, {"tenant": reconcile, "server": reconcile}).run()
+        return await Process(engine, {"tenant": reconcile, "server": reconcile, "restore": reconcile}).run()
     finally:
         await engine.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 
 from tests.operator.admission.conftest import Webhook
 from tests.support.apiserver import ROOT, ApiServer
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.apiserver
 
 FILES = sorted(Path(__file__).with_name("good").glob("*.yaml"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
-MODELS = {"ElinkTenant": ElinkTenant, "ElinkServer": ElinkServer}
+MODELS = {"ElinkTenant": ElinkTenant, "ElinkServer": ElinkServer, "ElinkRestore": ElinkRestore}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -29,7 +29,10 @@ def documents(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_accepted_and_read_back(path: Path, refusing: ApiServer, webhook: Webhook) -> None:
     for document in documents(path):
-        out = refusing.kubectl.run("apply", "--server-side", "-f", "-", "-o", "json", stdin=json.dumps(document))
+        # A restore names a tenant that the webhook may not have seen yet.
+        text = json.dumps(document)
+        apply = partial(refusing.kubectl.run, "apply", "--server-side", "-f", "-", "-o", "json", stdin=text)
+        out = eventually(apply, timeout=15, what=f"{document['kind']} of {path.name}")
         stored = json.loads(out)
         model = MODELS[document["kind"]].parse(stored)
         assert model.spec.dump() == stored["spec"]

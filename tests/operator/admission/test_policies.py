@@ -164,7 +164,7 @@ class TestStatus:
         body["status"] = {
             "conditions": [{"type": "Ready", "status": "True", "reason": "Up", "lastTransitionTime": now}],
             "backup": {"generations": 7, "newest": now, "bytes": 2**40, "verifiedAt": now},
-            "restoreDrill": {"at": now, "generation": "20260701T000000Z", "succeeded": True, "seconds": 9},
+            "restoreDrill": {"at": now, "generation": "20260701T000000Z", "result": "Succeeded", "seconds": 9},
             "cancelledAt": now,
             "eraseAfter": now,
             "erasure": {"startedAt": now, "steps": [{"name": "Route", "at": now}], "neighbours": {"t_a": 2**33}}

@@ -36,6 +36,7 @@ def test_names_are_the_contract() -> None:
     assert {kind: (spec["names"]["plural"], spec["names"]["shortNames"]) for kind, spec in by_kind.items()} == {
         "ElinkServer": ("elinkservers", ["es"]),
         "ElinkTenant": ("elinktenants", ["et"]),
+        "ElinkRestore": ("elinkrestores", ["er"]),
         "ElinkErasure": ("elinkerasures", ["ee"]),
     }
     for spec in by_kind.values():

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.cluster.kinds import kind_of
 from elink_operator.desired import (
     cronjob,
@@ -20,8 +20,12 @@ from elink_operator.desired import (
     statefulset,
     volume,
 )
+from elink_operator.desired.copied import build_copied_tenant
+from elink_operator.desired.drill import build_drill
 from elink_operator.desired.inputs import Access, Endpoint, MasterLink, ServerInputs, TenantInputs
+from elink_operator.desired.restore import RestoreInputs, build_files_job, build_read_job, build_safety_backup
 from elink_operator.desired.server import build_dedicated_server
+from elink_operator.desired.store import repository_of
 from elink_operator.settings import Settings
 
 from tests.operator.api.builders import server, tenant
@@ -142,6 +146,68 @@ def test_dedicated_tenant_makes_its_server(golden: Golden) -> None:
     golden.check("dedicated-server", [build_dedicated_server(wanted, "jp")])
 
 
+def a_restore(mode: str, **spec: Any) -> ElinkRestore:
+    return ElinkRestore.parse(
+        {"metadata": {"name": "back", "uid": "uid-back"}, "spec": {"tenant": "acme", "mode": mode, **spec}}
+    )
+
+
+def restore_inputs(wanted: ElinkRestore, target: str = "acme") -> RestoreInputs:
+    inputs = tenant_inputs(tenant(target), maintenance=True)
+    return RestoreInputs(wanted, tenant(), inputs, server_inputs(server()), repository_of("acme", SETTINGS))
+
+
+def everything_of_a_restore() -> list[dict[str, Any]]:
+    inputs = restore_inputs(a_restore("InPlace", generation="20260131T170000Z"))
+    return [
+        build_safety_backup(inputs),
+        build_read_job(inputs, 1),
+        build_files_job(inputs, "switch"),
+        build_files_job(inputs, "return"),
+        build_files_job(inputs, "clear-restore"),
+        build_files_job(inputs, "clear-kept"),
+    ]
+
+
+def test_restore_in_place(golden: Golden) -> None:
+    golden.check("restore-in-place", everything_of_a_restore())
+
+
+def test_drill(golden: Golden) -> None:
+    golden.check(
+        "restore-drill", [build_drill("acme", "20260701"), build_read_job(restore_inputs(a_restore("Drill")), 2)]
+    )
+
+
+def test_restore_as_new(golden: Golden) -> None:
+    wanted = a_restore("AsNew", asNew={"tenant": "acme-copy"})
+    source = tenant(
+        displayName="あ" * 199,
+        host="book.acme.co.jp",
+        state="Suspended",
+        stateReason="unpaid",
+        backup={"schedule": "15 3 * * *", "generations": 30},
+        contacts={"emails": ["a@b.example"]},
+    )
+    inputs = restore_inputs(wanted, "acme-copy")
+    golden.check("restore-as-new", [build_copied_tenant(source, wanted, "shared-1"), build_read_job(inputs, 1)])
+
+
+def test_a_tenant_in_maintenance_begins_no_backup() -> None:
+    assert cronjob.build_backup(tenant_inputs(tenant(), maintenance=True))["spec"]["suspend"] is True
+    assert cronjob.build_backup(tenant_inputs(tenant()))["spec"]["suspend"] is False
+
+
+def test_only_the_container_that_reads_the_store_sees_its_key() -> None:
+    spec = build_read_job(restore_inputs(a_restore("InPlace")), 1)["spec"]["template"]["spec"]
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    key = {name for name, v in volumes.items() if "repository-key" in str(v)}
+    seen = {c["name"]: {m["name"] for m in c["volumeMounts"]} for c in [*spec["initContainers"], *spec["containers"]]}
+    assert [name for name, mounts in seen.items() if mounts & key] == ["restore"]
+    assert [name for name, mounts in seen.items() if "backups" in mounts] == ["restore"]
+    assert [name for name, mounts in seen.items() if "files" in mounts] == ["prepare", "restore"]
+
+
 @pytest.mark.parametrize(
     ("host", "peer"),
     [
@@ -186,14 +252,14 @@ def pod_specs(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
 
 def test_every_pod_keeps_the_restricted_profile_and_names_its_resources() -> None:
     objects = everything_of(server_inputs(server())) + everything_of_tenant(tenant_inputs(tenant()))
-    specs = pod_specs(objects)
-    assert len(specs) == 6
+    specs = pod_specs(objects + everything_of_a_restore())
+    assert len(specs) == 12
     for name, spec in specs:
         assert spec["automountServiceAccountToken"] is False, name
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["nodeSelector"] == {"topology.kubernetes.io/region": "jp"}, name
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False, name
             assert security["readOnlyRootFilesystem"] is True, name

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from elink_operator import labels
 from elink_operator.api.world import World
-from elink_operator.cluster.kinds import DEPLOYMENT, SECRET, SERVER, TENANT, Obj
+from elink_operator.cluster.kinds import DEPLOYMENT, JOB, RESTORE, SECRET, SERVER, TENANT, Obj
 from elink_operator.cluster.store import Store
 from elink_operator.engine import feed
 from elink_operator.metrics import Metrics
@@ -52,6 +52,11 @@ class Rig:
 
     def server(self, name: str = "s", *, generation: int = 1, **status: Any) -> Obj:
         return self._body(name, generation, status, {"tenancy": "Shared"})
+
+    def restore(self, name: str, tenant: str = "a", copy: str = "", **status: Any) -> Obj:
+        wanted: Obj = {"tenant": tenant, "mode": "AsNew", "asNew": {"tenant": copy}} if copy else {
+            "tenant": tenant, "mode": "Drill"}  # fmt: skip
+        return self._body(name, 1, status, wanted)
 
     def _body(self, name: str, generation: int, status: Obj, spec: Obj) -> Obj:
         self.version += 1
@@ -169,3 +174,24 @@ async def test_a_change_that_a_ready_server_has_taken_up_wakes_its_tenant(rig: R
 )
 def test_lanes_after_a_start(metadata: Obj, status: Obj, lane: Lane) -> None:
     assert lane_of({"metadata": {"name": "a", "generation": 1, **metadata}, "status": status}) is lane
+
+
+async def test_a_restores_progress_wakes_its_tenants_and_the_restores_that_wait(rig: Rig) -> None:
+    for obj in (rig.tenant("a"), rig.tenant("b"), rig.tenant("other")):
+        rig.triggers.received(TENANT, obj, deleted=False)
+    for obj in (rig.restore("one", copy="b"), rig.restore("two"), rig.restore("else", "other")):
+        rig.triggers.received(RESTORE, obj, deleted=False)
+    await rig.queued()
+    rig.triggers.written(RESTORE, rig.restore("one", copy="b", phase="Running", step="Maintenance"))
+    woken = await rig.queued()
+    assert sorted(key for key, _ in woken) == [("restore", "two"), tenant_key("a"), tenant_key("b")]
+    rig.triggers.written(RESTORE, rig.restore("one", copy="b", phase="Running", step="Maintenance", rows=5))
+    assert await rig.queued() == [], "a count is nothing that others wait for"
+    rig.triggers.received(RESTORE, rig.restore("one", copy="b"), deleted=True)
+    assert {key for key, _ in await rig.queued()} >= {("restore", "one"), ("restore", "two")}
+
+
+async def test_a_job_of_a_restore_leads_to_it_and_a_finished_one_waits_for_nobody(rig: Rig) -> None:
+    rig.triggers.owned(JOB, _owned({labels.TENANT: "a", labels.RESTORE: "one"}), False)
+    assert sorted(await rig.queued()) == [(("restore", "one"), Lane.NEW), (tenant_key(), Lane.NEW)]
+    assert lane_of(rig.restore("one", finishedAt="2026-01-01T00:00:00Z")) is Lane.RESYNC

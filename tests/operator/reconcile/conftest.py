@@ -77,7 +77,7 @@ async def empty(postgres: Postgres) -> None:
     connection = await postgres.connect()
     try:
         for row in await connection.fetch(
-            "SELECT datname FROM pg_database WHERE datname ~ '^(t_|elink_|spare_|making_)'"
+            "SELECT datname FROM pg_database WHERE datname ~ '^(t_|r_|k_|elink_|spare_|making_)'"
         ):
             await connection.execute(f'DROP DATABASE "{row[0]}" WITH (FORCE)')
         roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^t_' OR rolname IN ('elink_app', 'elink_template')"
@@ -88,8 +88,8 @@ async def empty(postgres: Postgres) -> None:
 
 
 def clean(world: World) -> None:
-    """Remove all tenants and servers past every finalizer; namespaces go in their own time."""
-    for plural in ("elinktenants", "elinkservers"):
+    """Remove all restores, tenants and servers past every finalizer; namespaces go in their own time."""
+    for plural in ("elinkrestores", "elinktenants", "elinkservers"):
         for obj in world.items(f"/apis/elink-lc.com/v1/{plural}"):
             path = f"/apis/elink-lc.com/v1/{plural}/{obj['metadata']['name']}"
             world.patch(path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")

@@ -19,9 +19,10 @@ from elink_operator.cluster.kinds import OURS, Kind
 from elink_operator.database import Databases
 from elink_operator.database.sessions import Limits
 from elink_operator.engine import Engine, utc_now
-from elink_operator.reconcile import reconcile_server, reconcile_tenant
+from elink_operator.reconcile import reconcile_restore, reconcile_server, reconcile_tenant
 from elink_operator.reconcile.context import Context
 from elink_operator.settings import Settings
+from elink_operator.triggers import KEY_KINDS
 
 from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
@@ -95,7 +96,7 @@ class Operator:
         """What a resync does, at once."""
         for kind in OURS:
             for name in self.engine.store.names(kind):
-                self.ctx.wake("tenant" if kind is OURS[0] else "server", name)
+                self.ctx.wake(KEY_KINDS[kind], name)
         await self.settle()
 
 
@@ -134,7 +135,11 @@ async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operat
         wake=engine.wake,
     )
     controller = engine.controller(
-        {"tenant": partial(reconcile_tenant, ctx=ctx), "server": partial(reconcile_server, ctx=ctx)}
+        {
+            "tenant": partial(reconcile_tenant, ctx=ctx),
+            "server": partial(reconcile_server, ctx=ctx),
+            "restore": partial(reconcile_restore, ctx=ctx),
+        }
     )
     made = Operator(engine, ctx, prober, clock)
     made.tasks = [
@@ -262,13 +267,22 @@ class World:
         """A tenant."""
         return self.get(f"/apis/elink-lc.com/v1/elinktenants/{name}")
 
+    def er(self, name: str) -> Obj | None:
+        """A restore."""
+        return self.get(f"/apis/elink-lc.com/v1/elinkrestores/{name}")
+
+    def restore(self, name: str, tenant: str, mode: str, *, confirmed: bool = True, **spec: Any) -> None:
+        """A restore as the platform team writes it."""
+        marks = {"elink-lc.com/confirm-restore": tenant} if mode == "InPlace" and confirmed else {}
+        self.apply("ElinkRestore", name, {"tenant": tenant, "mode": mode, **spec}, annotations=marks)
+
     def es(self, name: str) -> Obj | None:
         """A server."""
         return self.get(f"/apis/elink-lc.com/v1/elinkservers/{name}")
 
     def print_state(self) -> None:
         """Statuses and the stand-in's troubles; pytest shows them when the test failed."""
-        for plural in ("elinkservers", "elinktenants"):
+        for plural in ("elinkservers", "elinktenants", "elinkrestores"):
             for obj in self.items(f"/apis/elink-lc.com/v1/{plural}"):
                 print(plural, obj["metadata"]["name"], json.dumps(obj.get("status"), ensure_ascii=False, indent=1))
         print("stand-in:", self.standin.ran, self.standin.errors[-10:])

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import asyncpg
 import orjson
@@ -106,6 +107,35 @@ def command(server: Server) -> tuple[list[str], dict[str, str]]:
         "ELINK_DB_PASSWORD_FILE": str(server.settings.db_password_file),
     }
     return [sys.executable, "-m", "elink_app", "migrate"], environment
+
+
+async def test_one_database_that_is_in_no_registry(server: Server, tmp_path: Path) -> None:
+    """A restored one, by its tenant's own role: the app's log-in may not even enter it."""
+    target = await emptied(server)
+    async with server.inside("elink_registry") as registry:
+        await registry.execute("DELETE FROM tenant WHERE database = $1", target.database)
+    async with server.inside("postgres") as admin:
+        await admin.execute(f"ALTER DATABASE {target.database} RENAME TO r_{target.database}")
+        await admin.execute(f"REVOKE CONNECT ON DATABASE r_{target.database} FROM elink_app")
+        await admin.execute(f"ALTER ROLE {target.role} PASSWORD 'the-tenants-own'")
+    password = tmp_path / "password"
+    password.write_text("the-tenants-own")
+    arguments, environment = command(server)
+    environment |= {
+        "ELINK_MIGRATE_DATABASE": f"r_{target.database}",
+        "ELINK_DB_USER": str(target.role),
+        "ELINK_DB_PASSWORD_FILE": str(password),
+    }
+    process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    (line,) = [orjson.loads(text) for text in output.splitlines()]
+    assert (process.returncode, line["error"]) == (0, "")
+    assert (line["database"], line["after"]) == (f"r_{target.database}", newest_revision())
+    environment["ELINK_MIGRATE_DATABASE"] = "elink_template"
+    process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 1, "the tenant's role reaches nothing else"
+    assert orjson.loads(output)["error"]
 
 
 async def test_a_revision_that_fails_leaves_nothing_of_itself(server: Server) -> None:

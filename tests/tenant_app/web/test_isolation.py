@@ -161,6 +161,27 @@ async def test_state_pages(world: World) -> None:
     assert (await browser.get("/login")).status_code == 200
 
 
+async def test_maintenance_closes_everything_and_ends_without_a_new_log_in(world: World) -> None:
+    tenant = await world.tenant()
+    browser = await world.master(tenant)
+    assert (await browser.get("/api/v1/session")).status_code == 200
+    closed = await world.change(tenant, state="Maintenance", state_reason="er/restore-1 on node 7")
+    for path in ("/", "/login", "/addresses", "/nowhere"):
+        page = await browser.get(path)
+        assert page.status_code == 503
+        assert page.headers["retry-after"] == "300"
+        assert "データを復元しています" in page.text
+        assert "restore-1" not in page.text
+    english = await browser.client.get("/", headers={"Cookie": "__Host-elink-language=en"})
+    assert "Your data is being restored" in english.text
+    problem = await browser.get("/api/v1/addresses")
+    assert (problem.status_code, problem.headers["retry-after"]) == (503, "300")
+    assert problem.json()["type"].endswith("/tenant-maintenance")
+    assert problem.json()["reason"] == ""
+    await world.change(closed, state="Active", state_reason="")
+    assert (await browser.get("/api/v1/session")).status_code == 200, "the log-in is kept"
+
+
 async def test_a_closed_tenant_keeps_its_language_switch_and_style(world: World) -> None:
     tenant = await world.tenant(state="Suspended")
     browser = world.browser(tenant.host)

@@ -141,6 +141,9 @@ async def test_a_database_that_is_away_asks_to_try_later(world: World) -> None:
             )
             assert (await report(mx, to, dsn()))[0] is Outcome.DEFERRED
             await admin.execute(f"ALTER DATABASE {office.tenant.database} ALLOW_CONNECTIONS true")
+            await world.change(office.tenant, state="Maintenance")
+            assert (await report(mx, to, dsn()))[0] is Outcome.DEFERRED, "its database is about to be exchanged"
+            await world.change(office.tenant, state="Active")
             assert (await report(mx, to, dsn()))[0] is Outcome.ACCEPTED
 
 

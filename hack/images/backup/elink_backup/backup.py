@@ -1,5 +1,9 @@
 """`elink-backup`: back up one tenant (`run`), look at its generations (`list`), read them all (`verify`), bring one
-back (`restore`).
+back (`restore`), hold what a restored database would send by itself (`disarm`).
+
+A restore is three steps of one pod: `elink-backup restore` into an empty database, `elink-app migrate` with
+ELINK_MIGRATE_DATABASE (an old generation has an old schema), `elink-backup disarm` of that database. All three log in
+with the tenant's own role.
 
 Exit codes: 0 done, 1 failed (older generations are untouched), 2 wrong usage or environment.
 """
@@ -13,7 +17,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,9 +27,8 @@ from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.report import jst, now, report
-from elink_backup.repository import DUMP, MANIFEST, SPARE_BYTES, Contents, Repository, alone
-
-_LISTED = 20
+from elink_backup.repository import DUMP, MANIFEST, SPARE_BYTES, Repository, alone
+from elink_backup.restore import bring_back, clear
 
 
 def back_up(job: Job) -> Snapshot:
@@ -46,7 +48,7 @@ def back_up(job: Job) -> Snapshot:
             store.check()
             store.prove(made)
         finally:
-            _clear(job.source / "database")
+            clear(job.source / "database")
         found = store.snapshots()
         proven = generations.choose(found, job.tenant, name)
         if proven is None:
@@ -66,7 +68,7 @@ def _check_room(job: Job) -> None:
 
 def _dump(job: Job, started: str) -> None:
     folder = job.source / "database"
-    _clear(folder)
+    clear(folder)
     folder.mkdir(exist_ok=True)
     if not (job.source / "files").is_dir():
         raise BackupError("the tenant's directory is not mounted", errors.FILES_UNREADABLE)
@@ -84,13 +86,6 @@ def _dump(job: Job, started: str) -> None:
         "tables": facts,
     }
     (job.source / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-
-
-def _clear(folder: Path) -> None:
-    """Empty a folder; it may be a mount and stays."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path)
 
 
 def stored(job: Job) -> list[Snapshot]:
@@ -121,54 +116,6 @@ def verify(job: Job) -> dict[str, str]:
     return found
 
 
-def restore(job: Job, wanted: str, into_database: str, into_directory: Path) -> dict[str, Any]:
-    """Bring a generation back into an empty database and an empty folder, and compare. Raises `BackupError`."""
-    began = time.monotonic()
-    if any(into_directory.iterdir()) if into_directory.is_dir() else into_directory.exists():
-        raise BackupError(f"{into_directory} is not an empty folder: a restore goes into an empty one only")
-    store = Repository.of(job)
-    chosen = generations.choose(store.snapshots(), job.tenant, wanted) if store.exists else None
-    if chosen is None:
-        raise BackupError(f"there is no generation {wanted} of {job.tenant} in the store", "GenerationMissing")
-    contents = store.read(chosen.id)
-    scratch = job.source / "database"
-    scratch.mkdir(exist_ok=True)
-    _clear(scratch)
-    try:
-        store.restore(chosen.id, "database", scratch)
-        database.restore(job, job.source / DUMP, into_database)
-    finally:
-        _clear(scratch)
-    into_directory.mkdir(exist_ok=True)
-    store.restore(chosen.id, "files", into_directory)
-    different = _compare(job, contents, into_database, into_directory)
-    tables = contents.manifest["tables"]
-    return {
-        "generation": chosen.name,
-        "tables": len(tables),
-        "rows": sum(int(rows) for rows, _ in tables.values()),
-        "files": len(contents.files),
-        "seconds": round(time.monotonic() - began),
-        "different": different[:_LISTED],
-    }
-
-
-def _compare(job: Job, contents: Contents, into_database: str, into_directory: Path) -> list[str]:
-    wanted: database.Facts = {
-        name: (int(rows), str(sum_)) for name, (rows, sum_) in contents.manifest["tables"].items()
-    }
-    different = database.differences(wanted, database.facts_of_database(job, into_database))
-    found = {
-        str(path.relative_to(into_directory)): path.lstat().st_size if not path.is_symlink() else 0
-        for path in into_directory.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    for name in sorted(contents.files.keys() | found.keys()):
-        if contents.files.get(name) != found.get(name):
-            different.append(f"file {name}")
-    return different
-
-
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="elink-backup", description="Back up one tenant, or look at its generations.")
@@ -180,6 +127,8 @@ def main() -> int:
     back.add_argument("--generation", default="latest", help="such as 20260131T170000Z")
     back.add_argument("--into-database", required=True)
     back.add_argument("--into-directory", required=True, type=Path)
+    held = actions.add_parser("disarm", help="hold deliveries and mails of a restored and migrated database")
+    held.add_argument("--database", required=True)
     arguments = parser.parse_args()
     # The first process of a container ignores signals that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -208,9 +157,12 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
         report(result="error" if damaged else "ok", tenant=job.tenant, checked=len(checked), damaged=damaged)
         return 1 if damaged else 0
     if arguments.action == "restore":
-        facts = restore(job, arguments.generation, arguments.into_database, arguments.into_directory)
+        facts = bring_back(job, arguments.generation, arguments.into_database, arguments.into_directory)
         report(result="error" if facts["different"] else "ok", tenant=job.tenant, **facts)
         return 1 if facts["different"] else 0
+    if arguments.action == "disarm":
+        report(result="ok", tenant=job.tenant, **database.disarm(job, arguments.database))
+        return 0
     made = back_up(job)
     verified = now().strftime("%Y-%m-%dT%H:%M:%SZ")
     report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, stored(job)))

@@ -43,6 +43,18 @@ def restore(job: Job, source: Path, database: str) -> None:
         )  # fmt: skip
 
 
+def disarm(job: Job, database: str) -> dict[str, int]:
+    """Hold what `database` would send by itself: how many deliveries and mails were held. Repeating it holds no more.
+
+    The function comes with the newest migration, so an older generation is migrated before.
+    """
+    with _login(job, database) as environ:
+        command = "SELECT deliveries, mails FROM elink_disarm()"
+        said = _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", command], environ)
+    deliveries, mails = said.strip().split("|")
+    return {"deliveries": int(deliveries), "mails": int(mails)}
+
+
 def facts_of_dump(source: Path) -> Facts:
     """Rows and checksum of every table in a dump, which is read to its last byte."""
     with _lines(["pg_restore", "--data-only", "--file=-", str(source)], dict(os.environ)) as lines:

@@ -1,4 +1,5 @@
-"""`elink-erase`: removes one tenant's directory and backups, exactly these, looks again and says what it found.
+"""`elink-erase`: removes one tenant's directory, what restores left of it, and its backups, exactly these, looks again
+and says what it found.
 
 Exit codes: 0 nothing is left, 1 something is left or could not be removed, 2 wrong environment.
 """
@@ -11,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from elink_backup.folders import gone_name, kept_name, restore_name
 from elink_backup.job import ID
 from elink_backup.report import jst, now, report
 
@@ -44,23 +46,27 @@ def main() -> int:
     if not ID.fullmatch(name):
         report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
         return 2
+    files, store = Path(os.environ.get("ELINK_FILES", "/files")), Path(os.environ.get("ELINK_STORE", "/backup"))
     places = {
-        "directory": Path(os.environ.get("ELINK_FILES", "/files")),
-        "backups": Path(os.environ.get("ELINK_STORE", "/backup")),
+        "directory": files / name,
+        "restored": files / restore_name(name),
+        "kept": files / kept_name(name),
+        "gone": files / gone_name(name),
+        "backups": store / name,
     }
     began = jst(now())
     removed: dict[str, int] = {}
     try:
-        for parent in places.values():
+        for parent in (files, store):
             if not parent.is_dir():
                 raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
-        generations = _snapshots(places["backups"] / name)
-        for what, parent in places.items():
-            removed[what] = erase_folder(parent, name)
+        generations = _snapshots(places["backups"])
+        for what, path in places.items():
+            removed[what] = erase_folder(path.parent, path.name)
     except OSError as error:
         report(result="error", tenant=name, removed=removed, message=str(error))
         return 1
-    left = [what for what, parent in places.items() if os.path.lexists(parent / name)]
+    left = [what for what, path in places.items() if os.path.lexists(path)]
     report(
         result="error" if left else "ok",
         tenant=name,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elink_operator import naming
-from elink_operator.api import erasure, server, tenant
+from elink_operator.api import erasure, restore, server, tenant
 from elink_operator.api.schema import VALIDATIONS, Part
 
 Json = dict[str, Any]
@@ -103,6 +103,28 @@ TENANT_KIND: Final = ResourceKind(
         Column("Message", _condition("Ready", "message"), priority=1),
     ),
 )
+RESTORE_KIND: Final = ResourceKind(
+    restore.ElinkRestore,
+    restore.RestoreSpec,
+    restore.RestoreStatus,
+    restore.KIND,
+    "elinkrestores",
+    "er",
+    (
+        Column("Tenant", ".spec.tenant"),
+        Column("Mode", ".spec.mode"),
+        Column("Phase", ".status.phase"),
+        Column("Step", ".status.step"),
+        Column("Generation", ".status.generation"),
+        Column("Seconds", ".status.durationSeconds", "integer"),
+        _AGE,
+        Column("New tenant", ".spec.asNew.tenant", priority=1),
+        Column("Rows", ".status.rows", "integer", priority=1),
+        Column("Files", ".status.files", "integer", priority=1),
+        Column("Safety backup", ".status.safetyBackup", priority=1),
+        Column("Message", _condition("Complete", "message"), priority=1),
+    ),
+)
 ERASURE_KIND: Final = ResourceKind(
     erasure.ElinkErasure,
     erasure.ErasureSpec,
@@ -120,7 +142,7 @@ ERASURE_KIND: Final = ResourceKind(
         Column("Hash", ".spec.hash", priority=1),
     ),
 )
-KINDS: Final = (SERVER_KIND, TENANT_KIND, ERASURE_KIND)
+KINDS: Final = (SERVER_KIND, TENANT_KIND, RESTORE_KIND, ERASURE_KIND)
 
 
 def build_crd(kind: ResourceKind) -> Json:

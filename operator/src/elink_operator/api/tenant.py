@@ -72,6 +72,7 @@ class Phase(StrEnum):
     DEGRADED = "Degraded"
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
+    RESTORING = "Restoring"
     ERASING = "Erasing"
 
 
@@ -205,10 +206,20 @@ class RestoreDrill(Part):
     """When it ended."""
     generation: Annotated[str, Field(max_length=32)] = ""
     """Which generation was restored."""
-    succeeded: bool = False
-    """Rows and files were the same."""
+    result: Annotated[str, Field(max_length=32)] = ""
+    """Succeeded: rows and files were the same. Failed: see message."""
+    proven_at: Time | None = None
+    """When a rehearsal last succeeded."""
     seconds: Annotated[int, Field(ge=0)] = 0
     """How long it took."""
+    data_age_seconds: Annotated[int, Field(ge=0)] = 0
+    """Age of the generation when it began: what a restore at that moment would have lost."""
+    rows: Annotated[int, Field(ge=0)] = 0
+    """Rows compared."""
+    files: Annotated[int, Field(ge=0)] = 0
+    """Files compared."""
+    restore: Annotated[str, Field(max_length=63)] = ""
+    """The ElinkRestore."""
     message: Annotated[str, Field(max_length=1024)] = ""
     """What was compared, or what failed."""
 
@@ -308,7 +319,7 @@ class TenantStatus(Part):
     backup: BackupStatus = BackupStatus()
     """What is really in the backup store."""
     restore_drill: RestoreDrill | None = None
-    """Reserved; not used yet. The last rehearsal of a restore."""
+    """The last rehearsal of a restore."""
     cancelled_at: Time | None = None
     """When the tenant was cancelled."""
     erase_after: Time | None = None

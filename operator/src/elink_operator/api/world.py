@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from elink_operator import naming
+from elink_operator.api.restore import ElinkRestore
 from elink_operator.api.server import ElinkServer, ServerSpec, Tenancy
 from elink_operator.api.tenant import ElinkTenant, TenantSpec
 
@@ -48,6 +49,7 @@ class World:
         default_region: str,
         tenants: Iterable[ElinkTenant] = (),
         servers: Iterable[ElinkServer] = (),
+        restores: Iterable[ElinkRestore] = (),
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self.base_domain = base_domain.lower().rstrip(".")
@@ -56,14 +58,18 @@ class World:
         self.clock = clock
         self._tenants: dict[str, ElinkTenant] = {}
         self._servers: dict[str, ElinkServer] = {}
+        self._restores: dict[str, ElinkRestore] = {}
         self._hosts = _Index()
         self._tenant_ids = _Index()
         self._server_ids = _Index()
         self._residents = _Index()
+        self._concerned = _Index()
         for tenant in tenants:
             self.put_tenant(tenant)
         for server in servers:
             self.put_server(server)
+        for restore in restores:
+            self.put_restore(restore)
 
     @property
     def tenants(self) -> Mapping[str, ElinkTenant]:
@@ -74,6 +80,11 @@ class World:
     def servers(self) -> Mapping[str, ElinkServer]:
         """Every server by name."""
         return self._servers
+
+    @property
+    def restores(self) -> Mapping[str, ElinkRestore]:
+        """Every restore by name."""
+        return self._restores
 
     def put_tenant(self, tenant: ElinkTenant) -> None:
         """Add a tenant or replace what is known of it."""
@@ -104,6 +115,29 @@ class World:
         """Forget a server; nothing happens when it is unknown."""
         if self._servers.pop(name, None) is not None:
             self._server_ids.discard(naming.short_id(name), name)
+
+    def put_restore(self, restore: ElinkRestore) -> None:
+        """Add a restore or replace what is known of it."""
+        self.remove_restore(restore.name)
+        self._restores[restore.name] = restore
+        for tenant in {restore.spec.tenant, restore.target}:
+            self._concerned.add(tenant, restore.name)
+
+    def remove_restore(self, name: str) -> None:
+        """Forget a restore; nothing happens when it is unknown."""
+        known = self._restores.pop(name, None)
+        if known is not None:
+            for tenant in {known.spec.tenant, known.target}:
+                self._concerned.discard(tenant, name)
+
+    def restores_of(self, tenant: str, besides: str = "") -> list[ElinkRestore]:
+        """Restores of a tenant's data or into its place, in the order of their names."""
+        return [self._restores[name] for name in self._concerned.others(tenant, besides)]
+
+    def restoring(self, tenant: str) -> ElinkRestore | None:
+        """The restore that keeps a tenant out of service while its data is replaced, or None."""
+        held = (r for r in self.restores_of(tenant) if r.target == tenant and r.holds_target)
+        return next(held, None)
 
     def fqdn(self, tenant: ElinkTenant) -> str:
         """The tenant's full host name in lower case."""

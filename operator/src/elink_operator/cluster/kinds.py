@@ -46,6 +46,7 @@ class Kind:
 
 TENANT: Final = Kind(naming.GROUP, naming.VERSION, "elinktenants", "ElinkTenant", namespaced=False)
 SERVER: Final = Kind(naming.GROUP, naming.VERSION, "elinkservers", "ElinkServer", namespaced=False)
+RESTORE: Final = Kind(naming.GROUP, naming.VERSION, "elinkrestores", "ElinkRestore", namespaced=False)
 ERASURE: Final = Kind(naming.GROUP, naming.VERSION, "elinkerasures", "ElinkErasure", namespaced=False)
 
 NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
@@ -69,7 +70,7 @@ PV: Final = Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=F
 EVENT: Final = Kind("", "v1", "events", "Event")
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
-OURS: Final = (TENANT, SERVER)
+OURS: Final = (TENANT, SERVER, RESTORE)
 """Watched by kopf; every one of them is ours."""
 
 OWNED: Final = (

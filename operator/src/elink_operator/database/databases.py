@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from elink_operator.database import census, erase, server, snapshot, spares, tenant
+from elink_operator.database import census, erase, restoring, server, snapshot, spares, tenant
 from elink_operator.database.errors import ServerNotPrepared
 from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
 from elink_operator.database.sessions import Limits, Sessions
@@ -104,6 +104,33 @@ class Databases:
         async with self._of(target) as known:
             known.complete[doomed.name] = _UNKNOWN
             return await erase.drop_tenant(known.sessions, doomed)
+
+    async def make_scratch(self, target: ServerDb, wanted: TenantDb, scratch: str) -> None:
+        """An empty database that only the tenant's role may enter, in place of what an earlier try left."""
+        async with self._of(target) as known:
+            await restoring.make_scratch(known.sessions, wanted, scratch)
+
+    async def drop_scratch(self, target: ServerDb, wanted: TenantDb, scratch: str) -> bool:
+        """Remove what a restore filled, and look again; False when it was not there."""
+        async with self._of(target) as known:
+            return await restoring.drop_scratch(known.sessions, wanted, scratch)
+
+    async def adopt_scratch(self, target: ServerDb, wanted: TenantDb, scratch: str, kept: str) -> None:
+        """Put `scratch` in the place of the tenant's database, which is kept as `kept`."""
+        async with self._of(target) as known:
+            known.complete[wanted.name] = _UNKNOWN
+            await restoring.adopt_scratch(known.sessions, wanted, scratch, kept)
+
+    async def return_kept(self, target: ServerDb, wanted: TenantDb, kept: str, scratch: str) -> None:
+        """Undo `adopt_scratch`; what was restored is called `scratch` again."""
+        async with self._of(target) as known:
+            known.complete[wanted.name] = _UNKNOWN
+            await restoring.return_kept(known.sessions, wanted, kept, scratch)
+
+    async def drop_kept(self, target: ServerDb, wanted: TenantDb, kept: str) -> bool:
+        """Give up the way back, and look again; False when nothing was kept."""
+        async with self._of(target) as known:
+            return await restoring.drop_kept(known.sessions, wanted, kept)
 
     async def census(self, target: ServerDb, without: str) -> Census:
         """Count all tenants of the server but the database `without`."""

@@ -81,17 +81,25 @@ class Snapshot:
     """Everything on a server at one moment: databases and roles by exact name, registry rows as name → spec_hash.
 
     The spec_hash of a row that somebody else changed is empty (registry.sql). `used`: roles that the app may act as.
+    `switched`: uids of the tenants whose database was exchanged by a restore (registry.sql).
     """
 
     databases: Mapping[str, DatabaseFact]
     roles: frozenset[str]
     registry: Mapping[str, str]
     used: frozenset[str] = frozenset()
+    switched: frozenset[str] = frozenset()
 
     def serves(self, name: str, database: str, role: str) -> bool:
         """False when something that the app needs for a tenant is missing, or was changed by hand."""
         fact = self.databases.get(database)
-        return fact is not None and fact.app and {role} <= self.roles & self.used and bool(self.registry.get(name))
+        return (
+            fact is not None
+            and fact.open
+            and fact.app
+            and {role} <= self.roles & self.used
+            and bool(self.registry.get(name))
+        )
 
     def holds(self, tenant: TenantDb) -> bool:
         """True when the tenant is complete and nothing needs to be done."""
@@ -99,7 +107,6 @@ class Snapshot:
         return (
             self.serves(tenant.name, tenant.database, tenant.role)
             and fact is not None
-            and fact.open
             and fact.owner == tenant.role
             and fact.marker == tenant_marker(tenant.uid)
             and self.registry.get(tenant.name) == tenant.spec_hash
@@ -108,10 +115,11 @@ class Snapshot:
     def traces(self, tenant: TenantDb) -> tuple[str, ...]:
         """What of the tenant is still there, in words; empty after an erasure."""
         found = []
-        marker = tenant_marker(tenant.uid)
-        found += [f"database {n}" for n, f in self.databases.items() if n == tenant.database or f.marker == marker]
+        markers = {tenant_marker(tenant.uid), scratch_marker(tenant.uid), kept_marker(tenant.uid)}
+        found += [f"database {n}" for n, f in self.databases.items() if n == tenant.database or f.marker in markers]
         found += [f"role {tenant.role}"] if tenant.role in self.roles else []
         found += [f"registry row {tenant.name}"] if tenant.name in self.registry else []
+        found += [f"records of restores of {tenant.name}"] if tenant.uid in self.switched else []
         return tuple(sorted(set(found)))
 
 
@@ -154,9 +162,13 @@ class CensusRecord:
 
 @dataclass(frozen=True)
 class Census:
-    """The other tenants of a server: database name → (oid, tables → exact row count)."""
+    """The other tenants of a server: database name → (oid, tables → exact row count).
+
+    `switches`: (oid before, oid after) of the databases that restores have put in place of others.
+    """
 
     databases: Mapping[str, tuple[int, Mapping[str, int]]]
+    switches: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def rows(self) -> dict[str, int]:
@@ -176,7 +188,8 @@ class Census:
     def harmed(self, after: Census) -> tuple[str, ...]:
         """What `after` lacks, as sentences: databases gone or replaced, tables gone, tables emptied.
 
-        Customers go on working in the meantime, so a count that moves is not harm; what vanishes is.
+        Customers go on working in the meantime, so a count that moves is not harm; what vanishes is. Nor is it harm
+        when a restore has put another database in place: that one holds what it held then.
         """
         harm: list[str] = []
         for name, (oid, tables) in self.databases.items():
@@ -185,6 +198,8 @@ class Census:
                 harm.append(f"database {name} is gone")
                 continue
             if there[0] != oid:
+                if after.follows(oid, there[0]):
+                    continue
                 harm.append(f"database {name} was replaced by another of the same name")
             for table, count in tables.items():
                 now = there[1].get(table)
@@ -194,10 +209,28 @@ class Census:
                     harm.append(f"table {table} of database {name} lost all of its rows")
         return tuple(harm)
 
+    def follows(self, before: int, after: int) -> bool:
+        """Whether restores have led from the database `before` to the database `after`."""
+        reached, seen = {before}, set[int]()
+        while reached - seen:
+            seen |= reached
+            reached = {new for old, new in self.switches if old in seen} | seen
+        return after in seen
+
 
 def tenant_marker(uid: str) -> str:
     """The comment that says whose database it is."""
     return f"elink tenant {uid}"
+
+
+def scratch_marker(uid: str) -> str:
+    """The comment of a database that a restore of this tenant fills."""
+    return f"elink scratch {uid}"
+
+
+def kept_marker(uid: str) -> str:
+    """The comment of a database of this tenant that a restore has taken out of use."""
+    return f"elink kept {uid}"
 
 
 def spare_marker(revision: str) -> str:

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS tenant (
     database text NOT NULL UNIQUE,
     role text NOT NULL,
     directory text NOT NULL UNIQUE,
-    state text NOT NULL CHECK (state IN ('Active', 'Suspended', 'Cancelled')),
+    state text NOT NULL CONSTRAINT tenant_state_check
+        CHECK (state IN ('Active', 'Suspended', 'Cancelled', 'Maintenance')),
     state_reason text NOT NULL DEFAULT '',
     display_name text NOT NULL,
     language text NOT NULL CHECK (language IN ('ja', 'en')),
@@ -20,6 +21,16 @@ CREATE TABLE IF NOT EXISTS tenant (
     spec_hash text NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
+-- A registry that was made before there was Maintenance. The new check is wider: no row has to be looked at.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'tenant'::regclass AND conname = 'tenant_state_check'
+                   AND strpos(pg_get_constraintdef(oid), 'Maintenance') > 0) THEN
+        ALTER TABLE tenant DROP CONSTRAINT IF EXISTS tenant_state_check, ADD CONSTRAINT tenant_state_check
+            CHECK (state IN ('Active', 'Suspended', 'Cancelled', 'Maintenance')) NOT VALID;
+    END IF;
+END
+$$;
 CREATE TABLE IF NOT EXISTS delivery_wakeup (
     tenant text NOT NULL REFERENCES tenant (name) ON DELETE CASCADE,
     due_at timestamptz NOT NULL,
@@ -45,6 +56,17 @@ CREATE TABLE IF NOT EXISTS notice (
     CHECK (title_ja || title_en <> '')
 );
 CREATE INDEX IF NOT EXISTS notice_published_at ON notice (tenant, published_at DESC);
+
+-- Which database took the place of which (oids; `before` is NULL when there was none), so that a restored neighbour is
+-- not taken for a harmed one. `source`: the name under which it waited. Not for the app.
+CREATE TABLE IF NOT EXISTS database_switch (
+    uid text NOT NULL,
+    source text NOT NULL,
+    before int8,
+    after int8 NOT NULL,
+    switched_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (uid, source)
+);
 
 CREATE OR REPLACE FUNCTION notify_registry() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

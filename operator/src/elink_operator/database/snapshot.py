@@ -1,4 +1,4 @@
-"""What exists on a server, in three SELECTs, and by exact name."""
+"""What exists on a server, in four SELECTs, and by exact name."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ async def read_snapshot(sessions: Sessions) -> Snapshot:
         roles = [(str(name), bool(used)) for name, used in await connection.fetch(_ROLES)]
     async with sessions.registry() as connection:
         registry = {str(row[0]): str(row[1]) for row in await connection.fetch("SELECT name, spec_hash FROM tenant")}
+        switched = frozenset(str(row[0]) for row in await connection.fetch("SELECT DISTINCT uid FROM database_switch"))
     used = frozenset(name for name, is_used in roles if is_used)
-    return Snapshot(databases, frozenset(name for name, _ in roles), registry, used)
+    return Snapshot(databases, frozenset(name for name, _ in roles), registry, used, switched)
 
 
 async def read_database(connection: Connection, name: str) -> DatabaseFact | None:

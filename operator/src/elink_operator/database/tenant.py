@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import orjson
 
+from elink_operator.database.closing import allow_connections
 from elink_operator.database.errors import DatabaseError, DatabaseLost, DatabaseTaken, TemplateBusy
 from elink_operator.database.locks import held, tried
 from elink_operator.database.model import TenantDb, spare_marker, tenant_marker
@@ -39,7 +40,7 @@ async def ensure_tenant(
     `may_make` is False.
     """
     async with sessions.admin() as connection, locked(connection, tenant.name):
-        await _ensure_role(connection, sessions.server.user, tenant, salt)
+        await ensure_role(connection, sessions.server.user, tenant, salt)
         revision = None
         if await _present(connection, tenant):
             await _finish(sessions, connection, tenant.database, tenant)
@@ -74,7 +75,8 @@ def unfinished_name(tenant: TenantDb) -> str:
     return f"making_{digest(tenant.uid, 16)}"
 
 
-async def _ensure_role(connection: Connection, admin: str, tenant: TenantDb, salt: Salt) -> None:
+async def ensure_role(connection: Connection, admin: str, tenant: TenantDb, salt: Salt) -> None:
+    """The tenant's own role with its password; the app may act as it. Raises `DatabaseTaken`."""
     marker = await role_marker(connection, tenant.role)
     role = ident(tenant.role)
     verifier = literal(scram_verifier(tenant.password, salt()))
@@ -152,8 +154,9 @@ async def _finish(sessions: Sessions, connection: Connection, name: str, tenant:
     if fact is None:
         raise DatabaseError(f"database {name} vanished while it was prepared; it is retried")
     if name == tenant.database and fact.owner == tenant.role:
-        if not fact.app:
-            await connection.execute(restrict_database(name))
+        if not (fact.app and fact.open):
+            # A restore that was given up in the middle of its switch leaves the database closed.
+            await connection.execute(restrict_database(name) + allow_connections(name))
         return
     async with sessions.into(name) as inside:
         # The schema first: a function goes only to a role that may create in its schema.

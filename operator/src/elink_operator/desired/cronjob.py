@@ -35,7 +35,7 @@ def build_backup(inputs: TenantInputs) -> Obj:
             "schedule": inputs.tenant.spec.backup.schedule or default_schedule(inputs.name),
             "timeZone": inputs.settings.time_zone,
             "concurrencyPolicy": "Forbid",
-            "suspend": False,
+            "suspend": inputs.maintenance,
             "startingDeadlineSeconds": _LATE_SECONDS,
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 1,
@@ -54,7 +54,7 @@ def build_backup(inputs: TenantInputs) -> Obj:
 
 def _pod_spec(inputs: TenantInputs) -> Obj:
     settings = inputs.settings
-    store = repository_of(inputs.name)
+    store = repository_of(inputs.name, settings)
     container: Obj = {
         "name": labels.BACKUP,
         "image": settings.backup_image,

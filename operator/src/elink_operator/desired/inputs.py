@@ -83,13 +83,14 @@ class MasterLink:
 
 @dataclass(frozen=True)
 class TenantInputs:
-    """One tenant on its server."""
+    """One tenant on its server. `maintenance`: a restore replaces its data, so nobody works with it or backs it up."""
 
     tenant: ElinkTenant
     server: str
     settings: Settings
     access: Access
     region: str
+    maintenance: bool = False
 
     @property
     def name(self) -> str:

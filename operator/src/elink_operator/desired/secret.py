@@ -80,6 +80,19 @@ def build_backup_key(inputs: TenantInputs, key: str, *, copy: bool) -> Obj:
     }
 
 
+def build_borrowed_secret(
+    name: str, namespace: str, secret_labels: Mapping[str, str], values: Mapping[str, str]
+) -> Obj:
+    """What a restore on another server needs to read the source's store; removed when it ends."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(secret_labels)},
+        "type": "Opaque",
+        "stringData": dict(values),
+    }
+
+
 def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:
     """`elink-<TENANT>-master` in the management namespace: where the platform team reads the first log-in."""
     link_url = f"{inputs.url}{SETUP_PATH}{link.token}"

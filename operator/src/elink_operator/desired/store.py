@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from elink_operator import naming
 from elink_operator.desired import pod, secret
 from elink_operator.desired.pod import Obj
+from elink_operator.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class StoreAccess:
     secrets: dict[str, tuple[str, ...]]
 
 
-def repository_of(tenant: str) -> StoreAccess:
+def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
     mount: Obj = {
         "name": naming.BACKUPS_VOLUME,
@@ -34,3 +35,8 @@ def repository_of(tenant: str) -> StoreAccess:
         volumes=(pod.claim(naming.BACKUPS_VOLUME),),
         secrets={naming.backup_key_copy(tenant): (secret.BACKUP_KEY,)},
     )
+
+
+def reachable_from(settings: Settings, source_server: str, target_server: str) -> bool:
+    """Whether a pod on `target_server` can reach the repository of a tenant of `source_server`."""
+    return source_server == target_server

@@ -1,4 +1,4 @@
-"""kopf handlers: a decorator, a parse and one call each. All of them: tenants, servers, admission, startup."""
+"""kopf handlers: a decorator, a parse and one call each: tenants, servers, restores, admission, startup."""
 
 import kopf
 

@@ -1,4 +1,4 @@
-"""Admission webhooks `/tenant` and `/server`: what schema and CEL cannot judge, because it needs other objects.
+"""Admission webhooks `/tenant`, `/server`, `/restore`: what schema and CEL cannot judge, for want of other objects.
 
 The chart's ValidatingWebhookConfiguration calls them with failurePolicy Ignore and a short timeout; the reconciler
 repeats the same rules, so a webhook that is down delays a refusal but never loses it (docs/adr/0003).
@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 import kopf
 
 from elink_operator import naming
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.admission import (
     World,
     validate_delete_server,
@@ -20,13 +20,14 @@ from elink_operator.api.admission import (
     validate_server,
     validate_tenant,
 )
+from elink_operator.api.admission_restore import validate_restore
 
 logger = logging.getLogger(__name__)
 
 OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE")
 
 Body = Mapping[str, Any]
-Resource = TypeVar("Resource", ElinkTenant, ElinkServer)
+Resource = TypeVar("Resource", ElinkTenant, ElinkServer, ElinkRestore)
 
 
 class AdmissionMemo(Protocol):
@@ -34,7 +35,7 @@ class AdmissionMemo(Protocol):
 
     @property
     def world(self) -> World:
-        """The newest state of all tenants and servers that this replica has seen."""
+        """The newest state of all tenants, servers and restores that this replica has seen."""
         ...
 
 
@@ -56,6 +57,14 @@ async def check_server(*, memo: AdmissionMemo, **kwargs: Any) -> None:
         _answer(lambda: validate_delete_server(ElinkServer.parse(review.old), memo.world))
     elif review.changed:
         _answer(lambda: validate_server(*_both(ElinkServer, review), memo.world))
+
+
+@kopf.on.validate(naming.GROUP, naming.VERSION, "elinkrestores", id="restore", operations=("CREATE", "UPDATE"))
+async def check_restore(*, memo: AdmissionMemo, **kwargs: Any) -> None:
+    """Refuse a restore's creation or change with sentences that say what to do next."""
+    review = _Review.of(kwargs)
+    if review.changed:
+        _answer(lambda: validate_restore(*_both(ElinkRestore, review), memo.world))
 
 
 @dataclass(frozen=True)

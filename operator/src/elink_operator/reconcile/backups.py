@@ -10,6 +10,7 @@ from elink_operator.api import ElinkTenant
 from elink_operator.cluster.kinds import POD, Obj
 from elink_operator.conditions import Condition
 from elink_operator.reconcile.context import Context
+from elink_operator.reconcile.drills import drill_doubts
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
         now=now,
         failure=await _failure(ctx, tenant, namespace, jobs),
     )
+    if condition.status == "True":
+        condition = drill_doubts(ctx, tenant) or condition
     if summary is None:
         return BackupFacts(None, condition)
     status: Obj = {"generations": summary.generations, "newest": summary.newest, "bytes": summary.bytes}

@@ -19,7 +19,7 @@ from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
 from elink_operator.settings import Settings
 
-KeyKind = Literal["tenant", "server"]
+KeyKind = Literal["tenant", "server", "restore"]
 
 
 class Prober(Protocol):
@@ -58,6 +58,8 @@ class Memory:
     """Held while the record of an erasure is written."""
     chain_head: Link | None = None
     """The newest record that this process wrote."""
+    drills: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it is decided whether one more drill begins."""
     backup_failures: dict[str, tuple[str, observe.BackupFailure]] = field(default_factory=dict)
     """tenant -> (uid of the last backup Job that failed, what it said): its report is read once."""
     looked: dict[str, datetime] = field(default_factory=dict)

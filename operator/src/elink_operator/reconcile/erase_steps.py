@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from elink_operator import conditions, labels, naming, observe
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import ErasedStore, Plan
 from elink_operator.cluster.errors import Conflict, NotFound
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, SECRET, SERVER, Kind, Obj
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RESTORE, SECRET, SERVER, Kind, Obj
 from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
@@ -118,10 +118,11 @@ async def remove_route(case: Case) -> Evidence:
 
 
 async def remove_schedule(case: Case) -> Evidence:
-    """The CronJob and whatever it started, running pods included."""
+    """Restores and the CronJob with whatever they started, running pods included."""
+    await _remove_restores(case)
     name = naming.backup_cronjob(case.tenant.name)
     was_there = await _remove(case, CRON_JOB, name)
-    selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT}={labels.BACKUP}"
+    selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT} in ({labels.BACKUP},{labels.RESTORING})"
     jobs, _ = await case.ctx.client.list(JOB, namespace=case.namespace, label_selector=selector)
     for job in jobs:
         await case.ctx.client.delete(JOB, job["metadata"]["name"], namespace=case.namespace, uid=job["metadata"]["uid"])
@@ -132,6 +133,17 @@ async def remove_schedule(case: Case) -> Evidence:
         raise Hold("pods of backup Jobs are ending", retry_after=2)
     store = removed("BackupSchedule", f"{case.namespace}/{name}", was_there)
     return Evidence(f"CronJob {name}, its Jobs and pods removed", (store,))
+
+
+async def _remove_restores(case: Case) -> None:
+    """No restore of the tenant's data, or into its place, is left: one that runs is undone first."""
+    restores, _ = await case.ctx.client.list(RESTORE)
+    mine = [r for r in map(ElinkRestore.parse, restores) if case.tenant.name in {r.spec.tenant, r.target}]
+    for restore in mine:
+        if not restore.deleting:
+            await case.ctx.client.delete(RESTORE, restore.name, uid=restore.metadata.uid)
+    if mine:
+        raise Hold(f"restore {mine[0].name} of the tenant is being ended", retry_after=2)
 
 
 async def drop_database(case: Case) -> Evidence:

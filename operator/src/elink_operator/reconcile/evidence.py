@@ -37,6 +37,10 @@ def erased_files(tenant: str, report: str | None, journals: str | None) -> tuple
         ErasedStore(
             store="Directory", name=naming.tenant_directory(tenant), removed=_count(counts, "directory", "files")
         ),
+        *(
+            ErasedStore(store="Directory", name=f"{naming.FILES_MOUNT}/{naming.TENANTS_FOLDER}/{beside}", removed=text)
+            for beside, text in _beside(folder, counts)
+        ),
         ErasedStore(store="BackupStore", name=folder, removed=_count(counts, "backups", "files")),
         *(
             ErasedStore(store="BackupGeneration", name=name[:253], removed="removed from the store")
@@ -84,6 +88,16 @@ def _facts(report: str | None) -> dict[str, Any]:
 def _count(facts: Any, key: str, what: str) -> str:
     number = facts.get(key) if isinstance(facts, dict) else None
     return f"{number} {what} removed" if isinstance(number, int) else f"{what} removed"
+
+
+def _beside(folder: str, counts: Any) -> list[tuple[str, str]]:
+    """What restores had left beside the directory (hack/images/backup/elink_backup/folders.py), where there was any."""
+    names = {"restored": f".restore-{folder}", "kept": f".kept-{folder}", "gone": f".gone-{folder}"}
+    return [
+        (name, _count(counts, key, "files"))
+        for key, name in names.items()
+        if isinstance(counts, dict) and counts.get(key)
+    ]
 
 
 def _text(item: object) -> str:

@@ -39,7 +39,8 @@ def condition(tenant: ElinkTenant) -> Condition:
         "DatabaseLost",
         f"database {naming.tenant_database(name)} with the customer's data is gone, and no empty one is made in its "
         "place before a person decides. Find out what happened (dropped, renamed, another PostgreSQL or volume behind "
-        "the server?) and bring it back; or have an empty one made, to restore the newest backup into it: "
+        "the server?) and bring it back; or restore the newest backup (ElinkRestore, mode InPlace); or have an empty "
+        "one made: "
         f"kubectl annotate et {name} --overwrite {labels.RECREATE_DATABASE}="
         f'"$(kubectl get et {name} -o jsonpath={{.status.databaseLostAt}})"; see runbook ElinkTenantDatabaseLost',
     )

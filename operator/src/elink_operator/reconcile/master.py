@@ -52,6 +52,15 @@ async def prepare(ctx: Context, inputs: TenantInputs) -> Invitation:
     return Invitation(sha256, conditions.parse_timestamp(expires), secret)
 
 
+async def withdraw(ctx: Context, inputs: TenantInputs) -> None:
+    """End a link that has not expired: data from before its use would take it a second time. A new one is made."""
+    name = naming.master_secret(inputs.name)
+    live = ctx.store.get(SECRET, ctx.settings.namespace, name)
+    expires = ((live or {}).get("metadata", {}).get("annotations") or {}).get(TOKEN_EXPIRES)
+    if live is not None and expires and conditions.parse_timestamp(str(expires)) > ctx.clock():
+        await ctx.client.delete(SECRET, name, namespace=ctx.settings.namespace, uid=live["metadata"]["uid"])
+
+
 def _new(ctx: Context, inputs: TenantInputs) -> Invitation:
     token = ctx.random_token(_TOKEN_BYTES)
     # Second precision: the annotation, the registry and its hash must say the same.

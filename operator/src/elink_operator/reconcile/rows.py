@@ -9,6 +9,9 @@ from elink_operator.api.tenant import State
 from elink_operator.database import ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 
+MAINTENANCE = "Maintenance"
+"""The registry's state of a tenant whose data is being replaced."""
+
 
 def server_row(server: ElinkServer, access: Access) -> ServerDb:
     """The server's PostgreSQL as its administrator reaches it."""
@@ -34,8 +37,8 @@ def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: dateti
         password=inputs.access.tenant_password(tenant.metadata.uid),
         host=inputs.host,
         directory=naming.short_id(tenant.name),
-        state=spec.state.value,
-        state_reason=spec.state_reason if spec.state is State.SUSPENDED else "",
+        state=MAINTENANCE if inputs.maintenance else spec.state.value,
+        state_reason=spec.state_reason if spec.state is State.SUSPENDED and not inputs.maintenance else "",
         display_name=spec.display_name,
         language=spec.language.value,
         limits={

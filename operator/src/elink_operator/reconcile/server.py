@@ -17,6 +17,7 @@ from elink_operator.desired.inputs import Access, ServerInputs
 from elink_operator.reconcile.access import ensure_access
 from elink_operator.reconcile.comparison import compare_databases, fill_spares
 from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.drills import begin_drill, forget_drills
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.isolation import isolation, targets_of
 from elink_operator.reconcile.migration import migrate
@@ -109,6 +110,8 @@ async def _converge(ctx: Context, server: ElinkServer) -> Outcome:
     await _write_findings(ctx, server, inputs, found, settled=found.version == target)
     if database_up and not found.waits:
         await fill_spares(ctx, server, server_row(server, access))
+        await begin_drill(ctx, server)
+        await forget_drills(ctx, server)
     return Outcome(found.retry_after)
 
 

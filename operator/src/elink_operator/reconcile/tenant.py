@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from elink_operator import conditions, naming, observe
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.admission import validate_delete_tenant, validate_tenant
 from elink_operator.api.tenant import Phase, Plan, State
 from elink_operator.cluster.errors import Forbidden, Invalid
@@ -143,7 +143,15 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
         )
         found.retry_after = 5
         return
-    inputs = TenantInputs(tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec))
+    restore = ctx.world.restoring(tenant.name)
+    inputs = TenantInputs(
+        tenant,
+        home.server,
+        ctx.settings,
+        access,
+        region=ctx.world.region(server.spec),
+        maintenance=restore is not None,
+    )
     invitation = await master.prepare(ctx, inputs)
     found.key_missing = await ensure_key(ctx, inputs)
     row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)
@@ -154,6 +162,11 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     ]
     if invitation.secret is not None:
         writes.append(ctx.applier.apply_if_changed(SECRET, invitation.secret))
+    if restore is not None:
+        # Database and registry row are the restore's as long as it replaces them.
+        await asyncio.gather(*writes)
+        found.database = _restoring(restore)
+        return
     ctx.memory.creating[server.name] += 1
     try:
         database, *written = await asyncio.gather(
@@ -179,6 +192,14 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
         found.settled = True
         if database and loss.had_data(tenant):
             await loss.tell_of_an_empty_one(ctx, tenant)
+
+
+def _restoring(restore: ElinkRestore) -> Condition:
+    return conditions.false(
+        conditions.DATABASE_READY,
+        "Restoring",
+        f"the tenant is out of service while its data is restored; 'kubectl get er {restore.name}' says how far it is",
+    )
 
 
 async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Obj], found: _Findings) -> None:
@@ -209,7 +230,7 @@ async def _write_findings(
         "conditions": conditions_of(
             ctx, TENANT, tenant.name, generation, [ready, *found.parts, found.backup, found.isolated]
         ),
-        "phase": _phase(tenant, ready).value,
+        "phase": _phase(ctx, tenant, ready).value,
         "server": home.server,
         "serverReason": home.reason,
         "url": naming.tenant_url(host, ctx.settings.external_port),
@@ -232,7 +253,9 @@ def _size_took_effect(tenant: ElinkTenant, server: ElinkServer | None) -> bool:
     return server is not None and server.status.observed_generation == server.metadata.generation
 
 
-def _phase(tenant: ElinkTenant, ready: Condition) -> Phase:
+def _phase(ctx: Context, tenant: ElinkTenant, ready: Condition) -> Phase:
+    if ctx.world.restoring(tenant.name) is not None:
+        return Phase.RESTORING
     if tenant.spec.state is State.CANCELLED:
         return Phase.CANCELLED
     if tenant.spec.state is State.SUSPENDED:

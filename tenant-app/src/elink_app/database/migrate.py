@@ -1,4 +1,8 @@
-"""`elink-app migrate`: the template and every tenant's database to the newest revision. Safe to repeat and to kill."""
+"""`elink-app migrate`: the template and every tenant's database to the newest revision. Safe to repeat and to kill.
+
+With ELINK_MIGRATE_DATABASE: that one database, which need not be in the registry (a restored one). ELINK_DB_USER is
+then the tenant's own role, whose password ELINK_DB_PASSWORD_FILE holds: no other right is needed.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,10 @@ _ADVISORY_LOCK = 0x656C696E6B
 
 @dataclass(frozen=True)
 class Target:
-    """A database and the role that owns what is in it."""
+    """A database and the role that owns what is in it; without one that is whoever logs in."""
 
     database: str
-    role: str
+    role: str | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ async def _try_often(settings: Settings, target: Target) -> Outcome:
 
 
 async def _targets(settings: Settings) -> list[Target]:
+    if settings.migrate_database:
+        return [Target(settings.migrate_database, None)]
     connection = await open_connection(settings, settings.registry_database)
     try:
         rows = await connection.fetch("SELECT database, role FROM tenant WHERE database <> '' ORDER BY name")

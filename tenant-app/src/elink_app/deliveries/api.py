@@ -19,6 +19,7 @@ from elink_app.deliveries.schemas import (
     RecipientPage,
     Rejection,
     Release,
+    Resume,
     TestMail,
 )
 from elink_app.deliveries.states import DeliveryState, RecipientState
@@ -143,10 +144,10 @@ async def pause(_principal: MaySend, actor: ActorDep, running: RunningDep, deliv
 @router.post("/{delivery_id}/resume", responses=problems(404, 409, 422))
 async def resume(
     _principal: MaySend, actor: ActorDep, running: RunningDep, state: StateDep, tenant: TenantDep,
-    tasks: BackgroundTasks, delivery_id: Id,
+    tasks: BackgroundTasks, delivery_id: Id, data: Resume | None = None,
 ) -> DeliveryOutput:  # fmt: skip
-    """Go on with whoever has not got it."""
-    made = await running.resume(actor, delivery_id)
+    """Go on with whoever has not got it. 409 `delivery-restored`: some may have got it before the data was restored."""
+    made = await running.resume(actor, delivery_id, accept_repeats=data is not None and data.accept_repeats)
     tasks.add_task(state.wakeups.wake, tenant.name)
     return made
 

@@ -43,6 +43,24 @@ class ContentChanged(AppError):
         )
 
 
+class RestoredDelivery(AppError):
+    """It came back with a restored database, and nobody has said yet that some of its mails may have left before."""
+
+    status = 409
+    code = "delivery-restored"
+    title = N_("Stopped because the data was restored")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(
+                N_(
+                    "Mails that left after the backup was made are not known here: whoever got one would get it again. "
+                    "Resume only if you accept that."
+                )
+            )
+        )
+
+
 class TooManyTestMails(AppError):
     """Test mails go to anybody's address, so there are few of them."""
 

@@ -43,7 +43,7 @@ class Delivery(Base):
     name: Mapped[str] = mapped_column(String(200))
     category: Mapped[str] = mapped_column(String(10), server_default="notice")
     state: Mapped[str] = mapped_column(String(20), server_default="draft")
-    # Why it stands still or ended, as a stable word (`too_late`, `dkim_key_missing`); empty when a person did it.
+    # Why it stands still or ended, as a stable word (`too_late`, `restored`); empty when a person did it.
     state_reason: Mapped[str] = mapped_column(String(40), server_default="")
     subject: Mapped[str] = mapped_column(String(500), server_default="")
     text_body: Mapped[str] = mapped_column(Text, server_default="")

@@ -9,11 +9,11 @@ from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor
 from elink_app.clock import JST
 from elink_app.deliveries.calendar import next_business_morning
-from elink_app.deliveries.errors import WrongState
+from elink_app.deliveries.errors import RestoredDelivery, WrongState
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import DeliveryOutput, RecipientOutput, RecipientPage, Release, When
 from elink_app.deliveries.service import Deliveries
-from elink_app.deliveries.states import Category, DeliveryState, RecipientState
+from elink_app.deliveries.states import RESTORED, Category, DeliveryState, RecipientState
 from elink_app.emails import email_key
 from elink_app.errors import InvalidInput
 from elink_app.validation import field_error
@@ -81,12 +81,17 @@ class Running:
         await self._deliveries.move(row, DeliveryState.PAUSED)
         return await self._deliveries.step(actor, row.id, "paused")
 
-    async def resume(self, actor: Actor, delivery_id: int) -> DeliveryOutput:
-        """Go on with whoever has not got it. Raises NotFound, WrongState, ContentChanged."""
+    async def resume(self, actor: Actor, delivery_id: int, *, accept_repeats: bool = False) -> DeliveryOutput:
+        """Go on with whoever has not got it. Raises NotFound, WrongState, ContentChanged.
+
+        `RestoredDelivery` when the data was restored and the person does not `accept_repeats`.
+        """
         row, _ = await self._deliveries.load(delivery_id, lock=True)
         if DeliveryState(row.state) is not DeliveryState.PAUSED:
             raise WrongState
         self._deliveries.require_content(row)
+        if row.state_reason == RESTORED and not accept_repeats:
+            raise RestoredDelivery
         await self._deliveries.move(row, DeliveryState.SENDING)
         return await self._deliveries.step(actor, row.id, "resumed")
 

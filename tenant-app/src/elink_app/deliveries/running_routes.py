@@ -94,8 +94,9 @@ async def resume(
     state: StateDep, tenant: TenantDep, delivery_id: Id,
 ) -> Response:  # fmt: skip
     """Go on."""
+    form = await read_form(request)
     try:
-        await running.resume(actor, delivery_id)
+        await running.resume(actor, delivery_id, accept_repeats=field(form, "accept_repeats") == "1")
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
     answer = pages.redirect(f"/deliveries/{delivery_id}?notice=resumed")

@@ -217,6 +217,17 @@ class Release(BaseModel):
         return self
 
 
+class Resume(BaseModel):
+    """The order to go on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"accept_repeats": False}]})
+
+    accept_repeats: Annotated[
+        bool,
+        Field(description="Needed when state_reason is `restored`: mails may have left after the backup was made"),
+    ] = False
+
+
 class TestMail(BaseModel):
     """Where test mails go: five addresses at most."""
 

@@ -47,6 +47,10 @@ class RecipientState(StrEnum):
 # A delivery that was due this long ago and never began comes from a backup or a long outage: people decide, not we.
 TOO_LATE = timedelta(hours=2)
 
+# Why a delivery stands still that came back with a restored database (migration 0010): some of its mails may have left
+# after the backup was made. A person who knows that may resume it.
+RESTORED = "restored"
+
 # `next_at` is set in these states, and only in these.
 PENDING = frozenset({RecipientState.QUEUED, RecipientState.CLAIMED, RecipientState.SENDING, RecipientState.DEFERRED})
 

@@ -17,11 +17,12 @@ _PORT = re.compile(r":[0-9]{1,5}\Z")
 
 
 class TenantState(StrEnum):
-    """The states a customer goes through."""
+    """The states a customer goes through. `Maintenance`: the operator is at work on the data, and ends it by itself."""
 
     ACTIVE = "Active"
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
+    MAINTENANCE = "Maintenance"
 
 
 @dataclass(frozen=True)

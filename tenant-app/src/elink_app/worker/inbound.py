@@ -76,6 +76,8 @@ class BounceMailboxes:
             # A cancelled customer's database is about to be erased.
             if tenant.state is TenantState.CANCELLED or tenant_mark(tenant.uid or tenant.name) != mark:
                 continue
+            if tenant.state is TenantState.MAINTENANCE:
+                raise TryLater  # what is written now could be lost with the database that is exchanged
             ids = read_bounce(await self._secret(tenant), local)
             if ids is not None:
                 return tenant, ids

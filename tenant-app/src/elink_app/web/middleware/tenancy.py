@@ -23,6 +23,7 @@ _PAGE = (
     '<body><h1>404</h1><p>ページが見つかりません。</p><p lang="en">Page not found.</p></body></html>'
 ).encode()
 _SUSPENDED_RETRY = "3600"
+_MAINTENANCE_RETRY = "300"
 # What the page of a closed tenant needs: its style, and the choice of language. Neither touches the tenant's data.
 _ALWAYS_OPEN = ("/static/", "/language")
 
@@ -33,6 +34,14 @@ class Suspended(AppError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "tenant-suspended"
     title = N_("This service is suspended")
+
+
+class Maintenance(AppError):
+    """The operator is at work on the tenant's data, for a restore; nobody has to do anything."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "tenant-maintenance"
+    title = N_("Your data is being restored")
 
 
 class Cancelled(AppError):
@@ -55,6 +64,9 @@ def state_error(tenant: Tenant) -> AppError | None:
         case TenantState.SUSPENDED:
             detail = N_("Use is suspended at present. Your data is kept. Please contact your provider.")
             return Suspended(Message(detail), headers={"Retry-After": _SUSPENDED_RETRY})
+        case TenantState.MAINTENANCE:
+            detail = N_("The service opens again by itself. Please try again in a few minutes.")
+            return Maintenance(Message(detail), headers={"Retry-After": _MAINTENANCE_RETRY})
         case TenantState.CANCELLED:
             return Cancelled(Message(N_("The contract for this service has ended. Please contact your provider.")))
 
@@ -93,9 +105,11 @@ class Tenancy:
         await self._app(scope, receive, send)
 
     def _closed(self, request: Request, tenant: Tenant, error: AppError) -> Response:
+        # During a restore it would be a word of the staff's.
+        reason = "" if tenant.state is TenantState.MAINTENANCE else tenant.state_reason
         if wants_json(request):
             body = problem_body(error, translator_of(request), request_id_of(request.scope))
-            body["reason"] = tenant.state_reason
+            body["reason"] = reason
             return JSONResponse(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
         return pages.render(
             request,
@@ -103,5 +117,5 @@ class Tenancy:
             status=error.status,
             headers=error.headers,
             error=error,
-            reason=tenant.state_reason,
+            reason=reason,
         )

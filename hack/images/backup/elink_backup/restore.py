@@ -1,0 +1,86 @@
+"""Bringing one generation back into an empty database and an empty folder, and comparing."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from elink_backup import database, folders, generations
+from elink_backup.errors import BackupError
+from elink_backup.job import Job
+from elink_backup.repository import DUMP, Contents, Repository
+
+_LISTED = 20
+
+
+def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) -> dict[str, Any]:
+    """Restore, compare and say what came back: sizes in bytes, `made` as RFC 3339, `different` the first differences.
+
+    The folder is made, and must be empty; one of the name `folders.restore_name` is this program's own, and what a
+    killed run left in it goes first. Raises `BackupError`, `OSError`.
+    """
+    began = time.monotonic()
+    _prepare(job, into_directory)
+    store = Repository.of(job)
+    # What an earlier tenant of the same name left must not come back.
+    own = [s for s in store.snapshots() if s.tags.get("uid", job.uid) == job.uid] if store.exists else []
+    chosen = generations.choose(own, job.tenant, wanted)
+    if chosen is None:
+        raise BackupError(f"there is no generation {wanted} of {job.tenant} in the store", "GenerationMissing")
+    contents = store.read(chosen.id)
+    scratch = job.source / "database"
+    scratch.mkdir(exist_ok=True)
+    clear(scratch)
+    try:
+        store.restore(chosen.id, "database", scratch)
+        database.restore(job, job.source / DUMP, into_database)
+    finally:
+        clear(scratch)
+    into_directory.mkdir(mode=0o700, exist_ok=True)
+    store.restore(chosen.id, "files", into_directory)
+    different = _compare(job, contents, into_database, into_directory)
+    tables = contents.manifest["tables"]
+    return {
+        "generation": chosen.name,
+        "made": chosen.made,
+        "tables": len(tables),
+        "rows": sum(int(rows) for rows, _ in tables.values()),
+        "files": len(contents.files),
+        "bytes": int(contents.manifest["dump"]["bytes"]) + sum(contents.files.values()),
+        "seconds": round(time.monotonic() - began),
+        "different": different[:_LISTED],
+    }
+
+
+def _prepare(job: Job, folder: Path) -> None:
+    if folder.is_symlink():
+        raise BackupError(f"{folder} is a symbolic link: a restore follows none")
+    if folder.name == folders.restore_name(job.tenant) and folder.is_dir():
+        clear(folder)
+    if any(folder.iterdir()) if folder.is_dir() else folder.exists():
+        raise BackupError(f"{folder} is not an empty folder: a restore goes into an empty one only")
+
+
+def clear(folder: Path) -> None:
+    """Empty a folder; it may be a mount and stays."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path)
+
+
+def _compare(job: Job, contents: Contents, into_database: str, into_directory: Path) -> list[str]:
+    wanted: database.Facts = {
+        name: (int(rows), str(sum_)) for name, (rows, sum_) in contents.manifest["tables"].items()
+    }
+    different = database.differences(wanted, database.facts_of_database(job, into_database))
+    found = {
+        str(path.relative_to(into_directory)): path.lstat().st_size if not path.is_symlink() else 0
+        for path in into_directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    for name in sorted(contents.files.keys() | found.keys()):
+        if contents.files.get(name) != found.get(name):
+            different.append(f"file {name}")
+    return different

@@ -1,0 +1,120 @@
+"""One restore as a run sees it: whose data, into which place, and the ways to reach both."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from elink_operator import conditions, naming
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.cluster.errors import NotFound
+from elink_operator.cluster.kinds import JOB, Obj
+from elink_operator.database import ServerDb, TenantDb
+from elink_operator.desired.inputs import ServerInputs, TenantInputs
+from elink_operator.desired.restore import RestoreInputs
+from elink_operator.desired.store import repository_of
+from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.context import Context
+from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.placing import home_of
+from elink_operator.reconcile.rows import server_row, tenant_row
+
+
+class RestoreFailed(Exception):
+    """The restore cannot go on: it turns back. `reason` is CamelCase, the message a sentence for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tenant's place on its server, with the log-ins."""
+
+    server: ElinkServer
+    inputs: RestoreInputs
+    server_db: ServerDb
+    held: TenantDb
+    """The tenant's row while it is out of service."""
+
+    @property
+    def namespace(self) -> str:
+        return self.inputs.target.namespace
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a step works with."""
+
+    ctx: Context
+    restore: ElinkRestore
+
+    @property
+    def now(self) -> datetime:
+        return self.ctx.clock()
+
+    @property
+    def stamp(self) -> str:
+        return conditions.timestamp(self.ctx.clock())
+
+    @property
+    def source(self) -> ElinkTenant | None:
+        """Whose data is restored; None when it is gone."""
+        return self.ctx.world.tenants.get(self.restore.spec.tenant)
+
+    @property
+    def target(self) -> ElinkTenant | None:
+        """Whose place is filled; None when it is gone, or not made yet."""
+        return self.ctx.world.tenants.get(self.restore.target)
+
+    def live_source(self) -> ElinkTenant:
+        """The source, or RestoreFailed when it is gone or going: an erased tenant cannot come back."""
+        source = self.source
+        if source is None or source.deleting:
+            raise RestoreFailed("TenantErased", f"tenant {self.restore.spec.tenant} is being erased or is gone")
+        return source
+
+    async def place(self) -> Place:
+        """The target's place. Raises Waiting while its server cannot be used."""
+        tenant = self.target
+        home = home_of(tenant) if tenant is not None else None
+        server = self.ctx.world.servers.get(home.server) if home is not None else None
+        if tenant is None or home is None or server is None:
+            raise Waiting("ServerMissing", f"tenant {self.restore.target} has no server yet; it is waited for")
+        access = await find_access(self.ctx, server)
+        if access is None or not server.status.migration:
+            raise Waiting("ServerNotReady", f"server {server.name} is not prepared; it is waited for")
+        ctx = self.ctx
+        target = TenantInputs(
+            tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec), maintenance=True
+        )
+        app = ServerInputs(
+            server=server,
+            settings=ctx.settings,
+            version=server.status.version,
+            endpoint=access.endpoint,
+            postgres_image=ctx.settings.postgres_image,
+        )
+        # Without a source (it was erased meanwhile) only the target's own place is looked at any more.
+        source = self.source or tenant
+        store = repository_of(source.name, ctx.settings)
+        if self.lender(home.server) is not None:
+            uid = self.restore.metadata.uid
+            borrowed = {naming.borrowed_secret(uid, name): keys for name, keys in store.secrets.items()}
+            store = replace(store, secrets=borrowed)
+        inputs = RestoreInputs(self.restore, source, target, app, store)
+        held = tenant_row(target, token_sha256="", token_expires=None)
+        return Place(server, inputs, server_row(server, access), held)
+
+    def lender(self, server: str) -> str | None:
+        """The namespace of the source's Secrets when the restore runs on another server; None on the same."""
+        source = self.source
+        home = home_of(source) if source is not None else None
+        return naming.server_namespace(home.server) if home is not None and home.server != server else None
+
+    async def job(self, place: Place, what: str) -> Obj | None:
+        """One of the restore's Jobs as the API server has it."""
+        name = naming.restore_job(self.restore.metadata.uid, what)
+        try:
+            return await self.ctx.client.get(JOB, name, place.namespace)
+        except NotFound:
+            return None
