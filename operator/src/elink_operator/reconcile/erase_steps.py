@@ -64,7 +64,11 @@ class Case:
 
     @property
     def dedicated(self) -> bool:
-        return self.tenant.spec.plan is Plan.DEDICATED
+        """Whether the server that the tenant lives on is its own; by its plan when the server is gone."""
+        if self.server is not None:
+            return is_owned_by(self.server, self.tenant)
+        alone = self.home is None or self.home.server == self.tenant.name
+        return self.tenant.spec.plan is Plan.DEDICATED and alone
 
     @property
     def external(self) -> bool:

@@ -74,18 +74,29 @@ class Case:
         return source
 
     async def place(self) -> Place:
-        """The target's place. Raises Waiting while its server cannot be used."""
-        tenant = self.target
-        home = home_of(tenant) if tenant is not None else None
-        server = self.ctx.world.servers.get(home.server) if home is not None else None
-        if tenant is None or home is None or server is None:
-            raise Waiting("ServerMissing", f"tenant {self.restore.target} has no server yet; it is waited for")
+        """The place that is filled. Raises Waiting while its server cannot be used."""
+        if self.restore.spec.move is not None:
+            return await self._place_on(self.restore.spec.move.server)
+        return await self._place_on(self._home())
+
+    async def place_left(self) -> Place:
+        """Where the tenant works until its data is replaced or moved. Raises Waiting as `place` does."""
+        return await self._place_on(self.restore.status.source_server or self._home())
+
+    def _home(self) -> str:
+        home = home_of(self.target) if self.target is not None else None
+        return home.server if home is not None else ""
+
+    async def _place_on(self, name: str) -> Place:
+        tenant, server = self.target, self.ctx.world.servers.get(name)
+        if tenant is None or server is None:
+            raise Waiting("ServerMissing", f"tenant {self.restore.target} has no server {name} yet; it is waited for")
         access = await find_access(self.ctx, server)
         if access is None or not server.status.migration:
             raise Waiting("ServerNotReady", f"server {server.name} is not prepared; it is waited for")
         ctx = self.ctx
         target = TenantInputs(
-            tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec), maintenance=True
+            tenant, server.name, ctx.settings, access, region=ctx.world.region(server.spec), maintenance=True
         )
         app = ServerInputs(
             server=server,
