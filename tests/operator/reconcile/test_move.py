@@ -17,7 +17,7 @@ from tests.support.postgres import Postgres
 pytestmark = pytest.mark.timeout(900)
 ASKED = {"metadata": {"annotations": {"elink-lc.com/move": "true"}}}
 _TRACES = {
-    "postgres": "SELECT datname FROM pg_database WHERE datname ~ $1 UNION SELECT rolname FROM pg_roles WHERE rolname ~ $1",
+    "postgres": "SELECT datname FROM pg_database WHERE datname ~ $1 UNION SELECT rolname FROM pg_roles WHERE rolname ~ $1",  # noqa: E501
     "elink_registry": "SELECT name FROM tenant WHERE name ~ $1",
 }
 

@@ -108,7 +108,7 @@ class Case:
         # Without a source (it was erased meanwhile) only the target's own place is looked at any more.
         source = self.source or tenant
         store = repository_of(source.name)
-        if self.lender(home.server) is not None:
+        if self.lender(server.name) is not None:
             uid = self.restore.metadata.uid
             borrowed = {naming.borrowed_secret(uid, name): keys for name, keys in store.secrets.items()}
             store = replace(store, secrets=borrowed)
@@ -117,7 +117,12 @@ class Case:
         return Place(server, inputs, server_row(server, access), held)
 
     def lender(self, server: str) -> str | None:
-        """The namespace of the source's Secrets when the restore runs on another server; None on the same."""
+        """The namespace of the source's Secrets when the restore runs on another server; None on the same.
+
+        A move borrows nothing: its target gets Secrets of its own.
+        """
+        if self.restore.spec.move is not None:
+            return None
         source = self.source
         home = home_of(source) if source is not None else None
         return naming.server_namespace(home.server) if home is not None and home.server != server else None
