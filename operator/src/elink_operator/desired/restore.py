@@ -65,7 +65,7 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     if drill:
         first, last = [], reading
     elif inputs.restore.goes_on_as_it_was:
-        first, last = [_files_container(inputs, "clear-restore"), reading], _migrate_container(inputs)
+        first, last = [_files_container(inputs, "prepare"), reading], _migrate_container(inputs)
     else:
         first = [_files_container(inputs, "prepare"), reading, _migrate_container(inputs)]
         last = _disarm_container(inputs)

@@ -66,12 +66,6 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
     if not tenant.metadata.finalizers:
         return Outcome()
     plan = steps_for(case)
-    move = ctx.world.moving(tenant.name)
-    if move is not None:
-        ctx.wake("restore", move.name)
-        text = f"move {move.name} is brought to its end first, so that nothing is left on the other server"
-        await _report(case, plan, {}, reason="Moving", message=text)
-        return Outcome(_RETRY_SECONDS)
     record = {step.name: step for step in (tenant.status.erasure.steps if tenant.status.erasure else ())}
     done: dict[str, Obj] = {}
     for step in plan:

@@ -124,6 +124,11 @@ async def remove_route(case: Case) -> Evidence:
 async def remove_schedule(case: Case) -> Evidence:
     """Restores and the CronJob with whatever they started, running pods included."""
     await _remove_restores(case)
+    return await remove_backup_schedule(case)
+
+
+async def remove_backup_schedule(case: Case) -> Evidence:
+    """The CronJob, and Jobs and pods of backups and restores on this server."""
     name = naming.backup_cronjob(case.tenant.name)
     was_there = await _remove(case, CRON_JOB, name)
     selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT} in ({labels.BACKUP},{labels.RESTORING})"

@@ -99,7 +99,7 @@ async def _remove_from(case: Case, server: ElinkServer) -> None:
     erasure = _erasure(case, server)
     for step in (
         erase_steps.remove_route,
-        erase_steps.remove_schedule,
+        erase_steps.remove_backup_schedule,
         erase_steps.drop_database,
         erase_steps.remove_files,
     ):
