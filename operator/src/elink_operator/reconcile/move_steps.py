@@ -72,7 +72,8 @@ async def remove_target(case: Case) -> Obj:
         place = await case.place()
         await restore_steps.stop_job(case, place, f"read-{max(1, case.restore.status.attempt)}")
         await _remove_from(case, server)
-    await _remove_secrets(case, naming.server_namespace(server.name))
+    else:
+        await _remove_secrets(case, naming.server_namespace(server.name))
     case.ctx.wake("tenant", case.restore.target)
     return {}
 
@@ -104,9 +105,9 @@ async def _remove_from(case: Case, server: ElinkServer) -> None:
         erase_steps.remove_files,
     ):
         await _hold_is_waiting(step(erasure))
-    # The Job is no evidence for a later erasure, should the tenant come back to this server.
-    await _gone(case, JOB, erasure.namespace, naming.erase_job(case.restore.target))
     await _remove_secrets(case, erasure.namespace)
+    # Last, or the files would be removed again: it is no evidence for an erasure after the tenant has come back here.
+    await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
 
 
 async def _remove_secrets(case: Case, namespace: str) -> None:

@@ -242,9 +242,11 @@ async def _finish(case: Case, phase: RestorePhase, reason: str, message: str, fa
 
 
 async def _report(case: Case, reason: str, message: str) -> None:
-    """What is waited for; the result of a finished restore stays as it is."""
+    """What is waited for. The result of a finished restore stays; what holds its cleaning up is added."""
     if not case.restore.finished:
         await _write(case, {}, conditions.false(COMPLETE, reason, message))
+    elif message:
+        await _write(case, {"message": f"cleaning up: {message}"[:1000]})
 
 
 async def _write(case: Case, facts: Obj, complete: Condition | None = None) -> None:
