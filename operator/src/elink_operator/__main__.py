@@ -1,4 +1,4 @@
-"""Command line: `elink-operator run | probe | erasures verify | version`."""
+"""Command line: `elink-operator run | probe | erasures verify | rebuild | version`."""
 
 import argparse
 import sys
@@ -23,6 +23,10 @@ def parser() -> argparse.ArgumentParser:
     check = actions.add_parser("verify", help="check the chain of hashes; exit code 1 names the first broken record")
     check.add_argument("--file", default="", help="what 'kubectl get ee -o json' printed, '-' for standard input")
     check.add_argument("--head", default="", help="a hash noted earlier, which must occur in the chain")
+    rebuild = commands.add_parser("rebuild", help="restore every tenant of a server whose database was lost")
+    rebuild.add_argument("server", metavar="SERVER", help="name of the ElinkServer")
+    rebuild.add_argument("--at-once", type=int, default=4, metavar="N", help="restores at once (default: %(default)s)")
+    rebuild.add_argument("--dry-run", action="store_true", help="say what would be restored, and change nothing")
     commands.add_parser("version", help="print the version")
     return top
 
@@ -38,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from elink_operator.erasures import verify_records
 
         return verify_records(options.file, options.head)
+    if options.command == "rebuild":
+        from elink_operator.rebuild import rebuild_server
+
+        return rebuild_server(options.server, at_once=max(1, options.at_once), dry_run=options.dry_run)
     from elink_operator import logs
 
     if options.command == "probe":

@@ -36,6 +36,8 @@ CONFIRM_RESTORE: Final = f"{naming.GROUP}/confirm-restore"
 RESTORED_FROM: Final = f"{naming.GROUP}/restored-from"
 RESTORED_BY: Final = f"{naming.GROUP}/restored-by"
 DRILL: Final = f"{naming.GROUP}/drill"
+REBUILD: Final = f"{naming.GROUP}/rebuild"
+MOVE: Final = f"{naming.GROUP}/move"
 TAKE_UPDATE: Final = f"{naming.GROUP}/take-update"
 NEIGHBOURS_CHECKED: Final = f"{naming.GROUP}/neighbours-checked"
 

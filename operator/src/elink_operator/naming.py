@@ -166,6 +166,11 @@ def drill(tenant: str, date: str) -> str:
     return f"drill-{short_id(tenant)}-{date}"
 
 
+def move(tenant: str, generation: int) -> str:
+    """The ElinkRestore that moves a tenant because this generation of its spec asks for it."""
+    return f"move-{short_id(tenant)}-{generation}"
+
+
 def migrate_job(version: str, template_revision: str) -> str:
     """The migration Job: a new one for each app version and template revision."""
     return f"migrate-{digest(version + template_revision)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.world import World
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -43,13 +43,29 @@ def server(name: str = "shared-1", *, meta: Any = None, **spec: Any) -> ElinkSer
     )
 
 
+def restore(
+    name: str, *, tenant: str = "acme", move: str = "", source: str = "", phase: str = "Pending", step: str = ""
+) -> ElinkRestore:
+    """A drill; with `move` a move from server `source` to that one."""
+    spec: dict[str, Any] = {"tenant": tenant, "mode": "Move" if move else "Drill"}
+    if move:
+        spec["move"] = {"server": move}
+    return ElinkRestore.parse(
+        {
+            "metadata": {"name": name, "uid": f"uid-{name}"},
+            "spec": spec,
+            "status": {"phase": phase, "step": step, "sourceServer": source},
+        }
+    )
+
+
 def owned_by(owner: ElinkTenant) -> dict[str, Any]:
     """Metadata of a server that a Dedicated tenant made."""
     reference = {"apiVersion": "elink-lc.com/v1", "kind": "ElinkTenant", "controller": True}
     return {"ownerReferences": [{**reference, "name": owner.name, "uid": owner.metadata.uid}]}
 
 
-def world(*objects: ElinkTenant | ElinkServer, **settings: Any) -> World:
+def world(*objects: ElinkTenant | ElinkServer | ElinkRestore, **settings: Any) -> World:
     """A world at `NOW` with one allowed region, jp."""
     return World(
         **{
@@ -61,4 +77,5 @@ def world(*objects: ElinkTenant | ElinkServer, **settings: Any) -> World:
         },
         tenants=[item for item in objects if isinstance(item, ElinkTenant)],
         servers=[item for item in objects if isinstance(item, ElinkServer)],
+        restores=[item for item in objects if isinstance(item, ElinkRestore)],
     )

@@ -13,8 +13,9 @@ from elink_operator.api.admission import (
     validate_tenant,
 )
 
-from tests.operator.api.builders import NOW, owned_by, server, tenant, world
+from tests.operator.api.builders import NOW, owned_by, restore, server, tenant, world
 
+MOVE = {"annotations": {"elink-lc.com/move": "true"}}
 LATER = {"creationTimestamp": "2026-02-01T00:00:00Z"}
 
 
@@ -60,8 +61,43 @@ class TestTenantAlone:
 class TestTransitions:
     def test_plan(self) -> None:
         assert validate_tenant(tenant(plan="Dedicated"), tenant(), world()) == [
-            "spec.plan cannot be changed: make a new tenant with the other plan and move the data by backup and restore"
+            "spec.plan cannot be changed just like that: the data of tenant acme has to move to another server. "
+            'If that is wanted, set the annotation elink-lc.com/move: "true" in the same change'
         ]
+
+    def test_plan_with_the_annotation_that_asks_for_the_move(self) -> None:
+        assert validate_tenant(tenant(plan="Dedicated", meta=MOVE), tenant(), world()) == []
+
+    @pytest.mark.parametrize("value", ["false", "yes", "True", ""])
+    def test_plan_with_another_annotation(self, value: str) -> None:
+        asked = tenant(plan="Dedicated", meta={"annotations": {"elink-lc.com/move": value}})
+        assert "has to move" in validate_tenant(asked, tenant(), world())[0]
+
+    def test_plan_of_a_cancelled_tenant(self) -> None:
+        gone = tenant(state="Cancelled")
+        assert validate_tenant(tenant(plan="Dedicated", state="Cancelled", meta=MOVE), gone, world()) == [
+            "Tenant acme is Cancelled and is not moved any more: undo the cancellation first"
+        ]
+
+    @pytest.mark.parametrize(
+        ("phase", "step", "change", "says"),
+        [
+            ("Running", "Restore", {"plan": "Shared"}, None),
+            ("Running", "Restore", {"plan": "Shared", "server": "shared-1"}, None),
+            ("Running", "Restore", {"plan": "Shared", "server": "shared-2"}, "set spec.plan and spec.server back"),
+            ("Succeeded", "KeepOld", {"plan": "Shared", "server": "shared-1"}, "is being moved to server acme: wait"),
+            ("Succeeded", "Done", {"plan": "Shared", "server": "shared-2"}, None),
+        ],
+    )
+    def test_a_change_while_a_move_is_under_way(
+        self, phase: str, step: str, change: dict[str, str], says: str | None
+    ) -> None:
+        home = {"server": "shared-1" if phase == "Running" else "acme"}
+        moving = tenant(plan="Dedicated", meta=MOVE, status=home)
+        move = restore("move-acme-2", tenant="acme", move="acme", source="shared-1", phase=phase, step=step)
+        known = world(server("shared-1"), server("shared-2"), moving, move)
+        refusals = validate_tenant(tenant(**change, meta=MOVE, status=home), moving, known)
+        assert (says is None and refusals == []) or (says is not None and says in refusals[0])
 
     def test_region_also_when_it_was_the_default(self) -> None:
         two = world(regions=frozenset({"jp", "jp-west"}))
@@ -267,7 +303,14 @@ class TestPin:
         home = {"server": "shared-1"}
         assert validate_tenant(
             tenant(server="shared-2", status=home), tenant(status=home), world(server("shared-2"))
-        ) == ["Tenant acme lives on server shared-1 and spec.server cannot move it: set it to shared-1 or remove it"]
+        ) == [
+            "Tenant acme lives on server shared-1 and would have to move: set spec.server to shared-1 or remove it, "
+            'or set the annotation elink-lc.com/move: "true" in the same change'
+        ]
+        moved = tenant(server="shared-2", status=home, meta=MOVE)
+        assert validate_tenant(moved, tenant(status=home), world(server("shared-2"))) == []
+        full = world(server("shared-2", maxTenants=1), tenant("other", server="shared-2"))
+        assert "Server shared-2 is full" in validate_tenant(moved, tenant(status=home), full)[0]
 
 
 class TestOwnServer:

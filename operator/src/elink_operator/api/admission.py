@@ -26,6 +26,8 @@ __all__ = [
     "validate_tenant",
 ]
 
+FROM_BACKUP: Final = "from-backup"
+"""Value of the annotation `move`: the tenant's server is lost, and what the store has is moved."""
 _FQDN_MAX: Final = 253
 _LABEL_MAX: Final = 63
 _CRONJOB_MAX: Final = 52
@@ -100,8 +102,7 @@ def _name(name: str) -> Iterator[str]:
 def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) -> Iterator[str]:
     if old is None:
         return
-    if new.spec.plan is not old.spec.plan:
-        yield tenant_api.PLAN_FIXED.message
+    yield from _moves(new, old, world)
     if world.region(new.spec) != world.region(old.spec):
         yield tenant_api.REGION_FIXED.message
     if old.spec.state is State.CANCELLED and new.spec.state is State.SUSPENDED:
@@ -119,6 +120,38 @@ def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) 
         )
     if old.spec.size is None and new.spec.size is not None and old is not new:
         yield from _smaller_volumes(new.spec.size)
+
+
+def _moves(new: ElinkTenant, old: ElinkTenant, world: World) -> Iterator[str]:
+    """A change of the plan or of the server moves the data: only when it is asked for, and one at a time."""
+    plan = new.spec.plan is not old.spec.plan
+    if not plan and new.spec.server == old.spec.server:
+        return
+    move = world.moving(new.name)
+    if move is not None and move.spec.move is not None:
+        back = named_server(new) in {move.status.source_server, None} and not move.finished
+        if not back and named_server(new) != move.spec.move.server:
+            yield (
+                f"Tenant {new.name} is being moved to server {move.spec.move.server}: wait until "
+                f"'kubectl get er {move.name}' says that it is over, or set spec.plan and spec.server back to end it"
+            )
+    elif plan and not may_move(new):
+        yield (
+            f"spec.plan cannot be changed just like that: the data of tenant {new.name} has to move to another server. "
+            f'If that is wanted, set the annotation {labels.MOVE}: "true" in the same change'
+        )
+    if plan and new.spec.state is State.CANCELLED:
+        yield f"Tenant {new.name} is Cancelled and is not moved any more: undo the cancellation first"
+
+
+def may_move(tenant: ElinkTenant) -> bool:
+    """Whether the annotation allows that the tenant's data moves to another server."""
+    return tenant.metadata.annotations.get(labels.MOVE) in {"true", FROM_BACKUP}
+
+
+def named_server(tenant: ElinkTenant) -> str | None:
+    """The server that the spec asks for; None when one is to be chosen."""
+    return tenant.name if tenant.spec.plan is Plan.DEDICATED else tenant.spec.server
 
 
 def _smaller_volumes(size: Size) -> Iterator[str]:
@@ -227,9 +260,10 @@ def _pin(new: ElinkTenant, old: ElinkTenant | None, world: World) -> Iterator[st
     name, home = new.spec.server, new.status.server
     if name is None or new.spec.plan is Plan.DEDICATED or name == home:
         return
-    if home:
+    if home and not may_move(new):
         yield (
-            f"Tenant {new.name} lives on server {home} and spec.server cannot move it: set it to {home} or remove it"
+            f"Tenant {new.name} lives on server {home} and would have to move: set spec.server to {home} or remove it, "
+            f'or set the annotation {labels.MOVE}: "true" in the same change'
         )
         return
     server = world.servers.get(name)

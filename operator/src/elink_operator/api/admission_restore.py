@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from elink_operator import labels, naming
 from elink_operator.api import restore as restore_api
-from elink_operator.api.admission import validate_tenant
-from elink_operator.api.restore import ElinkRestore, Mode
+from elink_operator.api.admission import may_move, named_server, validate_tenant
+from elink_operator.api.restore import ElinkRestore, Mode, RestorePhase
 from elink_operator.api.restored import copy_of, made_by
 from elink_operator.api.schema import NAME_RULE
 from elink_operator.api.tenant import ElinkTenant
@@ -27,6 +27,9 @@ def _refusals(new: ElinkRestore, world: World) -> Iterator[str]:
     if (new.spec.mode is Mode.AS_NEW) != (new.spec.as_new is not None):
         yield restore_api.AS_NEW_TOGETHER.message
         return
+    if (new.spec.mode is Mode.MOVE) != (new.spec.move is not None):
+        yield restore_api.MOVE_TOGETHER.message
+        return
     source = world.tenants.get(new.spec.tenant)
     if source is None:
         yield (
@@ -42,6 +45,8 @@ def _refusals(new: ElinkRestore, world: World) -> Iterator[str]:
             f"Restore {new.name} would replace the live data of tenant {source.name}: confirm it with the annotation "
             f"{labels.CONFIRM_RESTORE}: {source.name}"
         )
+    if new.spec.move is not None and new.status.phase is RestorePhase.PENDING:
+        yield from _asked_for(new, source)
     if new.spec.as_new is not None:
         yield from _new_tenant(new, source, world)
 
@@ -49,6 +54,16 @@ def _refusals(new: ElinkRestore, world: World) -> Iterator[str]:
 def _is_being_erased(source: ElinkTenant, world: World) -> bool:
     due = source.status.erase_after
     return source.deleting or (due is not None and world.clock() >= due)
+
+
+def _asked_for(new: ElinkRestore, source: ElinkTenant) -> Iterator[str]:
+    """A move follows the tenant's spec: else the tenant would be moved back, or be where nobody looks for it."""
+    wanted, target = named_server(source), new.spec.move.server if new.spec.move is not None else ""
+    if not may_move(source) or wanted not in {target, None}:
+        yield (
+            f"Tenant {source.name} is not to live on server {target}: set its spec.plan or spec.server with the "
+            f'annotation {labels.MOVE}: "true" instead; the operator then makes the move'
+        )
 
 
 def _new_tenant(new: ElinkRestore, source: ElinkTenant, world: World) -> Iterator[str]:

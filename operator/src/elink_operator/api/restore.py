@@ -18,12 +18,19 @@ AS_NEW_TOGETHER: Final = Rule(
 )
 
 
+MOVE_TOGETHER: Final = Rule(
+    "(self.mode == 'Move') == has(self.move)",
+    "spec.move belongs to mode Move, which the operator makes when spec.plan or spec.server of a tenant is changed",
+)
+
+
 class Mode(StrEnum):
     """What the restored data is for."""
 
     IN_PLACE = "InPlace"
     AS_NEW = "AsNew"
     DRILL = "Drill"
+    MOVE = "Move"
 
 
 class RestorePhase(StrEnum):
@@ -41,16 +48,20 @@ class RestoreStep(StrEnum):
 
     SAFETY_BACKUP = "SafetyBackup"
     MAKE_TENANT = "MakeTenant"
+    PREPARE_TARGET = "PrepareTarget"
     MAINTENANCE = "Maintenance"
     RESTORE = "Restore"
     SWITCH_FILES = "SwitchFiles"
     SWITCH_DATABASE = "SwitchDatabase"
+    MOVE_HOME = "MoveHome"
     VERIFY = "Verify"
     KEEP_OLD = "KeepOld"
     REMOVE_OLD = "RemoveOld"
+    REMOVE_SOURCE = "RemoveSource"
     RETURN_DATABASE = "ReturnDatabase"
     RETURN_FILES = "ReturnFiles"
     REMOVE_SCRATCH = "RemoveScratch"
+    REMOVE_TARGET = "RemoveTarget"
     DONE = "Done"
 
 
@@ -66,6 +77,9 @@ HELD: Final = frozenset(
 )
 """Steps in which the tenant whose data is replaced is out of service."""
 
+HELD_IN_MOVE: Final = HELD | {RestoreStep.SAFETY_BACKUP, RestoreStep.MOVE_HOME}
+"""The same of a move: its backup is the last state, so nobody may change anything from then on."""
+
 FINISHED: Final = frozenset({RestorePhase.SUCCEEDED, RestorePhase.FAILED, RestorePhase.ROLLED_BACK})
 
 
@@ -78,10 +92,19 @@ class AsNew(Part):
     """Pin it to this server; without it where the store can be reached."""
 
 
+class MoveTo(Part):
+    """Where a tenant moves to."""
+
+    server: ObjectName
+    """The server that it will live on."""
+    from_backup: bool = False
+    """Its server is lost: the newest generation in the store is moved, without a last backup."""
+
+
 class RestoreSpec(Part):
     """Which data goes where. Cannot be changed."""
 
-    RULES: ClassVar = (SPEC_FIXED, AS_NEW_TOGETHER)
+    RULES: ClassVar = (SPEC_FIXED, AS_NEW_TOGETHER, MOVE_TOGETHER)
 
     tenant: ObjectName
     """Whose data."""
@@ -96,9 +119,11 @@ class RestoreSpec(Part):
     """Which generation: latest, or its name (when its backup began, UTC)."""
     mode: Mode
     """InPlace: replaces the tenant's data. AsNew: a copy under another name, without mails. Drill: proves that it works
-    and leaves nothing."""
+    and leaves nothing. Move: to another server; made by the operator only."""
     as_new: AsNew | None = None
     """The new tenant, for mode AsNew."""
+    move: MoveTo | None = None
+    """The other server, for mode Move."""
 
 
 class RestoreStatus(Part):
@@ -137,6 +162,10 @@ class RestoreStatus(Part):
     """When the work began."""
     maintenance_at: Time | None = None
     """When the tenant went out of service."""
+    source_server: Annotated[str, Field(max_length=63)] = ""
+    """Of a move: the server that the tenant leaves."""
+    down_seconds: Annotated[int, Field(ge=0)] | None = None
+    """From maintenanceAt until the tenant was served again."""
     finished_at: Time | None = None
     """When the result was known."""
     duration_seconds: Annotated[int, Field(ge=0)] | None = None
@@ -189,9 +218,20 @@ class ElinkRestore(Part):
     @property
     def holds_target(self) -> bool:
         """Whether the target is out of service because its data is being replaced (or returned)."""
-        return self.running and self.spec.mode is not Mode.DRILL and self.status.step in HELD
+        held = HELD_IN_MOVE if self.spec.mode is Mode.MOVE else HELD
+        return self.running and self.spec.mode is not Mode.DRILL and self.status.step in held
 
     @property
     def keeps_old(self) -> bool:
         """Whether the data that was replaced is still there."""
-        return self.status.step in {RestoreStep.KEEP_OLD, RestoreStep.REMOVE_OLD}
+        return self.status.step in {RestoreStep.KEEP_OLD, RestoreStep.REMOVE_OLD, RestoreStep.REMOVE_SOURCE}
+
+    @property
+    def goes_on_as_it_was(self) -> bool:
+        """Whether the restored data is the last state, so that deliveries may go on without being asked."""
+        return self.spec.move is not None and not self.spec.move.from_backup
+
+    @property
+    def moves(self) -> bool:
+        """Whether this is a move that is not over: the tenant is on two servers."""
+        return self.spec.mode is Mode.MOVE and (not self.finished or self.keeps_old)

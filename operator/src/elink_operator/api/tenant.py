@@ -20,15 +20,11 @@ from elink_operator.api.schema import (
     Region,
     Rule,
     Time,
-    immutable,
 )
 from elink_operator.api.server import SecretRef, Size
 
 KIND: Final = "ElinkTenant"
 
-PLAN_FIXED: Final = immutable(
-    "spec.plan", "make a new tenant with the other plan and move the data by backup and restore"
-)
 SIZE_NEEDS_DEDICATED: Final = Rule(
     "self.plan == 'Dedicated' || !has(self.size)",
     "spec.size is for Dedicated tenants only: remove it; a Shared tenant has the size of its server",
@@ -144,7 +140,7 @@ class TenantSpec(Part):
         SIZE_NEEDS_DEDICATED,
         PIN_NEEDS_SHARED,
         Rule(
-            "!has(oldSelf.size) || has(self.size)",
+            "!has(oldSelf.size) || has(self.size) || self.plan == 'Shared'",
             "spec.size cannot be removed: volumes cannot shrink to the default size; keep it",
         ),
         REGION_FIXED,
@@ -156,8 +152,9 @@ class TenantSpec(Part):
         UNDO_FIRST,
     )
 
-    plan: Annotated[Plan, PLAN_FIXED]
-    """Shared: a place on a Shared server. Dedicated: a server of its own."""
+    plan: Plan
+    """Shared: a place on a Shared server. Dedicated: a server of its own. A change moves the data: it is refused
+    without the annotation elink-lc.com/move: "true"."""
     display_name: DisplayName
     """The customer's name as people read it: any script, 1 to 200 characters."""
     region: Region | None = None
@@ -171,7 +168,8 @@ class TenantSpec(Part):
     state_reason: Reason = ""
     """Why the tenant is Suspended, as its users read it on the page; of no effect in other states."""
     server: ObjectName | None = None
-    """Pin a Shared tenant to this server; without it the operator chooses one with room."""
+    """Pin a Shared tenant to this server; without it the operator chooses one with room. A change moves the data: it is
+    refused without the annotation elink-lc.com/move: "true"."""
     size: Size | None = None
     """Size of a Dedicated tenant's server."""
     limits: Limits = Limits()

@@ -64,6 +64,7 @@ class World:
         self._server_ids = _Index()
         self._residents = _Index()
         self._concerned = _Index()
+        self._movers = _Index()
         for tenant in tenants:
             self.put_tenant(tenant)
         for server in servers:
@@ -122,6 +123,8 @@ class World:
         self._restores[restore.name] = restore
         for tenant in {restore.spec.tenant, restore.target}:
             self._concerned.add(tenant, restore.name)
+        for server in _ends(restore):
+            self._movers.add(server, restore.spec.tenant)
 
     def remove_restore(self, name: str) -> None:
         """Forget a restore; nothing happens when it is unknown."""
@@ -129,6 +132,8 @@ class World:
         if known is not None:
             for tenant in {known.spec.tenant, known.target}:
                 self._concerned.discard(tenant, name)
+            for server in _ends(known):
+                self._movers.discard(server, known.spec.tenant)
 
     def restores_of(self, tenant: str, besides: str = "") -> list[ElinkRestore]:
         """Restores of a tenant's data or into its place, in the order of their names."""
@@ -138,6 +143,10 @@ class World:
         """The restore that keeps a tenant out of service while its data is replaced, or None."""
         held = (r for r in self.restores_of(tenant) if r.target == tenant and r.holds_target)
         return next(held, None)
+
+    def moving(self, tenant: str) -> ElinkRestore | None:
+        """The move of a tenant that is not over: its data may be on two servers. None when there is none."""
+        return next((r for r in self.restores_of(tenant) if r.moves), None)
 
     def fqdn(self, tenant: ElinkTenant) -> str:
         """The tenant's full host name in lower case."""
@@ -160,8 +169,16 @@ class World:
         return self._server_ids.others(short_id, besides)
 
     def residents(self, server: str, besides: str = "") -> list[ElinkTenant]:
-        """Tenants that live on a server or are pinned to it, in the order of their names."""
-        return [self._tenants[name] for name in self._residents.others(server, besides)]
+        """Tenants that live on a server, are pinned to it or move from or to it, in the order of their names."""
+        names = {*self._residents.others(server, besides), *self._movers.others(server, besides)}
+        return [self._tenants[name] for name in sorted(names) if name in self._tenants]
+
+
+def _ends(restore: ElinkRestore) -> set[str]:
+    """The servers that a move concerns while it is not over."""
+    if restore.spec.move is None or not restore.moves:
+        return set()
+    return {restore.spec.move.server, restore.status.source_server} - {""}
 
 
 def _homes(tenant: ElinkTenant) -> set[str]:

@@ -57,13 +57,15 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     """Reads the generation into the empty scratch database and an empty folder, and compares.
 
     For a drill the folder is the pod's own. Else it lies beside the tenant's directory, and the restored database is
-    then brought to the server's version and its deliveries are stopped. Never repeated by itself: what a first try
-    left must be removed before.
+    then brought to the server's version and its deliveries are stopped (but for a move). Never repeated by itself:
+    what a first try left must be removed before.
     """
     drill = inputs.restore.spec.mode is Mode.DRILL
     reading = _read_container(inputs, drill=drill)
     if drill:
         first, last = [], reading
+    elif inputs.restore.goes_on_as_it_was:
+        first, last = [_files_container(inputs, "prepare"), reading], _migrate_container(inputs)
     else:
         first = [_files_container(inputs, "prepare"), reading, _migrate_container(inputs)]
         last = _disarm_container(inputs)

@@ -64,7 +64,11 @@ class Case:
 
     @property
     def dedicated(self) -> bool:
-        return self.tenant.spec.plan is Plan.DEDICATED
+        """Whether the server that the tenant lives on is its own; by its plan when the server is gone."""
+        if self.server is not None:
+            return is_owned_by(self.server, self.tenant)
+        alone = self.home is None or self.home.server == self.tenant.name
+        return self.tenant.spec.plan is Plan.DEDICATED and alone
 
     @property
     def external(self) -> bool:
@@ -120,6 +124,11 @@ async def remove_route(case: Case) -> Evidence:
 async def remove_schedule(case: Case) -> Evidence:
     """Restores and the CronJob with whatever they started, running pods included."""
     await _remove_restores(case)
+    return await remove_backup_schedule(case)
+
+
+async def remove_backup_schedule(case: Case) -> Evidence:
+    """The CronJob, and Jobs and pods of backups and restores on this server."""
     name = naming.backup_cronjob(case.tenant.name)
     was_there = await _remove(case, CRON_JOB, name)
     selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT} in ({labels.BACKUP},{labels.RESTORING})"

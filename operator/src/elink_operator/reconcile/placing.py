@@ -1,5 +1,6 @@
 """Deciding once where a tenant lives, and remembering it before anything is made there."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from elink_operator import naming, placement
@@ -72,9 +73,8 @@ def candidates(ctx: Context) -> list[placement.Candidate]:
         home = home_of(tenant)
         if home is not None:
             homes[tenant.name] = home.server
-    counts: dict[str, int] = {}
-    for server in homes.values():
-        counts[server] = counts.get(server, 0) + 1
+    counts: Counter[str] = Counter(homes.values())
+    counts.update(m.spec.move.server for m in ctx.world.restores.values() if m.moves and m.spec.move and not m.finished)
     return [
         placement.Candidate(
             name=server.name,

@@ -15,6 +15,7 @@ from elink_operator.cluster.errors import Forbidden, Invalid, NotLeader
 from elink_operator.cluster.kinds import RESTORE, Obj
 from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError
+from elink_operator.reconcile import move_steps
 from elink_operator.reconcile import restore_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.errors import Waiting
@@ -43,7 +44,17 @@ _RUN: Final[dict[Step, Callable[[Case], Awaitable[Obj]]]] = {
     Step.RETURN_DATABASE: steps.return_database,
     Step.RETURN_FILES: steps.return_files,
     Step.REMOVE_SCRATCH: steps.remove_scratch,
+    Step.PREPARE_TARGET: move_steps.prepare_target,
+    Step.MOVE_HOME: move_steps.move_home,
+    Step.REMOVE_SOURCE: move_steps.remove_source,
+    Step.REMOVE_TARGET: move_steps.remove_target,
 }
+
+
+def _program(mode: Mode, step: Step) -> Callable[[Case], Awaitable[Obj]]:
+    if mode is Mode.MOVE and step is Step.VERIFY:
+        return move_steps.verify
+    return _RUN[step]
 
 
 async def reconcile_restore(name: str, ctx: Context) -> Outcome:
@@ -122,13 +133,16 @@ async def _step(ctx: Context, restore: ElinkRestore) -> Outcome | None:
     forwards = can_turn_back(restore.spec.mode, step)
     try:
         target = case.target
-        if (target is None or target.deleting) and step is not Step.MAKE_TENANT:
+        gone = target is None or (target.deleting and not restore.moves)
+        if gone and step is not Step.MAKE_TENANT:
             # Erasing a tenant removes what a restore made of it, too.
             await _finish(case, RestorePhase.FAILED, "TenantErased", f"tenant {restore.target} was erased")
             return None
         if restore.deleting and forwards:
             raise RestoreFailed("Deleted", "the restore was deleted before it had ended")
-        facts = await _RUN[step](case)
+        if forwards and target is not None and target.deleting:
+            raise RestoreFailed("TenantErased", f"tenant {restore.target} is being erased")
+        facts = await _program(restore.spec.mode, step)(case)
     except RestoreFailed as failed:
         await _turn_back(case, step, failed)
         return None
@@ -159,7 +173,9 @@ async def _advance(case: Case, step: Step, facts: Obj) -> None:
     following = next_step(restore.spec.mode, step, failed=bool(restore.status.failure))
     moved = {**facts, "step": following.value, "stepSince": case.stamp}
     if step is Step.VERIFY:
-        if restore.spec.mode is Mode.IN_PLACE:
+        if restore.status.maintenance_at is not None:
+            moved["downSeconds"] = max(0, round((case.now - restore.status.maintenance_at).total_seconds()))
+        if restore.spec.mode in {Mode.IN_PLACE, Mode.MOVE}:
             until = case.now + timedelta(hours=case.ctx.settings.restore_keep_hours)
             moved["oldDataUntil"] = conditions.timestamp(until)
         await _succeed(case, moved)
@@ -174,7 +190,7 @@ async def _advance(case: Case, step: Step, facts: Obj) -> None:
 
 async def _turn_back(case: Case, step: Step, failed: RestoreFailed) -> None:
     log.warning("restore turns back", tenant=case.restore.spec.tenant, step=step.value, reason=failed.reason)
-    back = way_back(step)
+    back = way_back(case.restore.spec.mode, step)
     facts: Obj = {"failure": failed.reason, "message": str(failed)[:1000]}
     if back is Step.DONE:
         await _finish(case, RestorePhase.FAILED, failed.reason, str(failed), facts)
@@ -189,6 +205,7 @@ async def _succeed(case: Case, facts: Obj) -> None:
         Mode.DRILL: "the generation was restored on trial and is as it was backed up; nothing of it is left",
         Mode.IN_PLACE: "the tenant works with the restored data",
         Mode.AS_NEW: f"tenant {restore.target} works with a copy of the data; its deliveries are stopped",
+        Mode.MOVE: f"the tenant lives on server {restore.spec.move.server if restore.spec.move else ''} now",
     }[restore.spec.mode]
     await _finish(case, RestorePhase.SUCCEEDED, "Succeeded", message, facts)
 
@@ -225,9 +242,11 @@ async def _finish(case: Case, phase: RestorePhase, reason: str, message: str, fa
 
 
 async def _report(case: Case, reason: str, message: str) -> None:
-    """What is waited for; the result of a finished restore stays as it is."""
+    """What is waited for. The result of a finished restore stays; what holds its cleaning up is added."""
     if not case.restore.finished:
         await _write(case, {}, conditions.false(COMPLETE, reason, message))
+    elif message:
+        await _write(case, {"message": f"cleaning up: {message}"[:1000]})
 
 
 async def _write(case: Case, facts: Obj, complete: Condition | None = None) -> None:

@@ -74,18 +74,29 @@ class Case:
         return source
 
     async def place(self) -> Place:
-        """The target's place. Raises Waiting while its server cannot be used."""
-        tenant = self.target
-        home = home_of(tenant) if tenant is not None else None
-        server = self.ctx.world.servers.get(home.server) if home is not None else None
-        if tenant is None or home is None or server is None:
-            raise Waiting("ServerMissing", f"tenant {self.restore.target} has no server yet; it is waited for")
+        """The place that is filled. Raises Waiting while its server cannot be used."""
+        if self.restore.spec.move is not None:
+            return await self._place_on(self.restore.spec.move.server)
+        return await self._place_on(self._home())
+
+    async def place_left(self) -> Place:
+        """Where the tenant works until its data is replaced or moved. Raises Waiting as `place` does."""
+        return await self._place_on(self.restore.status.source_server or self._home())
+
+    def _home(self) -> str:
+        home = home_of(self.target) if self.target is not None else None
+        return home.server if home is not None else ""
+
+    async def _place_on(self, name: str) -> Place:
+        tenant, server = self.target, self.ctx.world.servers.get(name)
+        if tenant is None or server is None:
+            raise Waiting("ServerMissing", f"tenant {self.restore.target} has no server {name} yet; it is waited for")
         access = await find_access(self.ctx, server)
         if access is None or not server.status.migration:
             raise Waiting("ServerNotReady", f"server {server.name} is not prepared; it is waited for")
         ctx = self.ctx
         target = TenantInputs(
-            tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec), maintenance=True
+            tenant, server.name, ctx.settings, access, region=ctx.world.region(server.spec), maintenance=True
         )
         app = ServerInputs(
             server=server,
@@ -97,7 +108,7 @@ class Case:
         # Without a source (it was erased meanwhile) only the target's own place is looked at any more.
         source = self.source or tenant
         store = repository_of(source.name, ctx.settings)
-        if self.lender(home.server) is not None:
+        if self.lender(server.name) is not None:
             uid = self.restore.metadata.uid
             borrowed = {naming.borrowed_secret(uid, name): keys for name, keys in store.secrets.items()}
             store = replace(store, secrets=borrowed)
@@ -106,7 +117,12 @@ class Case:
         return Place(server, inputs, server_row(server, access), held)
 
     def lender(self, server: str) -> str | None:
-        """The namespace of the source's Secrets when the restore runs on another server; None on the same."""
+        """The namespace of the source's Secrets when the restore runs on another server; None on the same.
+
+        A move borrows nothing: its target gets Secrets of its own.
+        """
+        if self.restore.spec.move is not None:
+            return None
         source = self.source
         home = home_of(source) if source is not None else None
         return naming.server_namespace(home.server) if home is not None and home.server != server else None

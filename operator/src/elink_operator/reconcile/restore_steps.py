@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from elink_operator import conditions, labels, naming, observe, restore_report
+from elink_operator.api.admission import FROM_BACKUP
 from elink_operator.api.meta import find_condition
 from elink_operator.api.restore import ElinkRestore, Mode
 from elink_operator.api.restored import made_by
@@ -32,11 +33,20 @@ _LONGEST_LOOK: Final = 3600.0
 
 async def back_up_first(case: Case) -> Obj:
     """A backup of what is there now; without a database there is nothing to back up."""
-    tenant, place = case.live_source(), await case.place()
+    tenant = case.live_source()
+    if case.restore.spec.move is not None and case.restore.spec.move.from_backup:
+        return {"safetyBackup": "none: the newest generation in the store is moved, as asked"}
+    place = await case.place_left()
     if tenant.metadata.annotations.get(labels.SKIP_SAFETY_BACKUP) == tenant.name:
         return {"safetyBackup": "none: skipped by annotation"}
     snapshot = await case.ctx.databases.snapshot(place.server_db)
     if place.held.database not in snapshot.databases:
+        if case.restore.spec.move is not None:
+            raise RestoreFailed(
+                "DatabaseLost",
+                f"the database of tenant {tenant.name} is lost: restore it in place first, or move what the store has "
+                f"with the annotation {labels.MOVE}: {FROM_BACKUP}",
+            )
         return {"safetyBackup": "none: the database is lost"}
     job = await case.job(place, "safety")
     if job is None:
@@ -107,8 +117,7 @@ def _server_for_copy(case: Case) -> str | None:
 
 async def enter_maintenance(case: Case) -> Obj:
     """Nobody works with the tenant from now on: pages say so, the worker sends nothing, no backup begins."""
-    place = await case.place()
-    tenant = place.inputs.target.name
+    tenant = case.restore.target
     for other in case.ctx.world.restores_of(tenant, besides=case.restore.name):
         if other.target == tenant and other.keeps_old:
             raise Waiting(
@@ -120,7 +129,8 @@ async def enter_maintenance(case: Case) -> Obj:
     if jobs:
         name = jobs[-1]["metadata"]["name"]
         raise Waiting("BackupRunning", f"backup Job {name} of the tenant runs; its end is waited for")
-    await hold(case, place)
+    if case.restore.spec.move is None or not case.restore.spec.move.from_backup:
+        await hold(case, await case.place_left())
     known = case.restore.status.maintenance_at
     return {"maintenanceAt": conditions.timestamp(known) if known else case.stamp}
 
@@ -134,6 +144,12 @@ async def hold(case: Case, place: Place) -> None:
     snapshot = await case.ctx.databases.snapshot(place.server_db)
     if snapshot.registry.get(place.held.name) != place.held.spec_hash:
         raise Waiting("EnteringMaintenance", "the tenant is being taken out of service", retry_after=1)
+
+
+async def _hold_here(case: Case, place: Place) -> None:
+    """Just before a switch; nobody works at the place that a move fills."""
+    if case.restore.spec.move is None:
+        await hold(case, place)
 
 
 async def read_generation(case: Case) -> Obj:
@@ -173,7 +189,7 @@ async def read_generation(case: Case) -> Obj:
 async def switch_files(case: Case) -> Obj:
     """The restored folder takes the place of the tenant's directory, which is kept beside it."""
     place = await case.place()
-    await hold(case, place)
+    await _hold_here(case, place)
     await _files(case, place, "switch", "SwitchingFiles", lasting=False)
     return {}
 
@@ -181,7 +197,7 @@ async def switch_files(case: Case) -> Obj:
 async def switch_database(case: Case) -> Obj:
     """The restored database takes the name of the tenant's, which is kept under another."""
     place = await case.place()
-    await hold(case, place)
+    await _hold_here(case, place)
     try:
         await case.ctx.databases.adopt_scratch(place.server_db, place.held, place.inputs.scratch, place.inputs.kept)
     except DatabaseLost as error:
@@ -210,6 +226,8 @@ async def verify(case: Case) -> Obj:
 async def keep_old(case: Case) -> Obj:
     """The replaced data stays for a while, unless another restore of the tenant needs its place."""
     until = case.restore.status.old_data_until
+    if case.target is None or case.target.deleting:
+        return {}
     waiting = any(
         other.target == case.restore.target and other.spec.mode is Mode.IN_PLACE and not other.finished
         for other in case.ctx.world.restores_of(case.restore.target, besides=case.restore.name)
@@ -242,7 +260,7 @@ async def return_database(case: Case) -> Obj:
 async def return_files(case: Case) -> Obj:
     """The tenant's own directory gets its name back."""
     place = await case.place()
-    await _stop_job(case, place, "switch")
+    await stop_job(case, place, "switch")
     await _files(case, place, "return", "ReturningFiles", lasting=True)
     return {}
 
@@ -250,7 +268,7 @@ async def return_files(case: Case) -> Obj:
 async def remove_scratch(case: Case) -> Obj:
     """Scratch database and folder go; a Job that still fills them is ended first."""
     place = await case.place()
-    await _stop_job(case, place, f"read-{max(1, case.restore.status.attempt)}")
+    await stop_job(case, place, f"read-{max(1, case.restore.status.attempt)}")
     await case.ctx.databases.drop_scratch(place.server_db, place.held, place.inputs.scratch)
     if case.restore.spec.mode is not Mode.DRILL:
         await _files(case, place, "clear-restore", "RemovingScratch", lasting=True)
@@ -281,7 +299,7 @@ async def _files(case: Case, place: Place, action: FilesAction, reason: str, *, 
         raise Waiting(reason, "a Job moves the tenant's files", retry_after=_LOOK)
 
 
-async def _stop_job(case: Case, place: Place, what: str) -> None:
+async def stop_job(case: Case, place: Place, what: str) -> None:
     """A running Job and its pods are gone; a finished one stays for its log."""
     job = await case.job(place, what)
     if job is None:

@@ -23,6 +23,7 @@ from elink_operator.reconcile.backups import backup_facts
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase import erase_tenant
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.moving import ask_for_move
 from elink_operator.reconcile.placing import Home, own_server, settle
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.status import conditions_of, write_status
@@ -43,6 +44,8 @@ class _Findings:
     backup_status: Obj | None = None
     key_missing: Condition | None = None
     settled: bool = False
+    elsewhere: bool = False
+    """The spec wants another server than the one that the tenant lives on."""
     lost: bool = False
     retry_after: float | None = None
 
@@ -84,8 +87,11 @@ async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
     home = await settle(ctx, tenant)
     if tenant.spec.plan is Plan.DEDICATED:
         await own_server(ctx, tenant)
+    elsewhere = await ask_for_move(ctx, tenant, home)
     server = ctx.world.servers.get(home.server)
     found = _initial(server, home)
+    if elsewhere is not None:
+        found.server, found.elsewhere = elsewhere, True
     owned = ctx.store.by_tenant(tenant.name)
     if server is not None and _database_usable(server):
         await _provision(ctx, tenant, server, home, found)
@@ -225,7 +231,9 @@ async def _write_findings(
     ready = conditions.summarize(found.parts, fine="the tenant is served as declared")
     generation = tenant.metadata.generation
     host = naming.tenant_host(tenant.name, tenant.spec.host, ctx.settings.base_domain)
-    effective = found.settled and found.route.status == "True" and _size_took_effect(tenant, server)
+    effective = (
+        found.settled and not found.elsewhere and found.route.status == "True" and _size_took_effect(tenant, server)
+    )
     status: Obj = {
         "conditions": conditions_of(
             ctx, TENANT, tenant.name, generation, [ready, *found.parts, found.backup, found.isolated]
