@@ -19,8 +19,12 @@ from elink_app.accounts.throttle import Throttle
 from elink_app.audit.service import Actor, record
 from elink_app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from elink_app.outbox.service import enqueue
+from elink_app.passkeys.repository import PasskeyRepository
+from elink_app.passkeys.schemas import PasskeyOutput
+from elink_app.passkeys.service import to_output
 from elink_app.registry.tenant import Tenant
 from elink_app.security import mails, totp
+from elink_app.security.factors import has_factor, new_recovery_codes, settle_recovery_codes
 from elink_app.security.repository import LinkRepository, OfferRepository, RecoveryRepository, RulesRepository
 from elink_app.validation import field_error
 
@@ -39,6 +43,15 @@ class LinkView:
 
     email: str
     purpose: str
+
+
+@dataclass(frozen=True)
+class FactorState:
+    """An account's second factors: the codes of a phone, passkeys; and how many recovery codes are left."""
+
+    totp: bool
+    passkeys: list[PasskeyOutput]
+    recovery_codes: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,7 @@ class Credentials:
             if purpose == RESET:
                 mail = mails.password_changed(tenant.language, tenant.display_name)
                 await enqueue(db, to=account.email, subject=mail.subject, text=mail.text, kind="password-changed")
-            if account.totp_secret is not None:
+            if await has_factor(db, account):
                 sessions = Sessions(db, self.accounts.clock, self.accounts.policy)
                 secret = await sessions.open(account, client, replaces=replaces, awaits_factor=True)
                 return LoggedIn(secret, awaits_factor=True)
@@ -154,6 +167,7 @@ class Credentials:
 
     async def second_factor(self, tenant: Tenant, waiting_secret: str, code: str, client: Client) -> str | None:
         """Finish a log-in with a code of the phone or a recovery code: the secret of a new session, or None.
+        (With a passkey: `passkeys.service`.)
 
         Raises TooManyAttempts; Unauthenticated when no log-in waits (any more) behind `waiting_secret`.
         """
@@ -229,7 +243,7 @@ async def _code_counts(db: AsyncSession, account: Account, code: str, now: datet
 
 
 class OwnFactor:
-    """The second factor of the caller, within one transaction."""
+    """The second factor of the caller, within one transaction. Passkeys are made and removed by `passkeys.service`."""
 
     def __init__(self, db: AsyncSession, principal: Principal, actor: Actor, now: datetime) -> None:
         self._db = db
@@ -243,10 +257,12 @@ class OwnFactor:
             raise Unauthenticated
         return account
 
-    async def state(self) -> tuple[bool, int]:
-        """(on?, recovery codes left)."""
+    async def state(self) -> FactorState:
+        """What there is at present."""
         account = await self._account()
-        return account.totp_secret is not None, await RecoveryRepository(self._db).left(account.id)
+        passkeys = [to_output(row) for row in await PasskeyRepository(self._db).of(account.id)]
+        left = await RecoveryRepository(self._db).left(account.id)
+        return FactorState(account.totp_secret is not None, passkeys, left)
 
     async def begin(self) -> str:
         """The secret to be tried out; the same until it is confirmed or a new one is asked for."""
@@ -265,15 +281,14 @@ class OwnFactor:
         return await self._new_codes(account, "account.add_factor")
 
     async def renew_codes(self) -> list[str]:
-        """New recovery codes in place of the old ones. Raises NotFound while the factor is off."""
+        """New recovery codes in place of the old ones. Raises NotFound for an account without second factor."""
         account = await self._account()
-        if account.totp_secret is None:
+        if not await has_factor(self._db, account):
             raise NotFound
         return await self._new_codes(account, "account.renew_recovery")
 
     async def _new_codes(self, account: Account, action: str) -> list[str]:
-        codes = totp.new_recovery_codes()
-        await RecoveryRepository(self._db).replace(account.id, [totp.hash_recovery(account.id, c) for c in codes])
+        codes = await new_recovery_codes(self._db, account)
         await self._record(action)
         return codes
 
@@ -283,7 +298,7 @@ class OwnFactor:
         if account.totp_secret is None:
             raise NotFound
         account.totp_secret = account.totp_pending = None
-        await RecoveryRepository(self._db).replace(account.id, [])
+        await settle_recovery_codes(self._db, account)
         await self._record("account.remove_factor")
 
     async def _record(self, action: str) -> None:

@@ -35,6 +35,7 @@ from elink_app.manual import routes as manual_pages
 from elink_app.notices import api as notices_api
 from elink_app.notices import routes as notices_pages
 from elink_app.optout import routes as optout_pages
+from elink_app.passkeys import routes as passkeys_pages
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
 from elink_app.roles import api as roles_api
@@ -70,6 +71,7 @@ ROUTERS = (
     roles_pages.router,
     tokens_pages.router,
     security_pages.router,
+    passkeys_pages.router,
     audit_pages.router,
     deliveries_pages.router,
     running_pages.router,
