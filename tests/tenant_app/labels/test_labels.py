@@ -69,7 +69,8 @@ async def office(world: World) -> Office:
     tenant = await world.tenant()
     async with world.server.inside(tenant.database) as inside:
         await inside.executemany(
-            "INSERT INTO role (id, name, permissions) VALUES ($1, $2, '{}')", [(SALES, "営業"), (LAWYERS, "法務")]
+            "INSERT INTO role (id, name, permissions) VALUES ($1, 'role ' || $1::bigint, '{}')",
+            [(number,) for number in (1, 2, 3, SALES, LAWYERS)],
         )
     return Office(world, tenant.name, await world.master(tenant))
 
