@@ -17,7 +17,8 @@ from elink_app.passkeys.deps import PasskeysDep
 from elink_app.registry.tenant import Tenant
 from elink_app.security import totp
 from elink_app.security.deps import CredentialsDep, MasterSettingsDep, OwnFactorDep
-from elink_app.security.service import Credentials, MasterSettings, OwnFactor
+from elink_app.security.own_factor import OwnFactor
+from elink_app.security.service import Credentials, MasterSettings
 from elink_app.web import cookies, pages
 from elink_app.web.deps import InPersonDep, MasterDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form, safe_next
