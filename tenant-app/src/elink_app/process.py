@@ -15,6 +15,7 @@ from elink_app.accounts.passwords import Passwords
 from elink_app.accounts.service import Accounts
 from elink_app.accounts.sessions import SessionPolicy
 from elink_app.clock import utc_now
+from elink_app.dashboard.storage import StorageMeter
 from elink_app.database.engines import TenantDatabases
 from elink_app.files import DirectoryKeeper
 from elink_app.jobs.runner import JobRunner
@@ -96,6 +97,7 @@ def make_web(parts: Parts) -> WebApp:
             utc_now,
             parts.wakeups,
             parts.notices,
+            StorageMeter(utc_now),
         )
     )
 

@@ -58,7 +58,9 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     started, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with running_world(server) as made.world:
+        # Links in mails and the origin of passkeys name the port.
+        settings = server.settings.model_copy(update={"external_port": made.port})
+        async with running_world(Server(server.postgres, settings)) as made.world:
             config = uvicorn.Config(
                 made.world.asgi,  # type: ignore[arg-type]
                 host="127.0.0.1",

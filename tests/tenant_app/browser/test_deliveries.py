@@ -138,5 +138,5 @@ def enter(page: Page, site: Site, tenant: TenantDb) -> None:
         page.goto(link)
     page.locator("#password").fill(PASSWORD)
     page.locator("#password_repeated").fill(PASSWORD)
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words(page, "ダッシュボード", "Dashboard"))

@@ -87,11 +87,11 @@ def test_a_day_at_work(page: Page, site: Site, tenant: TenantDb) -> None:
     check(page, "01-setup")
     page.get_by_label(words(page, "パスワード", "Password")).first.fill("short")
     page.locator("#password_repeated").fill("short")
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     check(page, "02-setup-refused")
     page.locator("#password").fill(PASSWORD)
     page.locator("#password_repeated").fill(PASSWORD)
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words(page, "ダッシュボード", "Dashboard"))
     check(page, "03-dashboard-empty")
     page.goto(site.url(tenant, "/addresses"))
@@ -142,7 +142,7 @@ def test_a_day_at_work(page: Page, site: Site, tenant: TenantDb) -> None:
     check(page, "15-login")
     page.locator("#email").fill(tenant.master_email)
     page.locator("#password").fill("not the password")
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     check(page, "16-login-refused")
 
 

@@ -21,7 +21,7 @@ def log_in(page: Page, site: Site, tenant: TenantDb) -> None:
         page.goto(site.url(tenant, "/login"))
     page.locator("#email").fill(tenant.master_email)
     page.locator("#password").fill(PASSWORD)
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words(page, "ダッシュボード", "Dashboard"))
 
 
@@ -82,9 +82,9 @@ def test_the_people_of_a_tenant(page: Page, site: Site, tenant: TenantDb) -> Non
     page.goto(site.url(tenant, "/login"))
     page.locator("#email").fill(tenant.master_email)
     page.locator("#password").fill(PASSWORD)
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     page.locator("#code").wait_for()
     check(page, "46-second")
     page.locator("#code").fill(recovery)
-    page.locator("main form button").click()
+    page.locator("main form button.primary").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words(page, "ダッシュボード", "Dashboard"))

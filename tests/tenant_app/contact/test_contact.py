@@ -19,6 +19,9 @@ async def test_the_room_and_what_to_tell(world: World) -> None:
         assert 'href="https://www.chatwork.com/#!rid123456789"' in answer.text
         for fact in (tenant.name, tenant.display_name, answer.headers["x-request-id"], "お問い合わせ"):
             assert fact in answer.text
+    said = (await user.get("/api/v1/support")).json()
+    assert (said["room"], said["url"]) == ("123456789", "https://www.chatwork.com/#!rid123456789")
+    assert (said["organisation"], said["tenant"]) == (tenant.display_name, tenant.name)
     user.client.cookies.set("__Host-elink-language", "en")
     assert "What to tell support" in (await user.get("/contact")).text
     assert (await world.browser(tenant.host).get("/contact")).status_code == 303
@@ -27,7 +30,9 @@ async def test_the_room_and_what_to_tell(world: World) -> None:
 @pytest.mark.parametrize("room", ["", "javascript:alert(1)", '1"onclick="x', "12\n", "<script>"])
 async def test_a_room_that_is_none(world: World, room: str) -> None:
     tenant = await world.tenant(contacts={"chatworkRoomId": room})
-    page = (await (await world.master(tenant)).get("/contact")).text
+    master = await world.master(tenant)
+    assert (await master.get("/api/v1/support")).json()["url"] is None
+    page = (await master.get("/contact")).text
     assert "chatwork.com" not in page
     assert "サポート用チャットが登録されていません" in page
     assert not room.strip() or f"rid{room}" not in page

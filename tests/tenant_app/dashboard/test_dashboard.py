@@ -1,12 +1,20 @@
-"""Deliveries on the first page: for who may see deliveries, with words for the share of failures."""
+"""The first page: limits used, deliveries with words for the share of failures, each for who may see it."""
 
 from __future__ import annotations
 
-import pytest
-from elink_app.dashboard.service import Health
+import asyncio
+from datetime import UTC, datetime, timedelta
 
-from tests.tenant_app.people.support import member, run
+import pytest
+from elink_app.dashboard.repository import DashboardRepository
+from elink_app.dashboard.service import Health, LimitUsed
+from elink_app.dashboard.storage import HOLDS, StorageMeter
+from elink_app.deliveries.sending import Sending
+
+from tests.tenant_app.people.support import member, one, run
 from tests.tenant_app.support import World
+
+NOON = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +54,94 @@ async def test_deliveries_under_way_are_for_who_may_see_them(world: World) -> No
     hidden = (await user.get("/")).text
     assert "春の案内" not in hidden
     assert "健全性" not in hidden
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "percent", "verdict"),
+    [
+        (5, None, None, "unlimited"),
+        (0, 10, 0, "good"),
+        (799, 1000, 79, "good"),
+        (800, 1000, 80, "near"),
+        (999, 1000, 99, "near"),
+        (1000, 1000, 100, "full"),
+        (2000, 1000, 200, "full"),
+        (0, 0, 100, "full"),
+    ],
+)
+def test_a_limit_warns_from_80_percent(used: int, limit: int | None, percent: int | None, verdict: str) -> None:
+    found = LimitUsed(used, limit)
+    assert (found.percent, found.verdict) == (percent, verdict)
+
+
+async def test_storage_is_measured_once_in_a_while() -> None:
+    clock, calls = [NOON], 0
+
+    async def measure() -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return calls * 100
+
+    meter = StorageMeter(lambda: clock[0])
+    assert await asyncio.gather(*(meter.used("a", measure) for _ in range(5))) == [100] * 5
+    assert await meter.used("b", measure) == 200
+    clock[0] += HOLDS - timedelta(seconds=1)
+    assert await meter.used("a", measure) == 100
+    clock[0] += timedelta(seconds=1)
+    assert await meter.used("a", measure) == 300
+
+
+@pytest.mark.postgres
+async def test_bars_and_the_same_by_the_api(world: World) -> None:
+    limits = {"addresses": 5, "mailsPerHour": 100, "storageBytes": 20_000_000}
+    tenant = await world.tenant(limits=limits)
+    master = await world.master(tenant)
+    folder = world.parts.settings.tenants_dir / tenant.directory / "imports"
+    folder.mkdir(parents=True)
+    (folder / "x").write_bytes(b"x" * 5_000_000)
+    for number in range(4):
+        await master.api("POST", "/api/v1/addresses", json={"name": f"人{number}"})
+    await run(
+        world, tenant,
+        "INSERT INTO mail_allowance (id, tokens, filled_at, hour, this_hour) "
+        "VALUES (1, 0, now(), date_trunc('hour', now()), 100)",
+    )  # fmt: skip
+    found = (await master.get("/api/v1/dashboard")).json()
+    assert found["addresses"] == {"used": 4, "limit": 5, "verdict": "near"}
+    assert found["mails_last_hour"] == {"used": 100, "limit": 100, "verdict": "full"}
+    size = await one(world, tenant, "SELECT pg_database_size(current_database())")
+    assert abs(found["storage_bytes"]["used"] - size - 5_000_000) < 1_000_000
+    assert found["storage_bytes"]["limit"] == 20_000_000
+    assert [row["name"] for row in found["recent"]] == ["人3", "人2", "人1", "人0"]
+    assert (found["under_way"], found["health"]["verdict"], found["notices"]) == ([], "none", 0)
+    page = (await master.get("/")).text
+    assert '<progress class="near" max="100" value="80"' in page
+    assert '<progress class="full" max="100" value="100"' in page
+    assert "プランの 80 % を使用しています。" in page
+    clerk, _, _ = await member(world, tenant, master, "addresses:view")
+    seen = (await clerk.get("/api/v1/dashboard")).json()
+    assert seen["addresses"]["used"] == 4
+    assert {seen[name] for name in ("storage_bytes", "mails_last_hour", "under_way", "health")} == {None}
+    assert "容量" not in (await clerk.get("/")).text
+    nobody, _, _ = await member(world, tenant, master)
+    nothing = (await nobody.get("/api/v1/dashboard")).json()
+    assert {name for name, value in nothing.items() if value is not None} == {"notices"}
+
+
+@pytest.mark.postgres
+async def test_mails_are_counted_over_the_last_hour(world: World) -> None:
+    tenant = world.parts.directory.get((await world.tenant()).name)
+    assert tenant is not None
+    counts = []
+    async with world.parts.databases.transaction(tenant) as db:
+        sending, rows = Sending(db), DashboardRepository(db)
+        for minutes, wanted, back in ((0, 100, 40), (30, 20, 0), (60, 1, 0), (90, 0, 0), (150, 0, 0), (300, 0, 0)):
+            now = NOON + timedelta(minutes=minutes)
+            if wanted:
+                assert await sending.take_allowance(wanted, 1200, now) == wanted
+                await sending.give_allowance(back)
+            db.expire_all()
+            counts.append(await rows.mails_last_hour(now))
+    # 60 + 20; then one more while the hour before slips out of the last sixty minutes.
+    assert counts == [60, 80, 81, 41, 0, 0]

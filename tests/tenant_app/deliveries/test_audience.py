@@ -108,6 +108,7 @@ async def test_labels_hide_people_and_forbid_sending(office: Office) -> None:
         tag = (await office.sql("INSERT INTO tag (name, key, is_label) VALUES ($1, $1, true) RETURNING id", label))[0]
         await office.sql("INSERT INTO address_tag SELECT id, $2 FROM address WHERE name = $1", name, tag["id"])
         if label == "社外秘":
+            await office.sql("INSERT INTO role (id, name, permissions) VALUES (7, '営業', '{}') ON CONFLICT DO NOTHING")
             await office.sql("INSERT INTO label_right (tag_id, role_id, action) VALUES ($1, 7, 'see')", tag["id"])
     made = await office.ready()
     clerk = Principal(99, "clerk@x.example", "", False, ALL, None, frozenset({7}))

@@ -15,7 +15,7 @@ from elink_app.addresses.service import AddressBook, Query
 from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor
 from elink_app.clock import utc_now
-from elink_app.consent.schemas import SuppressionInput
+from elink_app.consent.schemas import ConsentInput, EmailOutput, SuppressionInput
 from elink_app.consent.service import ConsentBook
 from elink_app.errors import AppError, Forbidden, InvalidInput, NotFound
 from elink_app.labels.schemas import LabelInput, TagInput
@@ -67,6 +67,11 @@ class Office:
 
 async def office(world: World) -> Office:
     tenant = await world.tenant()
+    async with world.server.inside(tenant.database) as inside:
+        await inside.executemany(
+            "INSERT INTO role (id, name, permissions) VALUES ($1, 'role ' || $1::bigint, '{}')",
+            [(number,) for number in (1, 2, 3, SALES, LAWYERS)],
+        )
     return Office(world, tenant.name, await world.master(tenant))
 
 
@@ -120,11 +125,45 @@ async def test_nothing_of_a_hidden_address_shows(world: World) -> None:
                     with pytest.raises(NotFound):
                         await attempt(place.book(db, who))
     async with place.transaction() as db:
+        found = await ConsentBook(db, principal(), Actor(None, "t", ""), utc_now).email("Secret@example.jp")
+        assert (found.consent, found.suppressed, found.ledger, found.suppressions) == (None, False, [], [])
+
+
+async def test_an_e_mail_of_hidden_addresses_is_answered_like_one_that_nobody_bears(world: World) -> None:
+    place = await office(world)
+    await place.add(emails=["secret@example.jp"], tags=["訴訟"])
+    await place.add(emails=["blocked@example.jp"], tags=["訴訟"])
+    await place.me.api("POST", "/api/v1/suppressions", json={"email": "blocked@example.jp", "detail": "裁判"})
+    await place.me.api("POST", "/api/v1/consents/secret@example.jp", json={"kind": "given", "how": "名刺"})
+    await label(place)
+    answers = []
+    for number, email in enumerate(("nobody@example.jp", "secret@example.jp", "blocked@example.jp")):
+        async with place.transaction() as db:
+            book = ConsentBook(db, principal(), Actor(None, "clerk", ""), utc_now)
+            before = await book.email(email)
+            blocked = await book.block(SuppressionInput(email=email, detail="電話"))
+            listed = (await book.suppressions()).items
+            recorded = await book.record(email, ConsentInput(kind="withdrawn"))
+        answers.append(
+            [before.model_dump(exclude={"email"}), shape(blocked), recorded.consent, len(recorded.ledger)]
+        )  # fmt: skip
+        # One that somebody else blocked before stays out of the list.
+        assert len(listed) == (number + 1 if number < 2 else 2)
+    assert answers[0] == answers[1] == answers[2]
+    async with place.transaction() as db:
+        held = await ConsentBook(db, principal(master=True), Actor(None, "m", ""), utc_now).email("blocked@example.jp")
+        assert [(row.detail, row.lifted_at) for row in held.suppressions] == [("裁判", None)]
+        mine = ConsentBook(db, principal(), Actor(None, "clerk", ""), utc_now)
+        entries = {row.email: row.id for row in (await mine.suppressions()).items}
+        assert (await mine.lift(entries["secret@example.jp"], "誤り")).lifted_by == "clerk"
         with pytest.raises(NotFound):
-            await ConsentBook(db, principal(), Actor(None, "t", ""), utc_now).email("Secret@example.jp")
-        blocked = SuppressionInput(email="secret@example.jp")
-        with pytest.raises(NotFound):
-            await ConsentBook(db, principal(), Actor(None, "t", ""), utc_now).block(blocked)
+            await mine.lift(held.suppressions[0].id, "誤り")
+
+
+def shape(found: EmailOutput) -> object:
+    """An answer without what tells time and place."""
+    varying = {"id", "email", "since"}
+    return found.suppressed, found.ledger, [row.model_dump(exclude=varying) for row in found.suppressions]
 
 
 async def test_deleted_ones_stay_hidden(world: World) -> None:

@@ -56,6 +56,11 @@ async def test_labels_are_set_by_the_master_and_hide_counts(world: World) -> Non
     viewer, _, _ = await member(world, tenant, me, "addresses:view")
     outside, _, _ = await member(world, tenant, me, "templates:edit")
     assert (await clerk.post(f"/tags/{number}/label", {"is_label": "yes"})).status_code == 403
+    for unknown in ({"see": str(role + 99)}, {"see": str(role), "send": str(role + 99)}):
+        assert (await me.post(f"/tags/{number}/label", {"is_label": "yes", **unknown})).status_code == 422
+    refused = await me.api("PUT", f"/api/v1/tags/{number}/label", json={"is_label": True, "export": [role + 99]})
+    assert [wrong["pointer"] for wrong in refused.json()["errors"]] == ["/export"]
+    assert (await tags(me))["社外秘"]["is_label"] is False
     set_ = await me.post(f"/tags/{number}/label", {"is_label": "yes", "see": str(role), "export": "x"})
     assert set_.status_code == 303
     assert (await tags(me))["社外秘"]["rights"] == {"see": [role], "export": [], "send": []}

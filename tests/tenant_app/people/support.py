@@ -34,7 +34,7 @@ async def link_for(world: World, tenant: TenantDb, email: str) -> str:
     text = await one(
         world, tenant, "SELECT text_body FROM outbox_mail WHERE recipient = $1 ORDER BY id DESC LIMIT 1", email
     )
-    found = re.search(rf"https://{re.escape(tenant.host)}/welcome\?token=([\w-]{{43}})\s", text or "")
+    found = re.search(rf"https://{re.escape(tenant.host)}(?::\d+)?/welcome\?token=([\w-]{{43}})\s", text or "")
     assert found, text
     return found[1]
 

@@ -18,6 +18,7 @@ OPEN = {
     ("GET", "/setup"), ("POST", "/setup"), ("POST", "/language"), ("GET", "/welcome"), ("POST", "/welcome"),
     ("GET", "/login/forgotten"), ("POST", "/login/forgotten"), ("GET", "/unsubscribe/{token}"),
     ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"),
+    ("POST", "/login/passkey/start"), ("POST", "/login/second/passkey"), ("POST", "/login/passkey"),
 }  # fmt: skip
 
 

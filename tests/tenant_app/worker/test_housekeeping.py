@@ -34,6 +34,8 @@ INSERT INTO account_link (account_id, purpose, token_sha256, expires_at)
 INSERT INTO api_token (account_id, name, secret_sha256, permissions, expires_at)
     SELECT a.id, p, p::bytea, '{}', now() - d * interval '1 day'
     FROM account a, (VALUES ('x', 31), ('y', 29)) AS v (p, d);
+INSERT INTO passkey_challenge (challenge, purpose, browser_sha256, expires_at)
+    SELECT p::bytea, 'log_in', '', now() + m * interval '1 minute' FROM (VALUES ('over', -1), ('open', 1)) AS v (p, m);
 """
 
 
@@ -52,7 +54,7 @@ async def test_clears_what_is_over_and_nothing_else(world: World) -> None:
         gone = await keeper(world).clean(known)
         assert gone == {
             "sessions": 2, "throttle": 1, "setup_tokens": 1, "links": 1, "tokens": 1, "mails": 1, "addresses": 1200,
-            "attribute_values": 0, "utilities": 0,
+            "attribute_values": 0, "utilities": 0, "challenges": 1,
         }  # fmt: skip
         left = {row[0] for row in await inside.fetch("SELECT name FROM address")}
         assert left == {"young", "alive"}

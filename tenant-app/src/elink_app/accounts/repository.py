@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.models import Account, LoginSession, LoginThrottle, UsedSetupToken
 from elink_app.emails import email_key
 from elink_app.roles.repository import grants_of
-from elink_app.security.models import SecurityRules
+from elink_app.security.repository import factor_due
 
 Grants = Mapping[str, Sequence[str]]
 
@@ -90,10 +90,10 @@ class SessionRepository:
         self, secret_sha256: bytes, now: datetime, idle_since: datetime
     ) -> tuple[LoginSession, Account, Grants, bool] | None:
         """The living session with this hash and its account unless that is disabled; in the same query its roles'
-        permissions, and whether the tenant demands a second factor."""
-        rule = select(SecurityRules.second_factor_for_all).scalar_subquery()
+        permissions, and whether the tenant demands a second factor that it does not have."""
+        due = factor_due(Account.id, Account.totp_secret)
         statement = (
-            select(LoginSession, Account, grants_of(Account.id), rule)
+            select(LoginSession, Account, grants_of(Account.id), due)
             .join(Account, Account.id == LoginSession.account_id)
             .where(
                 LoginSession.secret_sha256 == secret_sha256,

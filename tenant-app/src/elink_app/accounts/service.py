@@ -22,6 +22,7 @@ from elink_app.clock import Clock
 from elink_app.emails import email_key
 from elink_app.errors import InvalidInput, TooManyAttempts, Unauthenticated
 from elink_app.registry.tenant import Tenant
+from elink_app.security.factors import drop_factors, has_factor
 from elink_app.security.repository import OldPasswordRepository
 from elink_app.telemetry.metrics import Metrics
 from elink_app.text import has_refused_character
@@ -86,25 +87,38 @@ class Accounts:
             if renewed:
                 current.password_hash = renewed
             sessions = Sessions(session, self.clock, self.policy)
-            if current.totp_secret is not None:
+            if await has_factor(session, current):
                 # The attempt stays counted until the second factor was right too.
                 waiting = await sessions.open(current, client, replaces=replaces, awaits_factor=True)
                 return LoggedIn(waiting, awaits_factor=True)
             return LoggedIn(await self.welcome(session, current, client, replaces=replaces))
 
-    async def welcome(self, session: AsyncSession, account: Account, client: Client, *, replaces: str | None) -> str:
-        """Open a session for an account whose proofs were all right, and write that down. Returns its secret."""
+    async def welcome(
+        self,
+        session: AsyncSession,
+        account: Account,
+        client: Client,
+        *,
+        replaces: str | None,
+        proof: dict[str, str] | None = None,
+    ) -> str:
+        """Open a session for an account whose proofs were all right, and write that down. Returns its secret.
+
+        `proof` says what proved it, if that was not a password and a code.
+        """
         now = self.clock()
         await Throttle(ThrottleRepository(session), account.email, client.address, now).succeeded()
         secret = await Sessions(session, self.clock, self.policy).open(account, client, replaces=replaces)
         self.metrics.logins.labels("success").inc()
-        await self.note(session, account, client, "account.log_in")
+        await self.note(session, account, client, "account.log_in", proof)
         return secret
 
-    async def note(self, session: AsyncSession, account: Account, client: Client, action: str) -> None:
+    async def note(
+        self, session: AsyncSession, account: Account, client: Client, action: str, after: dict[str, str] | None = None
+    ) -> None:
         """An audit line on what the account did with itself."""
         actor = Actor(account.id, account.email, client.address)
-        await record(session, actor, action, kind="account", key=str(account.id), now=self.clock())
+        await record(session, actor, action, kind="account", key=str(account.id), after=after, now=self.clock())
 
     async def begin(self, throttle: Throttle) -> None:
         """Count an attempt in advance; raises TooManyAttempts while attempts are held back."""
@@ -153,6 +167,8 @@ class Accounts:
                 return SetupLink.USED
             sessions = Sessions(session, self.clock, self.policy)
             account = await self._save_master(accounts, tenant.master_email, hashed)
+            # Whoever asks the provider for a new link may have lost the phone too.
+            await drop_factors(session, account)
             await sessions.revoke_account(account.id)
             await self.note(session, account, client, "master.set_up")
             return await self.welcome(session, account, client, replaces=replaces)
@@ -172,8 +188,6 @@ class Accounts:
         account.email, account.email_key = email, email_key(email)
         account.password_hash, account.password_changed_at = hashed, now
         account.is_master, account.disabled_at, account.must_change_password = True, None, False
-        # Whoever asks the provider for a new link may have lost the phone too.
-        account.totp_secret = account.totp_pending = None
         return account
 
     async def change_password(

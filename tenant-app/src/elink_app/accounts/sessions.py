@@ -55,7 +55,7 @@ def hash_secret(secret: str) -> bytes:
 
 
 def principal_of(
-    account: Account, session_id: int | None, grants: Mapping[str, Sequence[str]], *, factor_for_all: bool
+    account: Account, session_id: int | None, grants: Mapping[str, Sequence[str]], *, factor_due: bool
 ) -> Principal:
     """The account as the rest of the application knows it. `grants`: permissions by the id of each of its roles."""
     return Principal(
@@ -67,7 +67,7 @@ def principal_of(
         session_id=session_id,
         roles=frozenset(map(int, grants)),
         must_change_password=account.must_change_password,
-        must_add_factor=factor_for_all and account.totp_secret is None,
+        must_add_factor=factor_due,
     )
 
 
@@ -116,9 +116,9 @@ class Sessions:
         found = await self._rows.find(hash_secret(secret), now, now - self._policy.idle)
         if found is None:
             return None
-        session, account, grants, factor_for_all = found
+        session, account, grants, factor_due = found
         self.to_touch = session.id if now - session.last_seen_at > _TOUCH_EVERY else None
-        return principal_of(account, session.id, grants, factor_for_all=factor_for_all)
+        return principal_of(account, session.id, grants, factor_due=factor_due)
 
     async def awaiting_factor(self, secret: str) -> Account | None:
         """Whose password was right when this secret was handed out, while the second factor is still to come."""

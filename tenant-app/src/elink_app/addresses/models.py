@@ -102,9 +102,10 @@ class LabelRight(Base):
     """A role that may do `action` (see, export, send) with addresses that bear the label. The master always may."""
 
     __tablename__ = "label_right"
+    __table_args__ = (Index("ix_label_right_role_id", "role_id"),)
 
     tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
-    role_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    role_id: Mapped[int] = mapped_column(ForeignKey("role.id", ondelete="CASCADE"), primary_key=True)
     action: Mapped[str] = mapped_column(String(10), primary_key=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal, select, text, update
+from sqlalchemy import ColumnElement, literal, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +15,13 @@ from elink_app.addresses.visibility import email_visible
 from elink_app.consent.models import Consent, ConsentCurrent, Suppression
 
 ACTIVE = Suppression.lifted_at.is_(None)
+
+
+def _within_sight(principal: Principal, actor: str) -> ColumnElement[bool]:
+    """What the account itself recorded it sees, or blocking an e-mail would tell whether hidden addresses bear it."""
+    if principal.is_master:
+        return true()
+    return or_(email_visible(principal, Suppression.email_key), Suppression.source == actor)
 
 
 class ConsentRepository:
@@ -75,10 +82,10 @@ class ConsentRepository:
         return (await self._session.scalars(statement.order_by(Suppression.id.desc()).limit(limit))).all()
 
     async def page(
-        self, principal: Principal, *, reason: str, part: str, before: int | None, size: int
+        self, principal: Principal, actor: str, *, reason: str, part: str, before: int | None, size: int
     ) -> Sequence[Suppression]:
         """Active reasons that the account may see, the newest first, with `part` anywhere in the e-mail."""
-        conditions: list[ColumnElement[bool]] = [ACTIVE, email_visible(principal, Suppression.email_key)]
+        conditions: list[ColumnElement[bool]] = [ACTIVE, _within_sight(principal, actor)]
         if reason:
             conditions.append(Suppression.reason == reason)
         if part:
@@ -88,11 +95,11 @@ class ConsentRepository:
         statement = select(Suppression).where(*conditions).order_by(Suppression.id.desc()).limit(size)
         return (await self._session.scalars(statement)).all()
 
-    async def get_active(self, principal: Principal, suppression_id: int) -> Suppression | None:
-        """One active reason, held until the end of the transaction."""
+    async def get_active(self, principal: Principal, actor: str, suppression_id: int) -> Suppression | None:
+        """One active reason that the account may see, held until the end of the transaction."""
         statement = select(Suppression).where(
-            Suppression.id == suppression_id, ACTIVE, email_visible(principal, Suppression.email_key)
-        )
+            Suppression.id == suppression_id, ACTIVE, _within_sight(principal, actor)
+        )  # fmt: skip
         return (await self._session.scalars(statement.with_for_update())).one_or_none()
 
     async def may_see(self, principal: Principal, email_key: str) -> bool:

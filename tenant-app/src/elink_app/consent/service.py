@@ -151,13 +151,16 @@ class ConsentBook:
         self._clock = clock
 
     async def email(self, email: str) -> EmailOutput:
-        """Everything about one e-mail; raises NotFound when it belongs to hidden addresses only."""
+        """Everything about one e-mail. Of one that only hidden addresses bear: what the account itself recorded, so
+        that it looks like one that nobody bears."""
         key = email_key(email)
-        if not await self._rows.may_see(self._principal, key):
-            raise NotFound
         lines = await self._rows.ledger(key, _LINES)
         current = (await self._rows.current([key])).get(key)
         reasons = await self._rows.suppressions_of(key, _LINES)
+        if not await self._rows.may_see(self._principal, key):
+            lines = [line for line in lines if line.recorded_by == self._actor.name]
+            current = max(lines, key=lambda line: (line.at, line.id)).kind if lines else None
+            reasons = [row for row in reasons if row.source == self._actor.name]
         return EmailOutput(
             email=key,
             consent=current,
@@ -188,19 +191,31 @@ class ConsentBook:
         return await self.email(email)
 
     async def block(self, data: SuppressionInput) -> EmailOutput:
-        """Put an e-mail on the list by hand."""
-        found = await self.email(data.email)
+        """Put an e-mail on the list by hand. The answer does not tell whether hidden addresses bear it."""
+        key = email_key(data.email)
         now = self._clock()
-        if await suppress(self._session, found.email, Reason(data.reason), data.detail, self._actor.name, now=now):
+        if await suppress(self._session, key, Reason(data.reason), data.detail, self._actor.name, now=now):
             await record(
-                self._session, self._actor, "suppression.add", kind="email", key=found.email[:100],
+                self._session, self._actor, "suppression.add", kind="email", key=key[:100],
                 after={"reason": data.reason, "detail": data.detail}, now=now,
             )  # fmt: skip
-        return await self.email(data.email)
+        found = await self.email(data.email)
+        if any(row.reason == data.reason and row.lifted_at is None for row in found.suppressions):
+            return found
+        # Somebody else's entry, which the account may not see, holds already: shown as if it were the account's own.
+        held = next(
+            row
+            for row in await self._rows.suppressions_of(key, _LINES)
+            if row.reason == data.reason and row.lifted_at is None
+        )
+        own = to_output(held).model_copy(
+            update={"detail": data.detail, "source": self._actor.name, "since": now.astimezone(JST)}
+        )
+        return found.model_copy(update={"suppressed": True, "suppressions": [own, *found.suppressions]})
 
     async def lift(self, suppression_id: int, why: str) -> SuppressionOutput:
         """End one reason; raises NotFound, or ConsentNeeded against the person's will."""
-        row = await self._rows.get_active(self._principal, suppression_id)
+        row = await self._rows.get_active(self._principal, self._actor.name, suppression_id)
         if row is None:
             raise NotFound
         if row.reason in _OWN_WILL and not await self._rows.given_after(row.email_key, row.since):
@@ -219,7 +234,9 @@ class ConsentBook:
         self, *, reason: str = "", part: str = "", before: int | None = None, size: int = 50
     ) -> SuppressionPage:
         """Who gets no mail, the newest first; `before` is `next` of an earlier page."""
-        rows = await self._rows.page(self._principal, reason=reason, part=email_key(part), before=before, size=size + 1)
+        rows = await self._rows.page(
+            self._principal, self._actor.name, reason=reason, part=email_key(part), before=before, size=size + 1
+        )
         more = rows[size - 1].id if len(rows) > size else None
         return SuppressionPage(items=[to_output(row) for row in rows[:size]], next=more)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.deliveries.models import Delivery
+from elink_app.deliveries.models import Delivery, MailAllowance
 from elink_app.deliveries.states import DeliveryState
 
+_HOUR = timedelta(hours=1)
 _UNDER_WAY = (DeliveryState.SCHEDULED, DeliveryState.HOLDING, DeliveryState.SENDING, DeliveryState.PAUSED)
 
 
@@ -32,3 +33,19 @@ class DashboardRepository:
         ]
         row = (await self._session.execute(select(*sums).where(Delivery.started_at >= moment))).one()
         return int(row[0]), int(row[1]), int(row[2])
+
+    async def mails_last_hour(self, now: datetime) -> int:
+        """About how many mails left in the 60 minutes before `now`, as far as the plan's limit had them counted.
+
+        Of the clock hour before this one the share counts that lies within these minutes.
+        """
+        row = await self._session.get(MailAllowance, 1)
+        if row is None or row.hour is None:
+            return 0
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        this, last = {hour: (row.this_hour, row.last_hour), hour - _HOUR: (0, row.this_hour)}.get(row.hour, (0, 0))
+        return max(0, this + round(last * (1 - (now - hour) / _HOUR)))
+
+    async def bytes_of_database(self) -> int:
+        """The size of the tenant's database."""
+        return int(await self._session.scalar(select(func.pg_database_size(func.current_database()))) or 0)

@@ -14,6 +14,7 @@ from elink_app.duplicates import models as _duplicates
 from elink_app.jobs import models as _jobs
 from elink_app.notices import models as _notices
 from elink_app.outbox import models as _outbox
+from elink_app.passkeys import models as _passkeys
 from elink_app.people import models as _people
 from elink_app.roles import models as _roles
 from elink_app.security import models as _security
@@ -39,6 +40,7 @@ _MODULES = (
     _jobs,
     _notices,
     _outbox,
+    _passkeys,
     _people,
     _roles,
     _security,

@@ -164,3 +164,7 @@ class MailAllowance(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     tokens: Mapped[float] = mapped_column(Double)
     filled_at: Mapped[datetime]
+    # Mails of the clock hour that begins at `hour` and of the one before, for the dashboard.
+    hour: Mapped[datetime | None]
+    this_hour: Mapped[int] = mapped_column(server_default=text("0"))
+    last_hour: Mapped[int] = mapped_column(server_default=text("0"))

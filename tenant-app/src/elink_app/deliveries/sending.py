@@ -104,9 +104,14 @@ WHERE d.id = :delivery AND d.state IN ('sending', 'cancelled')
 RETURNING d.id
 """)
 _TAKE_ALLOWANCE = text("""
-INSERT INTO mail_allowance AS a (id, tokens, filled_at) VALUES (1, :capacity, :now)
+INSERT INTO mail_allowance AS a (id, tokens, filled_at, hour)
+VALUES (1, :capacity, :now, date_trunc('hour', CAST(:now AS timestamptz)))
 ON CONFLICT (id) DO UPDATE SET filled_at = greatest(a.filled_at, excluded.filled_at), tokens = least(
-    :capacity, a.tokens + greatest(0, extract(epoch FROM excluded.filled_at - a.filled_at)) * :per_second)
+    :capacity, a.tokens + greatest(0, extract(epoch FROM excluded.filled_at - a.filled_at)) * :per_second),
+    hour = greatest(a.hour, excluded.hour),
+    this_hour = CASE WHEN a.hour >= excluded.hour THEN a.this_hour ELSE 0 END,
+    last_hour = CASE WHEN a.hour >= excluded.hour THEN a.last_hour
+        WHEN a.hour = excluded.hour - interval '1 hour' THEN a.this_hour ELSE 0 END
 RETURNING tokens
 """)
 
@@ -303,7 +308,8 @@ class Sending:
     async def give_allowance(self, count: int) -> None:
         """Change the tokens by `count`."""
         if count:
-            await self._session.execute(text("UPDATE mail_allowance SET tokens = tokens + :n"), {"n": count})
+            statement = text("UPDATE mail_allowance SET tokens = tokens + :n, this_hour = this_hour - :n")
+            await self._session.execute(statement, {"n": count})
 
 
 def _slots(raw: Any) -> list[str]:

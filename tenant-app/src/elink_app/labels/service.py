@@ -15,6 +15,7 @@ from elink_app.clock import Clock
 from elink_app.errors import Forbidden, InvalidInput, NotFound
 from elink_app.labels.repository import LabelRepository
 from elink_app.labels.schemas import LabelInput, Rights, TagInput, TagOutput
+from elink_app.roles.repository import RoleRepository
 from elink_app.text import search_form
 from elink_app.validation import field_error
 
@@ -70,14 +71,21 @@ class Labels:
         return await self.get(tag_id)
 
     async def set_label(self, tag_id: int, data: LabelInput) -> TagOutput:
-        """Make a tag a label with these rights, or a plain tag again. Raises NotFound, Forbidden."""
+        """Make a tag a label with these rights, or a plain tag again.
+
+        Raises NotFound, Forbidden, InvalidInput for a role that does not exist.
+        """
         if not self._principal.is_master:
             raise Forbidden
         tag = await self._get(tag_id)
         before = (await self.get(tag_id)).model_dump()
+        named = {Action.SEE: data.see, Action.EXPORT: data.export, Action.SEND: data.send}
+        existing = {role.id for role in await RoleRepository(self._session).lock({*data.see, *data.export, *data.send})}
+        wrong = [action.value for action, roles in named.items() if not existing.issuperset(roles)]
+        if wrong:
+            raise InvalidInput([field_error((action,), "role") for action in wrong])
         tag.is_label = data.is_label
         await self._session.flush()
-        named = {Action.SEE: data.see, Action.EXPORT: data.export, Action.SEND: data.send}
         rights = [(action.value, role) for action, roles in named.items() for role in roles]
         await self._rows.set_rights(tag_id, rights if data.is_label else [])
         found = await self.get(tag_id)

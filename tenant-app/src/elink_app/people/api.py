@@ -81,6 +81,18 @@ async def revoke_invitation(users: UsersDep, user_id: UserId) -> UserOutput:
     return await users.revoke_invitation(user_id)
 
 
+@router.post("/users/{user_id}/force-password", responses=problems(404, 422))
+async def force_password(users: UsersDep, user_id: UserId) -> UserOutput:
+    """Demand a new password of a user before anything else. 403 for the master."""
+    return await users.force_password(user_id)
+
+
+@router.post("/users/{user_id}/remove-factor", responses=problems(404, 422))
+async def remove_factor(users: UsersDep, user_id: UserId) -> UserOutput:
+    """Take the phone's codes, passkeys and recovery codes of a user who lost them. 404 for one who has none."""
+    return await users.remove_factor(user_id)
+
+
 @router.delete("/users/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
 async def end_sessions(users: UsersDep, user_id: UserId) -> None:
     """Log every browser of a user out. 403 for the master."""

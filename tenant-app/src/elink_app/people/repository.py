@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.models import Account
 from elink_app.accounts.repository import Grants
+from elink_app.passkeys.repository import has_passkey
 from elink_app.people.models import UserField
 from elink_app.roles.repository import grants_of
 from elink_app.security.models import AccountLink
@@ -19,11 +20,12 @@ from elink_app.security.models import AccountLink
 
 @dataclass(frozen=True)
 class Person:
-    """An account with what its roles grant, and the end of its invitation if one was sent."""
+    """An account with what its roles grant, the end of its invitation if one was sent, and if it has a passkey."""
 
     account: Account
     grants: Grants
     invited_until: datetime | None
+    has_passkey: bool
 
 
 class PeopleRepository:
@@ -40,7 +42,7 @@ class PeopleRepository:
             statement = statement.where(
                 or_(Account.email_key.like(pattern), func.lower(Account.display_name).like(pattern))
             )
-        return [Person(row[0], row[1] or {}, row[2]) for row in await self._session.execute(statement)]
+        return [Person(row[0], row[1] or {}, row[2], row[3]) for row in await self._session.execute(statement)]
 
     async def get(self, account_id: int, *, lock: bool = False) -> Person | None:
         """One user."""
@@ -48,17 +50,17 @@ class PeopleRepository:
         if lock:
             statement = statement.with_for_update(of=Account)
         row = (await self._session.execute(statement)).one_or_none()
-        return Person(row[0], row[1] or {}, row[2]) if row is not None else None
+        return Person(row[0], row[1] or {}, row[2], row[3]) if row is not None else None
 
     @staticmethod
-    def _people() -> Select[tuple[Account, Any, datetime | None]]:
+    def _people() -> Select[tuple[Account, Any, datetime | None, bool]]:
         invited = (
             select(AccountLink.expires_at)
             .where(AccountLink.account_id == Account.id, AccountLink.purpose == "invite")
             .correlate(Account)
             .scalar_subquery()
         )
-        return select(Account, grants_of(Account.id), invited)
+        return select(Account, grants_of(Account.id), invited, has_passkey(Account.id))
 
     async def count(self) -> int:
         """How many accounts there are."""

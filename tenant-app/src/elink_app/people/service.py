@@ -28,7 +28,8 @@ from elink_app.people.schemas import (
 )
 from elink_app.registry.tenant import Tenant
 from elink_app.roles.service import Roles
-from elink_app.security.repository import LinkRepository, RecoveryRepository
+from elink_app.security.factors import drop_factors, has_factor
+from elink_app.security.repository import LinkRepository
 from elink_app.security.service import INVITE, send_invitation
 from elink_app.tokens.repository import TokenRepository
 from elink_app.validation import field_error, field_errors
@@ -154,13 +155,12 @@ class Users:
         return await self.get(account_id)
 
     async def remove_factor(self, account_id: int) -> UserOutput:
-        """Switch off the second factor of somebody who lost it. Raises NotFound, Forbidden."""
+        """Take the phone, passkeys and recovery codes of somebody who lost them. Raises NotFound, Forbidden."""
         account = (await self._reach(account_id)).account
-        if account.totp_secret is None:
+        if not await has_factor(self._db, account):
             raise NotFound
-        account.totp_secret = account.totp_pending = None
-        await RecoveryRepository(self._db).replace(account_id, [])
-        await self._record("user.remove_factor", account)
+        passkeys = await drop_factors(self._db, account)
+        await self._record("user.remove_factor", account, before={"passkeys": passkeys})
         return await self.get(account_id)
 
     async def end_session(self, account_id: int, session_id: int) -> None:
@@ -296,7 +296,7 @@ def _output(person: Person) -> UserOutput:
         is_master=account.is_master,
         roles=sorted(map(int, person.grants)),
         attributes=account.attributes,
-        second_factor=account.totp_secret is not None,
+        second_factor=account.totp_secret is not None or person.has_passkey,
         invited_until=person.invited_until.astimezone(JST) if person.invited_until else None,
         created_at=account.created_at.astimezone(JST),
     )

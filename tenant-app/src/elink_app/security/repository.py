@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
+from elink_app.passkeys.repository import has_passkey
 from elink_app.security.models import AccountLink, MasterOffer, OldPassword, RecoveryCode, SecurityRules
+
+
+def factor_due(
+    account_id: InstrumentedAttribute[int], totp_secret: InstrumentedAttribute[str | None]
+) -> ColumnElement[bool]:
+    """Whether the tenant demands a second factor of an account that has none, as a part of another query."""
+    rule = select(SecurityRules.second_factor_for_all).scalar_subquery()
+    return and_(func.coalesce(rule, False), totp_secret.is_(None), ~has_passkey(account_id))
 
 
 class LinkRepository:

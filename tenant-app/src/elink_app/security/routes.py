@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from elink_app.accounts.permissions import Principal
 from elink_app.accounts.service import LoggedIn
-from elink_app.errors import InvalidInput, NotFound, TooManyAttempts, Unauthenticated
+from elink_app.errors import FieldError, InvalidInput, NotFound, TooManyAttempts, Unauthenticated
 from elink_app.messages import N_, Message
+from elink_app.passkeys.deps import PasskeysDep
 from elink_app.registry.tenant import Tenant
 from elink_app.security import totp
 from elink_app.security.deps import CredentialsDep, MasterSettingsDep, OwnFactorDep
-from elink_app.security.service import Credentials, MasterSettings, OwnFactor
+from elink_app.security.own_factor import OwnFactor
+from elink_app.security.service import Credentials, MasterSettings
 from elink_app.web import cookies, pages
 from elink_app.web.deps import InPersonDep, MasterDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form, safe_next
@@ -97,13 +99,16 @@ async def forgotten(request: Request, state: StateDep, tenant: TenantDep, links:
 
 
 @router.get("/login/second")
-async def second_form(request: Request, next: str = "/") -> Response:
-    """Ask for the code of the phone."""
-    return pages.render(request, "second.html", next=safe_next(next), failure=None)
+async def second_form(request: Request, tenant: TenantDep, passkeys: PasskeysDep, next: str = "/") -> Response:
+    """Ask for the code of the phone, or for a passkey."""
+    asked = await passkeys.is_asked(tenant, cookies.session_secret(request) or "")
+    return pages.render(request, "second.html", next=safe_next(next), failure=None, passkey=asked)
 
 
 @router.post("/login/second")
-async def second(request: Request, state: StateDep, tenant: TenantDep, links: CredentialsDep) -> Response:
+async def second(
+    request: Request, state: StateDep, tenant: TenantDep, links: CredentialsDep, passkeys: PasskeysDep
+) -> Response:
     """Finish the log-in."""
     form = await read_form(request)
     wanted, secret = safe_next(field(form, "next")), cookies.session_secret(request) or ""
@@ -116,39 +121,46 @@ async def second(request: Request, state: StateDep, tenant: TenantDep, links: Cr
         return pages.redirect(f"/login?{urlencode({'next': wanted})}")
     except TooManyAttempts as error:
         failure, status, headers = error.detail, error.status, error.headers
-    return pages.render(request, "second.html", status=status, headers=headers, next=wanted, failure=failure)
+    asked = await passkeys.is_asked(tenant, secret)
+    return pages.render(
+        request, "second.html", status=status, headers=headers, next=wanted, failure=failure, passkey=asked
+    )
 
 
 @router.get("/account/second-factor")
-async def factor_page(
-    request: Request, principal: InPersonDep, tenant: TenantDep, factor: OwnFactorDep, notice: str = ""
-) -> Response:
-    """The caller's second factor, on or off."""
-    return await _factor_page(request, principal, tenant, factor, notice=notice)
+async def factor_page(request: Request, principal: InPersonDep, factor: OwnFactorDep, notice: str = "") -> Response:
+    """The caller's second factors, on or off."""
+    return await render_factors(request, principal, factor, notice=notice)
 
 
-async def _factor_page(
+async def render_factors(
     request: Request,
     principal: Principal,
-    tenant: Tenant,
     factor: OwnFactor,
     *,
     codes: list[str] | None = None,
-    errors: pages.FormErrors | None = None,
+    error: InvalidInput | None = None,
+    form: str = "",
+    passkey_name: str = "",
     notice: str = "",
 ) -> Response:
-    on, left = await factor.state()
-    secret = "" if on else await factor.begin()
+    """The page of the caller's factors. `form`: which of its forms is wrong (`passkey`, `codes`, else the phone's)."""
+    state = await factor.state()
+    wrong = error.errors if error is not None else []
+    if form:
+        # Each form of the page asks for the password; no two fields have the same id.
+        own = (f"{form}-password",)
+        wrong = [FieldError(own, e.code, e.message) if e.field == ("current_password",) else e for e in wrong]
     return pages.render(
         request,
         "second_factor.html",
         principal=principal,
-        status=422 if errors else 200,
-        on=on,
-        left=left,
-        secret=secret,
+        status=422 if error else 200,
+        state=state,
+        secret="" if state.totp else await factor.begin(),
         codes=codes,
-        errors=errors or pages.FormErrors(),
+        errors=pages.FormErrors(wrong),
+        passkey_name=passkey_name,
         notice_name=notice,
     )
 
@@ -156,8 +168,7 @@ async def _factor_page(
 @router.get("/account/second-factor.png")
 async def factor_picture(principal: InPersonDep, tenant: TenantDep, factor: OwnFactorDep) -> Response:
     """The QR code of the secret being tried out; 404 when the factor is on."""
-    on, _ = await factor.state()
-    if on:
+    if (await factor.state()).totp:
         raise NotFound
     text = totp.address(await factor.begin(), principal.email, f"elink {tenant.display_name}"[:60])
     return Response(totp.picture(text), media_type="image/png")
@@ -179,8 +190,8 @@ async def add_factor(
         await _proved(request, state, tenant, principal)
         codes = await factor.confirm(field(form, "code")[:16])
     except InvalidInput as error:
-        return await _factor_page(request, principal, tenant, factor, errors=pages.FormErrors(error.errors))
-    return await _factor_page(request, principal, tenant, factor, codes=codes)
+        return await render_factors(request, principal, factor, error=error)
+    return await render_factors(request, principal, factor, codes=codes)
 
 
 @router.post("/account/second-factor/codes")
@@ -191,8 +202,8 @@ async def renew_codes(
     try:
         await _proved(request, state, tenant, principal)
     except InvalidInput as error:
-        return await _factor_page(request, principal, tenant, factor, errors=pages.FormErrors(error.errors))
-    return await _factor_page(request, principal, tenant, factor, codes=await factor.renew_codes())
+        return await render_factors(request, principal, factor, error=error, form="codes")
+    return await render_factors(request, principal, factor, codes=await factor.renew_codes())
 
 
 @router.post("/account/second-factor/remove")
@@ -203,7 +214,7 @@ async def remove_factor(
     try:
         await _proved(request, state, tenant, principal)
     except InvalidInput as error:
-        return await _factor_page(request, principal, tenant, factor, errors=pages.FormErrors(error.errors))
+        return await render_factors(request, principal, factor, error=error)
     await factor.remove()
     return pages.redirect("/account/second-factor?notice=removed")
 

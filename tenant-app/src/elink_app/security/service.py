@@ -21,6 +21,7 @@ from elink_app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from elink_app.outbox.service import enqueue
 from elink_app.registry.tenant import Tenant
 from elink_app.security import mails, totp
+from elink_app.security.factors import has_factor
 from elink_app.security.repository import LinkRepository, OfferRepository, RecoveryRepository, RulesRepository
 from elink_app.validation import field_error
 
@@ -115,7 +116,7 @@ class Credentials:
             if purpose == RESET:
                 mail = mails.password_changed(tenant.language, tenant.display_name)
                 await enqueue(db, to=account.email, subject=mail.subject, text=mail.text, kind="password-changed")
-            if account.totp_secret is not None:
+            if await has_factor(db, account):
                 sessions = Sessions(db, self.accounts.clock, self.accounts.policy)
                 secret = await sessions.open(account, client, replaces=replaces, awaits_factor=True)
                 return LoggedIn(secret, awaits_factor=True)
@@ -154,6 +155,7 @@ class Credentials:
 
     async def second_factor(self, tenant: Tenant, waiting_secret: str, code: str, client: Client) -> str | None:
         """Finish a log-in with a code of the phone or a recovery code: the secret of a new session, or None.
+        (With a passkey: `passkeys.service`.)
 
         Raises TooManyAttempts; Unauthenticated when no log-in waits (any more) behind `waiting_secret`.
         """
@@ -226,69 +228,6 @@ async def _code_counts(db: AsyncSession, account: Account, code: str, now: datet
             account.totp_step = step
             return True
     return await RecoveryRepository(db).use(account.id, totp.hash_recovery(account.id, code))
-
-
-class OwnFactor:
-    """The second factor of the caller, within one transaction."""
-
-    def __init__(self, db: AsyncSession, principal: Principal, actor: Actor, now: datetime) -> None:
-        self._db = db
-        self._principal = principal
-        self._actor = actor
-        self._now = now
-
-    async def _account(self) -> Account:
-        account = await AccountRepository(self._db).get(self._principal.account_id, lock=True)
-        if account is None:
-            raise Unauthenticated
-        return account
-
-    async def state(self) -> tuple[bool, int]:
-        """(on?, recovery codes left)."""
-        account = await self._account()
-        return account.totp_secret is not None, await RecoveryRepository(self._db).left(account.id)
-
-    async def begin(self) -> str:
-        """The secret to be tried out; the same until it is confirmed or a new one is asked for."""
-        account = await self._account()
-        if account.totp_pending is None:
-            account.totp_pending = totp.new_secret()
-        return account.totp_pending
-
-    async def confirm(self, code: str) -> list[str]:
-        """Switch it on when the phone shows the right code; returns the recovery codes. Raises InvalidInput."""
-        account = await self._account()
-        step = totp.step_of(account.totp_pending, code, self._now) if account.totp_pending else None
-        if step is None:
-            raise InvalidInput([field_error(("code",), "code_wrong")])
-        account.totp_secret, account.totp_pending, account.totp_step = account.totp_pending, None, step
-        return await self._new_codes(account, "account.add_factor")
-
-    async def renew_codes(self) -> list[str]:
-        """New recovery codes in place of the old ones. Raises NotFound while the factor is off."""
-        account = await self._account()
-        if account.totp_secret is None:
-            raise NotFound
-        return await self._new_codes(account, "account.renew_recovery")
-
-    async def _new_codes(self, account: Account, action: str) -> list[str]:
-        codes = totp.new_recovery_codes()
-        await RecoveryRepository(self._db).replace(account.id, [totp.hash_recovery(account.id, c) for c in codes])
-        await self._record(action)
-        return codes
-
-    async def remove(self) -> None:
-        """Switch it off. Raises NotFound while it is off."""
-        account = await self._account()
-        if account.totp_secret is None:
-            raise NotFound
-        account.totp_secret = account.totp_pending = None
-        await RecoveryRepository(self._db).replace(account.id, [])
-        await self._record("account.remove_factor")
-
-    async def _record(self, action: str) -> None:
-        key = str(self._principal.account_id)
-        await record(self._db, self._actor, action, kind="account", key=key, now=self._now)
 
 
 class MasterSettings:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.models import Account
 from elink_app.accounts.repository import Grants
 from elink_app.roles.repository import grants_of
-from elink_app.security.models import SecurityRules
+from elink_app.security.repository import factor_due
 from elink_app.tokens.models import ApiToken
 
 
@@ -23,10 +23,10 @@ class TokenRepository:
 
     async def find(self, secret_sha256: bytes, now: datetime) -> tuple[ApiToken, Account, Grants, bool] | None:
         """The living token with this hash and its owner unless disabled; in the same query what the owner may, and
-        whether the tenant demands a second factor."""
-        rule = select(SecurityRules.second_factor_for_all).scalar_subquery()
+        whether the tenant demands a second factor that the owner does not have."""
+        due = factor_due(Account.id, Account.totp_secret)
         statement = (
-            select(ApiToken, Account, grants_of(Account.id), rule)
+            select(ApiToken, Account, grants_of(Account.id), due)
             .join(Account, Account.id == ApiToken.account_id)
             .where(
                 ApiToken.secret_sha256 == secret_sha256, ApiToken.expires_at > now, Account.disabled_at.is_(None)

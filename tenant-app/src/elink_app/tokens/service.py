@@ -47,10 +47,10 @@ class Tokens:
         found = await self._rows.find(hash_token(secret), now)
         if found is None:
             return None
-        token, account, grants, factor_for_all = found
+        token, account, grants, factor_due = found
         if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
             await self._rows.touch(token.id, now)
-        owner = principal_of(account, None, grants, factor_for_all=factor_for_all)
+        owner = principal_of(account, None, grants, factor_due=factor_due)
         return replace(owner, permissions=owner.permissions & known(token.permissions))
 
     async def of(self, account_id: int) -> Sequence[TokenOutput]:

@@ -19,7 +19,9 @@ from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
 from elink_app.consent import api as consent_api
 from elink_app.consent import routes as consent_pages
+from elink_app.contact import api as contact_api
 from elink_app.contact import routes as contact_pages
+from elink_app.dashboard import api as dashboard_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
 from elink_app.deliveries import routes as deliveries_pages
@@ -35,10 +37,12 @@ from elink_app.manual import routes as manual_pages
 from elink_app.notices import api as notices_api
 from elink_app.notices import routes as notices_pages
 from elink_app.optout import routes as optout_pages
+from elink_app.passkeys import routes as passkeys_pages
 from elink_app.people import api as people_api
 from elink_app.people import routes as people_pages
 from elink_app.roles import api as roles_api
 from elink_app.roles import routes as roles_pages
+from elink_app.security import api as security_api
 from elink_app.security import routes as security_pages
 from elink_app.segments import api as segments_api
 from elink_app.segments import routes as segments_pages
@@ -70,6 +74,7 @@ ROUTERS = (
     roles_pages.router,
     tokens_pages.router,
     security_pages.router,
+    passkeys_pages.router,
     audit_pages.router,
     deliveries_pages.router,
     running_pages.router,
@@ -89,6 +94,9 @@ ROUTERS = (
     contact_pages.router,
     manual_pages.router,
     accounts_api.router,
+    security_api.router,
+    dashboard_api.router,
+    contact_api.router,
     people_api.router,
     roles_api.router,
     tokens_api.router,

@@ -38,7 +38,7 @@ def sessions_for(db: DbDep, state: StateDep) -> Sessions:
 SessionsDep = Annotated[Sessions, Depends(sessions_for)]
 
 
-_OWN_PAGES = ("/account", "/api/v1/session")
+_OWN_PAGES = ("/account", "/api/v1/session", "/api/v1/account")
 
 
 async def current_principal(request: Request, sessions: SessionsDep, db: DbDep, state: StateDep) -> Principal:

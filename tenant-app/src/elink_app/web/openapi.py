@@ -16,7 +16,8 @@ The address book of one elink tenant. Every rule is the same as on the pages.
 of what its owner may; or the session cookie of a log-in. With the cookie, unsafe calls (POST, PUT, DELETE) need two
 things more: the header
 `X-CSRF-Token` with the token of `GET /api/v1/session`, and an `Origin` (or `Sec-Fetch-Site`) header that names this
-site, as browsers send it.
+site, as browsers send it. The own account's password and factors, the rules for all and the master's place are for
+log-ins only: a token gets 403 there.
 
 **Errors** are problem objects (RFC 9457, `application/problem+json`); `type` is stable, `title` and `detail` are for
 people, in the language of the request. Every answer bears `X-Request-Id`.

@@ -58,9 +58,13 @@ def render(
     principal: Principal | None = None,
     status: int = 200,
     headers: dict[str, str] | None = None,
+    path: str | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    """A whole page. A browser without a session gets a secret for its forms."""
+    """A whole page. A browser without a session gets a secret for its forms.
+
+    `path`: where the choice of language leads back to, when that is not the address of the request.
+    """
     state = state_of(request)
     usable = csrf.usable_secrets(request)
     secret = usable[0] if usable else csrf.new_form_secret()
@@ -71,7 +75,7 @@ def render(
         Permission=Permission,
         csrf_token=csrf.csrf_token(secret),
         asset=state.assets.url,
-        path=request.url.path,
+        path=path or request.url.path,
         request_id=request_id_of(request.scope),
         **values,
     )

@@ -11,6 +11,7 @@ from starlette.types import Scope
 from elink_app.accounts.service import Accounts
 from elink_app.accounts.sessions import Client, SessionPolicy
 from elink_app.clock import Clock
+from elink_app.dashboard.storage import StorageMeter
 from elink_app.database.engines import TenantDatabases
 from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.notices import NoticeReader
@@ -39,6 +40,7 @@ class WebState:
     clock: Clock
     wakeups: Wakeups
     notices: NoticeReader
+    storage: StorageMeter
 
     @property
     def session_policy(self) -> SessionPolicy:

@@ -13,6 +13,7 @@ from elink_app.addresses.erasing import erase_expired_attributes, purge_deleted
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.outbox.repository import OutboxRepository
+from elink_app.passkeys.repository import ChallengeRepository
 from elink_app.registry.tenant import Tenant
 from elink_app.security.repository import LinkRepository
 from elink_app.telemetry.metrics import Metrics
@@ -57,6 +58,7 @@ class Housekeeper:
                 now - _SETUP_MARKS, tenant.setup_token_sha256
             )
             gone["links"] = await LinkRepository(db).purge(now - _OVER)
+            gone["challenges"] = await ChallengeRepository(db).purge(now)
             gone["tokens"] = await TokenRepository(db).purge(now - _OVER)
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._purge_addresses(tenant)

@@ -1,0 +1,1 @@
+"""Passkeys (WebAuthn): a second factor, and a log-in without password."""
