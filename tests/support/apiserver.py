@@ -133,6 +133,7 @@ class ApiServer:
             "crd/elinkservers.elink-lc.com",
             "crd/elinktenants.elink-lc.com",
             "crd/elinkerasures.elink-lc.com",
+            "crd/elinkchanges.elink-lc.com",
         )
 
     def kill(self) -> None:

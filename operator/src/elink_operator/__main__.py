@@ -1,4 +1,4 @@
-"""Command line: `elink-operator run | probe | erasures verify | version`."""
+"""Command line: `elink-operator run | probe | erasures verify | changes | version`."""
 
 import argparse
 import sys
@@ -23,6 +23,12 @@ def parser() -> argparse.ArgumentParser:
     check = actions.add_parser("verify", help="check the chain of hashes; exit code 1 names the first broken record")
     check.add_argument("--file", default="", help="what 'kubectl get ee -o json' printed, '-' for standard input")
     check.add_argument("--head", default="", help="a hash noted earlier, which must occur in the chain")
+    changes = commands.add_parser("changes", help="show who changed what of tenants and servers (kubectl get ec)")
+    changes.add_argument("--tenant", default="", help="of this tenant only")
+    changes.add_argument("--server", default="", help="of this server and of the tenants that lived there")
+    changes.add_argument("--since", default="", help="date or time, in Japan when it has no offset")
+    changes.add_argument("--format", default="table", choices=("table", "json"), help="default: %(default)s")
+    changes.add_argument("--file", default="", help="what 'kubectl get ec -o json' printed, '-' for standard input")
     commands.add_parser("version", help="print the version")
     return top
 
@@ -38,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from elink_operator.erasures import verify_records
 
         return verify_records(options.file, options.head)
+    if options.command == "changes":
+        from elink_operator.changes import show_changes
+
+        return show_changes(
+            tenant=options.tenant,
+            server=options.server,
+            since=options.since,
+            format_=options.format,
+            file=options.file,
+        )
     from elink_operator import logs
 
     if options.command == "probe":

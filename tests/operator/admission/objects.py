@@ -8,7 +8,12 @@ from typing import Any
 from tests.support.apiserver import ApiServer
 
 API = "/apis/elink-lc.com/v1"
-PLURALS = {"ElinkTenant": "elinktenants", "ElinkServer": "elinkservers", "ElinkErasure": "elinkerasures"}
+PLURALS = {
+    "ElinkTenant": "elinktenants",
+    "ElinkServer": "elinkservers",
+    "ElinkErasure": "elinkerasures",
+    "ElinkChange": "elinkchanges",
+}
 
 
 def tenant_body(name: str, *, meta: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:

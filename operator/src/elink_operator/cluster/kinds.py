@@ -47,6 +47,7 @@ class Kind:
 TENANT: Final = Kind(naming.GROUP, naming.VERSION, "elinktenants", "ElinkTenant", namespaced=False)
 SERVER: Final = Kind(naming.GROUP, naming.VERSION, "elinkservers", "ElinkServer", namespaced=False)
 ERASURE: Final = Kind(naming.GROUP, naming.VERSION, "elinkerasures", "ElinkErasure", namespaced=False)
+CHANGE: Final = Kind(naming.GROUP, naming.VERSION, "elinkchanges", "ElinkChange", namespaced=False)
 
 NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE: Final = Kind("", "v1", "services", "Service")
@@ -91,7 +92,9 @@ OWNED: Final = (
 )
 """Made by the operator; watched by its informers, limited to objects labelled as managed by it."""
 
-_BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*OURS, ERASURE, *OWNED, POD, PV, EVENT, LEASE)}
+_BY_NAME: Final = {
+    (kind.api_version, kind.kind): kind for kind in (*OURS, ERASURE, CHANGE, *OWNED, POD, PV, EVENT, LEASE)
+}
 
 
 def kind_of(obj: Obj) -> Kind:

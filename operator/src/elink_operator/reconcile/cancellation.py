@@ -8,6 +8,7 @@ from elink_operator import conditions
 from elink_operator.api import ElinkTenant
 from elink_operator.api.tenant import State
 from elink_operator.cluster.kinds import TENANT, Obj
+from elink_operator.reconcile import letters
 from elink_operator.reconcile.context import Context
 
 log = structlog.get_logger()
@@ -62,18 +63,19 @@ def _clock_is_trusted(ctx: Context) -> bool:
 
 
 async def tell(ctx: Context, tenant: ElinkTenant, status: Obj) -> None:
-    """An Event when a tenant was cancelled, or its cancellation undone; notices to the contacts follow it."""
+    """An Event when a tenant was cancelled, or its cancellation undone; letters to the contacts follow it."""
     live = ctx.store.get(TENANT, None, tenant.name)
     if live is None or (tenant.status.erase_after is None) == (status["eraseAfter"] is None):
         return
+    untold = "" if ctx.settings.mail_from else letters.NOT_CONFIGURED
     if status["eraseAfter"] is not None:
         message = (
             f"cancelled: everything is erased after {status['eraseAfter']}; until then spec.state Active undoes it"
         )
-        await ctx.client.event(live, type_="Normal", reason="Cancelled", message=message)
+        await ctx.client.event(live, type_="Normal", reason="Cancelled", message=message + untold)
     else:
         message = "the cancellation was undone, nothing was erased"
-        await ctx.client.event(live, type_="Normal", reason="CancellationUndone", message=message)
+        await ctx.client.event(live, type_="Normal", reason="CancellationUndone", message=message + untold)
 
 
 def _cancelled_at(ctx: Context, tenant: ElinkTenant) -> datetime:
