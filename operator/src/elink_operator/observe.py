@@ -165,7 +165,7 @@ def parse_backup_failure(text: str) -> BackupFailure | None:
 
 
 def parse_backup_summary(text: str) -> BackupSummary | None:
-    """The Job's termination message as a summary, or None when it is none; a failed Job says what is in the store too."""
+    """The Job's termination message as a summary, or None when it is none; a failed Job may have one too."""
     try:
         report = orjson.loads(text)
         newest = None if report["newest"] is None else _iso(str(report["newest"]))
