@@ -18,9 +18,13 @@ from elink_operator.jst import jst
 UNKNOWN: Final = "unknown (webhook was away)"
 """Whoever changed the spec while the webhook was not asked: an outage, or `kubectl scale`, which it does not see."""
 
+NAMELESS: Final = "unknown (a deletion names nobody)"
+"""Admission can note nothing in what is being deleted."""
+
 CREATED: Final = "Created"
 RECORDS_BEGIN: Final = "RecordsBegin"
 ANNOTATED: Final = "Annotated"
+DELETED: Final = "DeletionAsked"
 ERASED: Final = "Erased"
 REMOVED: Final = "Removed"
 DATABASE_RECREATED: Final = "DatabaseRecreated"

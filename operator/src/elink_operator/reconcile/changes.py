@@ -7,8 +7,8 @@ written anyway: a change costs one write, and one Event.
 
 import asyncio
 import json
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -114,7 +114,7 @@ def _same(known: Recorded, found: Obj) -> bool:
     return (known.generation, known.annotations) == (found["generation"], found["annotations"])
 
 
-def _due(live: Obj, known: Recorded | None, now: Any) -> list[Obj]:
+def _due(live: Obj, known: Recorded | None, now: datetime) -> list[Obj]:
     """The records that are missing: of the spec, of the annotations."""
     about, metadata = About.of(live), live["metadata"]
     generation = metadata.get("generation", 0)
@@ -135,12 +135,14 @@ def _due(live: Obj, known: Recorded | None, now: Any) -> list[Obj]:
         )
     elif known.generation != generation:
         fields_ = change.differences(json.loads(known.spec or "{}"), live.get("spec") or {})
+        # A deletion makes a new generation of the same spec.
+        deleted = not fields_ and bool(metadata.get("deletionTimestamp"))
         due.append(
             build_change(
                 about,
                 key=f"{generation:06d}",
-                what=change.what_changed(about.kind, fields_),
-                who=change.spec_author(live),
+                what=change.DELETED if deleted else change.what_changed(about.kind, fields_),
+                who=_who_deleted(live, now) if deleted else change.spec_author(live),
                 fields=fields_,
                 since=known.generation,
                 **common,
@@ -161,6 +163,12 @@ def _due(live: Obj, known: Recorded | None, now: Any) -> list[Obj]:
             )
         )
     return due
+
+
+def _who_deleted(live: Obj, now: datetime) -> str:
+    """The operator, when the time to undo is over; else somebody whom nobody noted."""
+    due = (live.get("status") or {}).get("eraseAfter")
+    return naming.FIELD_MANAGER if due and conditions.parse_timestamp(due) <= now else change.NAMELESS
 
 
 async def _write(ctx: Context, live: Obj, made: Obj, *, event: bool = True) -> bool:
