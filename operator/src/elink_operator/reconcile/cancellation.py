@@ -2,20 +2,15 @@
 
 from datetime import datetime, timedelta
 
-import structlog
-
 from elink_operator import conditions
 from elink_operator.api import ElinkTenant
 from elink_operator.api.tenant import State
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.reconcile import letters
+from elink_operator.reconcile.clock import clock_is_trusted
 from elink_operator.reconcile.context import Context
 
-log = structlog.get_logger()
-
 _LONGEST_LOOK = 3600.0
-_CLOCK_TOLERANCE = 300.0
-"""Seconds that our clock may differ from the API server's."""
 
 
 def fields(ctx: Context, tenant: ElinkTenant) -> Obj:
@@ -47,18 +42,9 @@ async def delete_when_due(ctx: Context, tenant: ElinkTenant) -> bool:
     """Delete the resource when the grace time of a cancelled tenant is over; the finalizer then erases."""
     if tenant.spec.state is not State.CANCELLED or tenant.status.erase_after is None:
         return False
-    if ctx.clock() < tenant.status.erase_after or not _clock_is_trusted(ctx):
+    if ctx.clock() < tenant.status.erase_after or not clock_is_trusted(ctx):
         return False
     await ctx.client.delete(TENANT, tenant.name, uid=tenant.metadata.uid)
-    return True
-
-
-def _clock_is_trusted(ctx: Context) -> bool:
-    """Whether our clock agrees with the API server's: one that runs ahead would end the time to undo too early."""
-    skew = ctx.client.clock_skew
-    if skew is not None and abs(skew) > _CLOCK_TOLERANCE:
-        log.error("clocks disagree, so no cancelled tenant is erased", api_server_ahead_seconds=round(skew))
-        return False
     return True
 
 

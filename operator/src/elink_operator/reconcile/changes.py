@@ -18,6 +18,7 @@ from elink_operator.cluster.errors import ClusterError, Conflict, NotLeader
 from elink_operator.cluster.kinds import CHANGE, Kind, Obj
 from elink_operator.desired import change
 from elink_operator.desired.change import About, build_change
+from elink_operator.reconcile.clock import clock_is_trusted
 from elink_operator.reconcile.context import Context
 
 log = structlog.get_logger()
@@ -31,22 +32,34 @@ async def record(ctx: Context, kind: Kind, name: str) -> None:
     live = ctx.store.get(kind, None, name)
     if live is None:
         return
-    known = _known(ctx, live)
+    uid, status = live["metadata"]["uid"], (live.get("status") or {}).get("recorded")
+    known = _newest(ctx.memory.recorded.get(uid), status)
+    if known is not None and _is_of(known, live):
+        if known is status:
+            ctx.memory.recorded.pop(uid, None)
+        return
     now = ctx.clock().replace(microsecond=0)
-    for made in _due(live, known, now):
-        if not await _write(ctx, live, made):
+    for made in _due(live, None if known is None else Recorded.parse(known), now):
+        # An upgrade of the operator begins the records of all at once: nothing has changed that an Event should tell.
+        if not await _write(ctx, live, made, event=made["spec"]["what"] != change.RECORDS_BEGIN):
             return
-    found = _recorded(live, conditions.timestamp(now))
-    if known is None or not _same(known, found):
-        ctx.memory.recorded[live["metadata"]["uid"]] = found
-    else:
-        ctx.memory.recorded.pop(live["metadata"]["uid"], None)
+    ctx.memory.recorded[uid] = {
+        "generation": live["metadata"].get("generation", 0),
+        "at": conditions.timestamp(now),
+        "spec": change.compact(live.get("spec") or {}),
+        "annotations": _annotations(live),
+    }
 
 
 def fields(ctx: Context, uid: str) -> Obj:
     """`recorded` of the status that is about to be written; nothing when it is as it was."""
     found = ctx.memory.recorded.get(uid)
     return {} if found is None else {"recorded": found}
+
+
+def forget(ctx: Context, uid: str) -> None:
+    """Drop what this process remembers of an object that is gone."""
+    ctx.memory.recorded.pop(uid, None)
 
 
 async def note(ctx: Context, kind: Kind, name: str, *, what: str, key: str, summary: str) -> None:
@@ -82,7 +95,9 @@ async def prune_forever(ctx: Context) -> None:
 
 
 async def prune(ctx: Context) -> int:
-    """Remove the records whose time is over; returns how many."""
+    """Remove the records whose time is over; returns how many: none while our clock and the API server's disagree."""
+    if not clock_is_trusted(ctx):
+        return 0
     oldest = ctx.clock() - timedelta(days=ctx.settings.change_record_days)
     old: list[tuple[str, str]] = []
     async for page, _ in ctx.client.pages(CHANGE, metadata_only=True):
@@ -95,23 +110,22 @@ async def prune(ctx: Context) -> int:
     return len(old)
 
 
-def _known(ctx: Context, live: Obj) -> Recorded | None:
-    noted = ctx.memory.recorded.get(live["metadata"]["uid"]) or (live.get("status") or {}).get("recorded")
-    return None if noted is None else Recorded.parse(noted)
+def _newest(remembered: Obj | None, status: Obj | None) -> Obj | None:
+    """What was recorded last: in memory until the status shows it, or what another leader wrote there since."""
+    if remembered is None or (status is not None and status["at"] >= remembered["at"]):
+        return status
+    return remembered
 
 
-def _recorded(live: Obj, at: str) -> Obj:
-    metadata = live["metadata"]
-    return {
-        "generation": metadata.get("generation", 0),
-        "at": at,
-        "spec": change.compact(live.get("spec") or {}),
-        "annotations": change.compact(labels.by_people(metadata.get("annotations"))),
-    }
+def _is_of(known: Obj, live: Obj) -> bool:
+    """Whether what was recorded is what there is now."""
+    return bool(
+        known["generation"] == live["metadata"].get("generation", 0) and known["annotations"] == _annotations(live)
+    )
 
 
-def _same(known: Recorded, found: Obj) -> bool:
-    return (known.generation, known.annotations) == (found["generation"], found["annotations"])
+def _annotations(live: Obj) -> str:
+    return change.compact(labels.by_people(live["metadata"].get("annotations")))
 
 
 def _due(live: Obj, known: Recorded | None, now: datetime) -> list[Obj]:

@@ -103,6 +103,7 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
         await _report(case, plan, done, reason="RecordNotWritten", message=text)
         return Outcome(_RETRY_SECONDS)
     ctx.memory.reserved.pop(tenant.name, None)
+    changes.forget(ctx, tenant.metadata.uid)
     await remove_finalizer(ctx, TENANT, tenant.name)
     return Outcome()
 

@@ -23,6 +23,7 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
     await forget_server(ctx, server.name)
     summary = "namespace and volumes are gone"
     await changes.note(ctx, SERVER, server.name, what=change.REMOVED, key="removed", summary=summary)
+    changes.forget(ctx, server.metadata.uid)
     await remove_finalizer(ctx, SERVER, server.name)
     return Outcome()
 
