@@ -44,7 +44,7 @@ async def test_the_history_of_a_tenant_from_its_creation_to_its_erasure(world: W
         assert words(world, server, "ElinkServer") == ["Created"]
         op.clock.offset = timedelta(days=15)
         await look(op, tenant)
-        await until(lambda: world.et(tenant) is None)
+        await until(lambda: world.et(tenant) is None, timeout=90)
     found = records(world, "ElinkTenant", tenant)
     expected = ["Created", "Changed", "Suspended", "Cancelled", "DeletionAsked", "Erased"]
     assert [r["spec"]["what"] for r in found] == expected
