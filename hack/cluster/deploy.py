@@ -24,7 +24,7 @@ def chart_values(references: Mapping[str, str], external_port: int) -> dict[str,
     values: dict[str, Any] = {
         "baseDomain": BASE_DOMAIN,
         "externalPort": external_port,
-        "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}"},
+        "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}", "from": f"elink@{BASE_DOMAIN}"},
         "image": {},
     }
     for name, key in _VALUES.items():

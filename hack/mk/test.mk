@@ -2,7 +2,7 @@
 TEST_CLUSTER := test
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: test test-fast test-local test-cluster lint prerequisites bench-app bench-addresses bench-delivery bench-import
+.PHONY: test test-fast test-local test-cluster lint prerequisites bench-app bench-data bench-addresses bench-delivery bench-import
 
 prerequisites: ## Debian packages that the tests need
 	hack/prerequisites
@@ -34,5 +34,8 @@ bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addr
 
 bench-import: $(VENV_STAMP) prerequisites ## Speed and memory of an import of 200,000 rows, next to plain COPY
 	$(PYTHON) -m tests.bench.imports
+
+bench-data: $(VENV_STAMP) prerequisites ## Backup and restore beside pg_dump, zstd and pg_restore in the same run; erasure of 100 tenants
+	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.data $(BENCH_ARGS)
 
 bench-app: bench-delivery bench-addresses bench-import ## All benches of the tenant app

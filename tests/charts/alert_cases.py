@@ -216,6 +216,17 @@ CASES: dict[str, list[Case]] = {
         ),
         Case({'elink_erasure_due_seconds{tenant="kaze"}': "86400-60x90"}, 80),
     ],
+    "ElinkContactsNotTold": [
+        Case(
+            {
+                'elink_contacts_untold{pod="a",tenant="kasumi"}': "1x90",
+                'elink_contacts_untold{pod="a",tenant="kaze"}': "1x30 _x60",
+            },
+            80,
+            [{"tenant": "kasumi"}],
+        ),
+        Case({'elink_contacts_untold{pod="a",tenant="kaze"}': "1x30 _x60"}, 80),
+    ],
     "ElinkErasurePromiseAtRisk": [
         Case(
             {

@@ -142,7 +142,14 @@ def business() -> Iterable[Any]:
             {"metadata": {"name": "u", "uid": "3"}, "spec": spec, "status": {"server": "s", "conditions": conditions}}
         )
     )
-    return list(BusinessCollector(world, lambda: datetime(2026, 1, 3, tzinfo=UTC)).collect())
+    cancelled = {"cancelledAt": now, "eraseAfter": "2026-01-16T00:00:00Z"}
+    world.put_tenant(
+        ElinkTenant.parse(
+            {"metadata": {"name": "v", "uid": "4"}, "spec": {**spec, "state": "Cancelled"}, "status": cancelled}
+        )
+    )
+    collector = BusinessCollector(world, lambda: datetime(2026, 1, 3, tzinfo=UTC), tells_contacts=True)
+    return list(collector.collect())
 
 
 def test_every_metric_exists() -> None:

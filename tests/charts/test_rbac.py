@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from elink_operator.cluster import kinds
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, LEASE, OURS, OWNED, SECRET, SERVER, Kind
+from elink_operator.cluster.kinds import CHANGE, CRON_JOB, ERASURE, HTTP_ROUTE, LEASE, OURS, OWNED, SECRET, SERVER, Kind
 
 from tests.charts import helm
 from tests.charts.helm import ROOT, Obj
@@ -37,6 +37,7 @@ VARIABLE: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("cluster/informer.py", "watch"): OWNED,
     ("cluster/heal.py", "pages"): OURS,
     ("cluster/heal.py", "get"): OURS,
+    ("records.py", "list"): (ERASURE, CHANGE),
     ("reconcile/erase_steps.py", "get"): (HTTP_ROUTE, CRON_JOB, SECRET),
     ("reconcile/erase_steps.py", "delete"): (HTTP_ROUTE, CRON_JOB, SECRET),
     ("reconcile/status.py", "patch_status"): OURS,

@@ -172,7 +172,7 @@ def test_chart_values_split_references() -> None:
     names = {image.name: f"docker.io/elink/{image.name}:dev-1" for image in PRODUCT}
     values = deploy.chart_values(names, 18443)
     assert values["externalPort"] == 18443
-    assert values["mail"] == {"bounceDomain": "bounces.elink.localhost"}
+    assert values["mail"] == {"bounceDomain": "bounces.elink.localhost", "from": "elink@elink.localhost"}
     assert values["image"]["tenantApp"] == {"repository": "docker.io/elink/tenant-app", "tag": "dev-1"}
     local = deploy.chart_values({**names, "operator": "localhost:5000/x/operator:2"}, 443)
     assert local["image"]["operator"] == {"repository": "localhost:5000/x/operator", "tag": "2"}

@@ -134,6 +134,7 @@ class ApiServer:
             "crd/elinktenants.elink-lc.com",
             "crd/elinkrestores.elink-lc.com",
             "crd/elinkerasures.elink-lc.com",
+            "crd/elinkchanges.elink-lc.com",
         )
 
     def kill(self) -> None:

@@ -64,6 +64,9 @@ ELINK_PROBE_CONTROL: {{ .Values.probe.control | quote }}
 ELINK_MAIL_NAMESPACE: {{ .Values.mail.namespace | quote }}
 ELINK_MAIL_SERVICE: {{ .Values.mail.service | quote }}
 ELINK_MAIL_PORT: {{ .Values.mail.port | quote }}
+ELINK_MAIL_FROM: {{ .Values.mail.from | quote }}
+ELINK_MAIL_TLS: {{ .Values.mail.tls | quote }}
+ELINK_MAIL_LOGIN_DIR: {{ .Values.mail.loginSecret | empty | ternary "" "/etc/elink/mail" | quote }}
 ELINK_BOUNCE_DOMAIN: {{ .Values.mail.bounceDomain | quote }}
 ELINK_BASE_DOMAIN: {{ .Values.baseDomain | quote }}
 ELINK_EXTERNAL_PORT: {{ .Values.externalPort | quote }}
@@ -81,6 +84,7 @@ ELINK_STORAGE_CLASS: {{ .Values.tenants.storageClass | quote }}
 ELINK_BACKUPS_SIZE: {{ .Values.tenants.backupsSize | quote }}
 ELINK_PRIORITY_CLASS: {{ .Values.tenants.priorityClass | quote }}
 ELINK_ERASURE_GRACE_DAYS: {{ .Values.tenants.erasureGraceDays | quote }}
+ELINK_CHANGE_RECORD_DAYS: {{ .Values.tenants.changeRecordDays | quote }}
 ELINK_SETUP_LINK_DAYS: {{ .Values.tenants.setupLinkDays | quote }}
 ELINK_BACKUP_GENERATIONS: {{ .Values.tenants.backupGenerations | quote }}
 ELINK_TIME_ZONE: {{ .Values.tenants.timeZone | quote }}

@@ -1,4 +1,4 @@
-"""Command line: `elink-operator run | probe | erasures verify | rebuild | version`."""
+"""Command line: `elink-operator run | probe | erasures verify | changes | rebuild | version`."""
 
 import argparse
 import sys
@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
     rebuild.add_argument("server", metavar="SERVER", help="name of the ElinkServer")
     rebuild.add_argument("--at-once", type=int, default=4, metavar="N", help="restores at once (default: %(default)s)")
     rebuild.add_argument("--dry-run", action="store_true", help="say what would be restored, and change nothing")
+    changes = commands.add_parser("changes", help="show who changed what of tenants and servers (kubectl get ec)")
+    changes.add_argument("--tenant", default="", help="of this tenant only")
+    changes.add_argument("--server", default="", help="of this server and of the tenants that lived there")
+    changes.add_argument("--since", default="", help="date or time, in Japan when it has no offset")
+    changes.add_argument("--format", default="table", choices=("table", "json"), help="default: %(default)s")
+    changes.add_argument("--file", default="", help="what 'kubectl get ec -o json' printed, '-' for standard input")
     commands.add_parser("version", help="print the version")
     return top
 
@@ -46,6 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from elink_operator.rebuild import rebuild_server
 
         return rebuild_server(options.server, at_once=max(1, options.at_once), dry_run=options.dry_run)
+    if options.command == "changes":
+        from elink_operator.changes import show_changes
+
+        return show_changes(
+            tenant=options.tenant,
+            server=options.server,
+            since=options.since,
+            format_=options.format,
+            file=options.file,
+        )
     from elink_operator import logs
 
     if options.command == "probe":

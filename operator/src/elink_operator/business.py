@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from elink_operator import conditions
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
+from elink_operator.desired.letter import letters_due
 
 READY = "Ready"
 PROMISE: Final = timedelta(days=30)
@@ -20,7 +21,10 @@ PROMISE: Final = timedelta(days=30)
 class BusinessCollector(Collector):
     """Collects from the newest known tenants and servers; `clock` gives the aware present."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime], drill_days: int = 0) -> None:
+    def __init__(
+        self, world: World, clock: Callable[[], datetime], drill_days: int = 0, *, tells_contacts: bool = False
+    ) -> None:
+        self._tells_contacts = tells_contacts
         self._world = world
         self._drill_days = drill_days
         self._clock = clock
@@ -41,6 +45,8 @@ class BusinessCollector(Collector):
         yield self._unfinished_restores(now)
         yield _erasures(tenants, now)
         yield _promises(tenants, now)
+        if self._tells_contacts:
+            yield _untold(tenants, now)
         yield self._deletions(now)
 
     def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
@@ -183,6 +189,19 @@ def _promises(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:
         since = tenant.status.cancelled_at or tenant.metadata.deletion_timestamp
         if since is not None:
             family.add_metric([tenant.name], (since + PROMISE - now) / timedelta(days=1))
+    return family
+
+
+def _untold(tenants: list[ElinkTenant], now: datetime) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "elink_contacts_untold",
+        "Letters about a cancellation that are due and that the relay has not taken; absent when there are none.",
+        labels=["tenant"],
+    )
+    for tenant in tenants:
+        due = letters_due(tenant, now)
+        if due:
+            family.add_metric([tenant.name], len(due))
     return family
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +34,9 @@ from elink_operator.triggers import Triggers
 from elink_operator.workqueue import Backoff, KeyKind, Lane, WorkQueue
 
 log = structlog.get_logger()
+
+Chore = Callable[[], Coroutine[Any, Any, None]]
+"""What only the leader does, besides reconciling; does not end by itself."""
 
 _STALE_INFORMER: Final = 600.0
 """Seconds without any sign of life (an attempt to connect counts) after which an informer hangs."""
@@ -169,14 +172,17 @@ class Engine:
         for informer in self.informers:
             await informer.synced.wait()
 
-    async def lead(self, controller: Controller) -> None:
-        """Wait until caches are full and this process leads, then reconcile until cancelled."""
+    async def lead(self, controller: Controller, chores: Sequence[Chore] = ()) -> None:
+        """Wait until caches are full and this process leads, then reconcile and do the chores until cancelled."""
         await self.wait_synced()
         if self.elector is not None:
             await self.elector.acquired.wait()
         self.triggers.active = True
         log.info("reconciling", tenants=self.store.count(TENANT), servers=self.store.count(SERVER))
-        await controller.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(controller.run(), name="controller")
+            for chore in chores:
+                group.create_task(chore(), name="chore")
 
     def controller(self, reconciles: Mapping[KeyKind, Reconcile]) -> Controller:
         """The controller of this engine."""
@@ -207,7 +213,11 @@ class Engine:
             await asyncio.sleep(pause)
 
     def _publish(self) -> None:
-        self.metrics.registry.register(BusinessCollector(self.world, utc_now, self.settings.drill_days))
+        self.metrics.registry.register(
+            BusinessCollector(
+                self.world, utc_now, self.settings.drill_days, tells_contacts=bool(self.settings.mail_from)
+            )
+        )
         self.metrics.synced.set_function(lambda: float(self.synced))
         for informer in self.informers:
             self.metrics.watch_age.labels(informer.kind.kind).set_function(partial(getattr, informer, "age"))

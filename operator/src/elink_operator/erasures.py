@@ -1,19 +1,10 @@
 """`elink-operator erasures verify`: checks the chain of erasure records, in the cluster or in a file."""
 
-import asyncio
-import json
 import sys
-from typing import Any
-
-from pydantic import ValidationError
 
 from elink_operator.api.erasure import Verdict, verify
-from elink_operator.cluster.client import Client
-from elink_operator.cluster.connection import connect
-from elink_operator.cluster.errors import ClusterError
-from elink_operator.cluster.kinds import ERASURE, Obj
-from elink_operator.metrics import Metrics
-from elink_operator.settings import Settings
+from elink_operator.cluster.kinds import ERASURE
+from elink_operator.records import Unreadable, read_records
 
 
 def verify_records(file: str = "", head: str = "") -> int:
@@ -22,10 +13,9 @@ def verify_records(file: str = "", head: str = "") -> int:
     `file`: the answer of `kubectl get ee -o json` ("-" for standard input) instead of the cluster.
     """
     try:
-        records = _from_file(file) if file else asyncio.run(_from_cluster())
-    except (OSError, ValueError, LookupError, ClusterError) as error:
-        hint = "settings" if isinstance(error, ValidationError) else "records"
-        sys.stderr.write(f"the {hint} cannot be read: {error}\n")
+        records = read_records(ERASURE, file)
+    except Unreadable as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     verdict = verify(records, head=head)
     sys.stdout.write(sentence(verdict) + "\n")
@@ -37,21 +27,3 @@ def sentence(verdict: Verdict) -> str:
     if not verdict.intact:
         return f"BROKEN at {verdict.broken}: {verdict.problem} ({verdict.records} records are there)"
     return f"intact: {verdict.records} records, newest hash {verdict.head}"
-
-
-def _from_file(path: str) -> list[Obj]:
-    if path == "-":
-        found = json.load(sys.stdin)
-    else:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    items: Any = found.get("items", [found]) if isinstance(found, dict) else found
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError("this is not what 'kubectl get ee -o json' prints")
-    return items
-
-
-async def _from_cluster() -> list[Obj]:
-    async with Client(connect(Settings().kubeconfig), Metrics()) as client:
-        records, _ = await client.list(ERASURE)
-    return records

@@ -1,5 +1,6 @@
 """Every label and annotation that the operator writes or selects by. One place, pinned by a test."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from elink_operator import naming
@@ -41,6 +42,13 @@ MOVE: Final = f"{naming.GROUP}/move"
 TAKE_UPDATE: Final = f"{naming.GROUP}/take-update"
 NEIGHBOURS_CHECKED: Final = f"{naming.GROUP}/neighbours-checked"
 
+CHANGED_BY: Final = f"{naming.GROUP}/changed-by"
+ANNOTATED_BY: Final = f"{naming.GROUP}/annotated-by"
+PLACED_ON: Final = f"{naming.GROUP}/placed-on"
+PLACED_WHY: Final = f"{naming.GROUP}/placed-because"
+OPERATOR_ANNOTATIONS: Final = frozenset({APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY})
+"""On tenants and servers: the operator's own. All others of our group are set by people."""
+
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 REGION: Final = "topology.kubernetes.io/region"
 ZONE: Final = "topology.kubernetes.io/zone"
@@ -48,6 +56,13 @@ HOSTNAME: Final = "kubernetes.io/hostname"
 
 MANAGED_SELECTOR: Final = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 """The label selector that limits every list and watch of owned kinds to our own objects."""
+
+
+def by_people(annotations: Mapping[str, str] | None) -> dict[str, str]:
+    """The annotations of our group that people set."""
+    prefix = f"{naming.GROUP}/"
+    found = {k: v for k, v in (annotations or {}).items() if k.startswith(prefix) and k not in OPERATOR_ANNOTATIONS}
+    return dict(sorted(found.items()))
 
 
 def server_labels(server: str, component: str | None = None) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 import logging
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-JST: Final = timezone(timedelta(hours=9), "JST")
+from elink_operator.jst import JST
 
 _SECRET_WORDS: Final = ("password", "token", "secret_value", "setup_url", "authorization", "credential")
 _QUIET: Final = {

@@ -67,6 +67,16 @@ class Metrics:
             buckets=_RESTORE_BUCKETS,
             registry=registry,
         )
+        self.changes = Counter(
+            "elink_change_records_total", "Records of changes: written, failed.", ["result"], registry=registry
+        )
+
+        self.contact_mails = Counter(
+            "elink_contact_mails_total",
+            "Mails to contacts about a cancellation: accepted, refused (for good), failed (tried again).",
+            ["result"],
+            registry=registry,
+        )
 
     def _api(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(

@@ -120,7 +120,7 @@ class BackupSummary:
     """
 
     generations: int
-    newest: str
+    newest: str | None
     bytes: int
     verified_at: str | None = None
 
@@ -131,6 +131,14 @@ class BackupFailure:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What a failed backup Job said: why, and what is in the store (None: it could not look)."""
+
+    why: BackupFailure
+    store: BackupSummary | None
 
 
 _BACKUP_ADVICE: Mapping[str, str] = {
@@ -157,10 +165,10 @@ def parse_backup_failure(text: str) -> BackupFailure | None:
 
 
 def parse_backup_summary(text: str) -> BackupSummary | None:
-    """The Job's termination message as a summary, or None when it is none."""
+    """The Job's termination message as a summary, or None when it is none; a failed Job may have one too."""
     try:
         report = orjson.loads(text)
-        newest = _iso(str(report["newest"]))
+        newest = None if report["newest"] is None else _iso(str(report["newest"]))
         verified = report.get("verifiedAt")
         return BackupSummary(
             int(report["generations"]), newest, int(report["bytes"]), _iso(str(verified)) if verified else None

@@ -5,7 +5,7 @@ import contextlib
 import ctypes
 import gc
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import kopf
@@ -14,14 +14,14 @@ import structlog
 from elink_operator import handlers, health
 from elink_operator.cluster.lease import LeaseLost
 from elink_operator.controller import Controller, Reconcile
-from elink_operator.engine import Engine
-from elink_operator.handlers import admission, restores, servers, startup, tenants
+from elink_operator.engine import Chore, Engine
+from elink_operator.handlers import admission, authors, restores, servers, startup, tenants
 from elink_operator.handlers.memo import OperatorMemo
 from elink_operator.workqueue import KeyKind
 
 log = structlog.get_logger()
 
-HANDLERS: Final = (tenants, servers, restores, admission, startup)
+HANDLERS: Final = (tenants, servers, restores, admission, authors, startup)
 """Every module with handlers: importing it registers them."""
 
 _DRAIN_SECONDS: Final = 15.0
@@ -35,9 +35,10 @@ _SETTLE_SECONDS: Final = 5.0
 class Process:
     """Starts everything, waits for a signal or a failure, stops everything. `run` is called once."""
 
-    def __init__(self, engine: Engine, reconciles: Mapping[KeyKind, Reconcile]) -> None:
+    def __init__(self, engine: Engine, reconciles: Mapping[KeyKind, Reconcile], chores: Sequence[Chore] = ()) -> None:
         self.stop = asyncio.Event()
         self._engine = engine
+        self._chores = chores
         self._controller: Controller = engine.controller(reconciles)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._kopf_stop = asyncio.Event()
@@ -51,7 +52,7 @@ class Process:
             for name, work in engine.background().items():
                 self._start(name, work)
             self._start("kopf", self._kopf())
-            self._start("leader", engine.lead(self._controller))
+            self._start("leader", engine.lead(self._controller, self._chores))
             self._start("memory", self._settle())
             stopping = self._start("stop", self._wait_for_stop())
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)

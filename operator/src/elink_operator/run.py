@@ -20,7 +20,9 @@ from elink_operator.database import Databases, Limits
 from elink_operator.engine import Engine, utc_now
 from elink_operator.process import Process
 from elink_operator.reconcile import reconcile_restore, reconcile_server, reconcile_tenant
+from elink_operator.reconcile.changes import prune_forever
 from elink_operator.reconcile.context import Context
+from elink_operator.relay import Relay
 from elink_operator.settings import Settings
 from elink_operator.workqueue import KeyKind
 
@@ -77,6 +79,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
         clock=utc_now,
         random_token=secrets.token_urlsafe,
         wake=engine.wake,
+        relay=Relay.of(settings),
     )
     reconciles: dict[KeyKind, Reconcile] = {
         "tenant": partial(reconcile_tenant, ctx=context),
@@ -84,7 +87,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
         "restore": partial(reconcile_restore, ctx=context),
     }
     try:
-        return await Process(engine, reconciles).run()
+        return await Process(engine, reconciles, [partial(prune_forever, context)]).run()
     finally:
         # A PostgreSQL that hangs must not keep the process alive.
         with contextlib.suppress(TimeoutError):

@@ -1,5 +1,6 @@
 """Settings of the operator: environment variables `ELINK_*`, read once at start, frozen."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -30,6 +31,13 @@ class Settings(BaseSettings):
     mail_service: str = Field("mailpit", description="SMTP relay Service; the bundled one is a mail sink.")
     mail_port: int = Field(1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege.")
 
+    mail_from: str = Field(
+        "", description="Sender of mails to contacts about a cancellation; empty: they are not told, an Event says so."
+    )
+    mail_tls: Literal["off", "starttls", "implicit"] = Field("off", description="TLS of the operator's own mails.")
+    mail_login_dir: str = Field(
+        "", description="Folder with the files username and password for the relay; empty: no log-in."
+    )
     bounce_domain: str = Field(
         "",
         description="Returned mail goes to SERVER.<this>, by way of the relay; empty: to the senders' own mailboxes.",
@@ -91,6 +99,9 @@ class Settings(BaseSettings):
     common_log_days: int = Field(
         365, ge=1, le=3650, description="How long common logs are kept; a record of an erasure names the date."
     )
+    change_record_days: int = Field(
+        400, ge=1, le=3650, description="How long records of changes (ElinkChange) are kept: a year and its audit."
+    )
     resync_seconds: float = Field(600, gt=0, description="Every object is looked at again, spread over this period.")
     heal_seconds: float = Field(
         300, gt=0, description="Tenants and servers are compared with the API server: watches lose deletions."
@@ -144,6 +155,13 @@ class Settings(BaseSettings):
     webhook_enabled: bool = Field(True, description="Refusing at admission is the first line of defence.")
     leader_election: bool = Field(True, description="Two replicas must never both write.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="JSON lines in JST.")
+
+    @field_validator("mail_from")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if value and re.fullmatch(r"[^@\s<>\x00-\x1f]+@[A-Za-z0-9.-]+", value) is None:
+            raise ValueError("must be an e-mail address without a display name")
+        return value
 
     @field_validator("probe_control")
     @classmethod

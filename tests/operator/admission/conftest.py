@@ -104,15 +104,14 @@ class Webhook:
         return status == 403 and b"no-such-server does not exist" in body
 
 
-def _webhook_configuration(server: ApiServer, folder: Path, port: int) -> dict[str, Any]:
-    """The chart's configuration, called by URL: there is no Service network here."""
-    found = [item for item in render("webhook.yaml", folder) if item["kind"] == "ValidatingWebhookConfiguration"]
-    configuration = found[0]
+def _webhook_configurations(server: ApiServer, folder: Path, port: int) -> list[dict[str, Any]]:
+    """The chart's configurations, called by URL: there is no Service network here."""
+    found = [item for item in render("webhook.yaml", folder) if item["kind"].endswith("WebhookConfiguration")]
     bundle = base64.b64encode(server.ca.read_bytes()).decode()
-    for webhook in configuration["webhooks"]:
+    for webhook in (webhook for configuration in found for webhook in configuration["webhooks"]):
         path = webhook["clientConfig"]["service"]["path"]
         webhook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{path}", "caBundle": bundle}
-    return configuration
+    return found
 
 
 def wait_for_policies(server: ApiServer) -> None:
@@ -151,7 +150,8 @@ def webhook(refusing: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.copy(certificate, folder / "tls.crt")
     shutil.copy(key, folder / "tls.key")
     hook = Webhook(refusing, folder, free_port())
-    refusing.kubectl.apply(_webhook_configuration(refusing, folder, hook.port))
+    for configuration in _webhook_configurations(refusing, folder, hook.port):
+        refusing.kubectl.apply(configuration)
     started = time.monotonic()
     try:
         hook.start()

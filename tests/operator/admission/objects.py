@@ -13,6 +13,7 @@ PLURALS = {
     "ElinkServer": "elinkservers",
     "ElinkErasure": "elinkerasures",
     "ElinkRestore": "elinkrestores",
+    "ElinkChange": "elinkchanges",
 }
 
 

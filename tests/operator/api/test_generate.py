@@ -38,10 +38,11 @@ def test_names_are_the_contract() -> None:
         "ElinkTenant": ("elinktenants", ["et"]),
         "ElinkRestore": ("elinkrestores", ["er"]),
         "ElinkErasure": ("elinkerasures", ["ee"]),
+        "ElinkChange": ("elinkchanges", ["ec"]),
     }
     for spec in by_kind.values():
         assert (spec["group"], spec["scope"], spec["names"]["categories"]) == (naming.GROUP, "Cluster", ["elink"])
-        is_record = spec["names"]["kind"] == "ElinkErasure"
+        is_record = spec["names"]["kind"] in {"ElinkErasure", "ElinkChange"}
         assert ("status" in spec["versions"][0]["subresources"]) is not is_record
 
 

@@ -119,6 +119,14 @@ def test_a_job_cannot_choose_the_reason_of_a_condition(said: str) -> None:
     assert observe.parse_backup_failure(said) is None
 
 
+def test_a_failed_backup_says_what_is_in_the_store_unless_it_could_not_look() -> None:
+    said = '{"result": "error", "reason": "StoreFull", "generations": 6, "newest": "2026-07-01T17:00:03Z", "bytes": 9}'
+    assert observe.parse_backup_summary(said) == observe.BackupSummary(6, "2026-07-01T17:00:03Z", 9)
+    empty = '{"result": "error", "reason": "StoreFull", "generations": 0, "newest": null, "bytes": 0}'
+    assert observe.parse_backup_summary(empty) == observe.BackupSummary(0, None, 0)
+    assert observe.parse_backup_summary('{"result": "error", "reason": "StoreAway", "message": "x"}') is None
+
+
 def test_the_time_of_the_proof_is_read() -> None:
     good = '{"generations": 1, "newest": "2026-07-01T17:00:03Z", "bytes": 1, "verifiedAt": "2026-07-01T17:00:09Z"}'
     found = observe.parse_backup_summary(good)

@@ -55,6 +55,7 @@ def tenant_inputs(wanted: ElinkTenant, home: str = "shared-1", **changes: Any) -
         "settings": SETTINGS,
         "access": access,
         "region": "jp",
+        "schema": "0.1.0-01234567",
     }
     return TenantInputs(**{**values, **changes})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -53,23 +54,31 @@ async def world(
     cluster: ApiServer, postgres: Postgres, second_postgres: Postgres, tmp_path: Path
 ) -> AsyncIterator[World]:
     """Everything around an operator; what the test leaves behind is removed by force."""
-    for one in (postgres, second_postgres):
+    servers = [postgres, second_postgres]
+    for one in servers:
         await empty(one)
+    async with surroundings(cluster, servers, tmp_path) as made:
+        yield made
+        made.print_state()
+        made.proxy.heal()
+        made.standin.accept_routes = made.standin.ready = made.standin.provision = True
+        clean(made)
+
+
+@asynccontextmanager
+async def surroundings(cluster: ApiServer, servers: list[Postgres], folder: Path) -> AsyncIterator[World]:
+    """Fault proxy and stand-in around an API server and one PostgreSQL per server that will be made."""
 
     async def migrate(_: Standin, __: Obj, environment: Mapping[str, str]) -> tuple[int, str]:
         port = int(environment["ELINK_DB_PORT"])
-        await migrate_template(next(p for p in (postgres, second_postgres, made.postgres) if p.port == port))
+        await migrate_template(next(p for p in (*servers, made.postgres) if p.port == port))
         return 0, "{}"
 
     programs = {"migrate": migrate, "erase": erase, "backup": backup}
-    standin = Standin(cluster.url, cluster.admin_token, cluster.ca, tmp_path, programs)
+    standin = Standin(cluster.url, cluster.admin_token, cluster.ca, folder, programs)
     async with FaultProxy(cluster.url, cluster.ca) as proxy, standin:
-        made = World(cluster, proxy, postgres, standin, [postgres, second_postgres])
+        made = World(cluster, proxy, servers[0], standin, servers)
         yield made
-        made.print_state()
-        proxy.heal()
-        standin.accept_routes = standin.ready = standin.provision = True
-        clean(made)
 
 
 async def empty(postgres: Postgres) -> None:

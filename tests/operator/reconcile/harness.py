@@ -21,6 +21,7 @@ from elink_operator.database.sessions import Limits
 from elink_operator.engine import Engine, utc_now
 from elink_operator.reconcile import reconcile_restore, reconcile_server, reconcile_tenant
 from elink_operator.reconcile.context import Context
+from elink_operator.relay import Relay
 from elink_operator.settings import Settings
 from elink_operator.triggers import KEY_KINDS
 
@@ -115,7 +116,7 @@ async def follow(engine: Engine, kind: Kind) -> None:
 
 
 @asynccontextmanager
-async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operator]:
+async def operator(url: str, token: str, relay: Relay | None = None, **changes: Any) -> AsyncIterator[Operator]:
     """A complete operator without kopf; everything is cancelled at the end, whatever it is doing."""
     settings = settings_for_tests(**changes)
     engine = Engine.create(settings, Connection(url, None, lambda: token))
@@ -133,6 +134,7 @@ async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operat
         clock=clock,
         random_token=secrets.token_urlsafe,
         wake=engine.wake,
+        relay=relay or Relay("127.0.0.1", 9),
     )
     controller = engine.controller(
         {

@@ -46,6 +46,9 @@ async def image_of(world: World, tenant: str, uid: str) -> dict[str, Any]:
         found[f"lines {journal.name}"] = [line for line in journal.read_text().splitlines() if f'"{tenant}"' in line]
     secrets = world.items(f"/api/v1/secrets?labelSelector=elink-lc.com%2Ftenant%3D{tenant}")
     found["secrets"] = sorted((s["metadata"]["uid"], str(s["data"])) for s in secrets)
+    for path in ("/apis/gateway.networking.k8s.io/v1/httproutes", "/apis/batch/v1/cronjobs"):
+        objects = world.items(f"{path}?labelSelector=elink-lc.com%2Ftenant%3D{tenant}")
+        found[path] = [(o["metadata"]["uid"], o["metadata"]["generation"], o["spec"]) for o in objects]
     found["uid"] = uid
     return found
 

@@ -287,11 +287,13 @@ async def test_backups_are_counted_from_what_the_job_reports(world: World) -> No
         assert world.proxy.seen == [], "a report is read once"
 
         async def broken(*_: Any) -> tuple[int, str]:
-            return 1, json.dumps({"result": "error"})
+            return 1, json.dumps({"result": "error", "generations": 0, "newest": None, "bytes": 0})
 
         world.standin._programs["backup"] = broken
         start_backup(world, namespace, tenant, "two")
         await until(lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == "BackupFailed", timeout=60)
+        store = (world.et(tenant) or {})["status"]["backup"]
+        assert (store["generations"], store["bytes"], "newest" in store) == (0, 0, False), "what is there, not what was"
         assert condition(world.et(tenant), "Ready")["status"] == "True"
 
 

@@ -92,7 +92,9 @@ async def test_every_wait_is_explained_and_ends_by_itself(world: World) -> None:
         assert "create one in region jp" in found["message"]
         events = await until(
             lambda: [
-                e for e in world.items("/api/v1/namespaces/default/events") if e["involvedObject"]["name"] == tenant
+                e
+                for e in world.items("/api/v1/namespaces/default/events")
+                if e["involvedObject"]["name"] == tenant and e["reason"] != "Created"
             ]
         )
         assert events[0]["reason"] == "NoSharedServer"

@@ -105,8 +105,6 @@ def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) 
     yield from _moves(new, old, world)
     if world.region(new.spec) != world.region(old.spec):
         yield tenant_api.REGION_FIXED.message
-    if old.spec.state is State.CANCELLED and new.spec.state is State.SUSPENDED:
-        yield tenant_api.UNDO_FIRST.message
     erase_after = old.status.erase_after
     if (
         old.spec.state is State.CANCELLED

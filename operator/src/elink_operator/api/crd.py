@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elink_operator import naming
-from elink_operator.api import erasure, restore, server, tenant
+from elink_operator.api import change, erasure, restore, server, tenant
 from elink_operator.api.schema import VALIDATIONS, Part
 
 Json = dict[str, Any]
@@ -142,7 +142,24 @@ ERASURE_KIND: Final = ResourceKind(
         Column("Hash", ".spec.hash", priority=1),
     ),
 )
-KINDS: Final = (SERVER_KIND, TENANT_KIND, RESTORE_KIND, ERASURE_KIND)
+CHANGE_KIND: Final = ResourceKind(
+    change.ElinkChange,
+    change.ChangeSpec,
+    None,
+    change.KIND,
+    "elinkchanges",
+    "ec",
+    (
+        Column("When", ".spec.at"),
+        Column("Who", ".spec.who"),
+        Column("What", ".spec.what"),
+        Column("Of", ".spec.name"),
+        Column("Summary", ".spec.summary"),
+        Column("Kind", ".spec.kind", priority=1),
+        Column("Generation", ".spec.generation", "integer", priority=1),
+    ),
+)
+KINDS: Final = (SERVER_KIND, TENANT_KIND, RESTORE_KIND, ERASURE_KIND, CHANGE_KIND)
 
 
 def build_crd(kind: ResourceKind) -> Json:

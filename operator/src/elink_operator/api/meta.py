@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from elink_operator.api.schema import Part
+from elink_operator.api.schema import Part, Time
 
 
 class OwnerReference(Part):
@@ -58,6 +58,19 @@ class Condition(Part):
     """When `status` last changed."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """The generation of the spec that this condition is about."""
+
+
+class Recorded(Part):
+    """What the newest ElinkChange of the object says; the next one tells what differs from it."""
+
+    generation: Annotated[int, Field(ge=0)] = 0
+    """Generation of the spec that was recorded."""
+    at: Time | None = None
+    """When."""
+    spec: Annotated[str, Field(max_length=65536)] = ""
+    """That spec as JSON."""
+    annotations: Annotated[str, Field(max_length=16384)] = ""
+    """The annotations by people as JSON."""
 
 
 Conditions = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from elink_operator.api.meta import Conditions, Metadata
+from elink_operator.api.meta import Conditions, Metadata, Recorded
 from elink_operator.api.schema import (
     NAME_RULE,
     ImageTag,
@@ -263,6 +263,8 @@ class ServerStatus(Part):
     """The workers."""
     migration: Annotated[str, Field(max_length=63)] = ""
     """Name of the migration Job that last succeeded."""
+    recorded: Recorded | None = None
+    """What the newest ElinkChange says."""
     last_reconcile_time: Time | None = None
     """When the status last changed."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from elink_operator.api.meta import Conditions, Metadata
+from elink_operator.api.meta import Conditions, Metadata, Recorded
 from elink_operator.api.schema import (
     NAME_RULE,
     DailyCron,
@@ -37,10 +37,6 @@ REGION_FIXED: Final = Rule(
     "!has(oldSelf.region) || (has(self.region) && self.region == oldSelf.region)",
     "spec.region cannot be changed: the data stays where the customer was told; "
     "a move is a relocation to a new tenant in the other region",
-)
-UNDO_FIRST: Final = Rule(
-    "oldSelf.state != 'Cancelled' || self.state != 'Suspended'",
-    "spec.state cannot go from Cancelled to Suspended: set it to Active first, which undoes the cancellation",
 )
 
 
@@ -149,7 +145,6 @@ class TenantSpec(Part):
             "spec.state of a new tenant must be Active or Suspended: there is nothing to cancel yet",
             optional_old_self=True,
         ),
-        UNDO_FIRST,
     )
 
     plan: Plan
@@ -280,6 +275,18 @@ class Erasure(Part):
     and holds none, stops all erasures on the server. Other differences are no harm: customers go on working."""
 
 
+class CancellationStatus(Part):
+    """What the contacts were told of a cancellation."""
+
+    at: Time
+    """Which one: its cancelledAt."""
+    told: Annotated[
+        tuple[Annotated[str, Field(max_length=63)], ...],
+        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = ()
+    """Letters that the relay accepted: Cancelled, DaysLeft7, DaysLeft1. Gone when the undoing was told."""
+
+
 class TenantStatus(Part):
     """What the operator saw; written by the operator only."""
 
@@ -322,8 +329,12 @@ class TenantStatus(Part):
     """When the tenant was cancelled."""
     erase_after: Time | None = None
     """When it will be erased; until then the cancellation can be undone."""
+    cancellation: CancellationStatus | None = None
+    """What the contacts were told."""
     erasure: Erasure | None = None
     """How far the erasure is."""
+    recorded: Recorded | None = None
+    """What the newest ElinkChange says."""
     last_reconcile_time: Time | None = None
     """When the status last changed."""
 

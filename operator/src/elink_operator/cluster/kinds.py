@@ -48,6 +48,7 @@ TENANT: Final = Kind(naming.GROUP, naming.VERSION, "elinktenants", "ElinkTenant"
 SERVER: Final = Kind(naming.GROUP, naming.VERSION, "elinkservers", "ElinkServer", namespaced=False)
 RESTORE: Final = Kind(naming.GROUP, naming.VERSION, "elinkrestores", "ElinkRestore", namespaced=False)
 ERASURE: Final = Kind(naming.GROUP, naming.VERSION, "elinkerasures", "ElinkErasure", namespaced=False)
+CHANGE: Final = Kind(naming.GROUP, naming.VERSION, "elinkchanges", "ElinkChange", namespaced=False)
 
 NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE: Final = Kind("", "v1", "services", "Service")
@@ -92,7 +93,9 @@ OWNED: Final = (
 )
 """Made by the operator; watched by its informers, limited to objects labelled as managed by it."""
 
-_BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*OURS, ERASURE, *OWNED, POD, PV, EVENT, LEASE)}
+_BY_NAME: Final = {
+    (kind.api_version, kind.kind): kind for kind in (*OURS, ERASURE, CHANGE, *OWNED, POD, PV, EVENT, LEASE)
+}
 
 
 def kind_of(obj: Obj) -> Kind:

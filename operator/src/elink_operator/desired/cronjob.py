@@ -67,6 +67,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
                     "ELINK_TENANT_UID": inputs.tenant.metadata.uid,
                     "ELINK_SERVER": inputs.server,
                     "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
+                    "ELINK_REVISION": inputs.schema,
                     "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
                     **store.env,
                 }

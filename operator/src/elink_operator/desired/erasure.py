@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from elink_operator import labels, naming
 from elink_operator.api import ElinkTenant, erasure
 from elink_operator.api.erasure import StoreErased, record_name, seal
 from elink_operator.desired.pod import Obj
+from elink_operator.jst import jst
 from elink_operator.settings import Settings
 
-JST = timezone(timedelta(hours=9))
 _NOTHING = "asked again: nothing found"
 
 
@@ -31,11 +31,6 @@ class Removed:
     removed: str
     removed_at: datetime
     rechecked_at: datetime
-
-
-def jst(moment: datetime | None) -> str:
-    """A time as people in Japan read it, with its offset; empty for None."""
-    return moment.astimezone(JST).isoformat(timespec="seconds") if moment is not None else ""
 
 
 def build_erasure(

@@ -91,6 +91,8 @@ class TenantInputs:
     access: Access
     region: str
     maintenance: bool = False
+    schema: str = ""
+    """Which schema the tenant's database has: `schema_of` its server."""
 
     @property
     def name(self) -> str:
@@ -107,3 +109,8 @@ class TenantInputs:
     @property
     def url(self) -> str:
         return naming.tenant_url(self.host, self.settings.external_port)
+
+
+def schema_of(server: ElinkServer) -> str:
+    """The schema of a server's databases: app version and last migration; changes once per upgrade."""
+    return f"{server.status.version}-{server.status.migration.rpartition('-')[2]}"

@@ -25,9 +25,13 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
     """Read the report of a Job that is newer than what the status says; else only judge the age."""
     jobs = observe.backup_jobs(owned)
     newest = tenant.status.backup.newest
-    summary = await _report(ctx, tenant, namespace, observe.newest_success(jobs), newest)
+    failed = await _failure(ctx, tenant, namespace, jobs)
+    # The last Job knows the store best, also when it failed.
+    summary = failed.store if failed else None
+    if summary is None:
+        summary = await _report(ctx, tenant, namespace, observe.newest_success(jobs), newest)
     if summary is not None:
-        newest = conditions.parse_timestamp(summary.newest)
+        newest = conditions.parse_timestamp(summary.newest) if summary.newest else None
     cronjob = next(
         (o for o in owned if o["kind"] == "CronJob" and o["metadata"]["name"] == naming.backup_cronjob(tenant.name)),
         None,
@@ -39,7 +43,7 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
         newest=newest,
         created=tenant.metadata.creation_timestamp or now,
         now=now,
-        failure=await _failure(ctx, tenant, namespace, jobs),
+        failure=failed.why if failed else None,
     )
     if condition.status == "True":
         condition = drill_doubts(ctx, tenant) or condition
@@ -66,7 +70,7 @@ async def _report(
 
 async def _failure(
     ctx: Context, tenant: ElinkTenant, namespace: str, jobs: Sequence[Mapping[str, Any]]
-) -> observe.BackupFailure | None:
+) -> observe.BackupReport | None:
     """What the newest Job said when it failed; read once per Job."""
     failed = [job for job in jobs if observe.job_state(job) == "failed"]
     if not failed or failed[-1] is not next((j for j in reversed(jobs) if observe.job_state(j) != "running"), None):
@@ -77,7 +81,8 @@ async def _failure(
     if known is None or known[0] != uid:
         message = observe.termination_message(await _pods(ctx, namespace, failed[-1]), failed=True)
         said = observe.parse_backup_failure(message or "")
-        known = uid, said or observe.BackupFailure("BackupFailed", observe.job_failure(failed[-1]))
+        why = said or observe.BackupFailure("BackupFailed", observe.job_failure(failed[-1]))
+        known = uid, observe.BackupReport(why, observe.parse_backup_summary(message or ""))
         ctx.memory.backup_failures[tenant.name] = known
     return known[1]
 

@@ -2,19 +2,15 @@
 
 from datetime import datetime, timedelta
 
-import structlog
-
 from elink_operator import conditions
 from elink_operator.api import ElinkTenant
 from elink_operator.api.tenant import State
 from elink_operator.cluster.kinds import TENANT, Obj
+from elink_operator.reconcile import letters
+from elink_operator.reconcile.clock import clock_is_trusted
 from elink_operator.reconcile.context import Context
 
-log = structlog.get_logger()
-
 _LONGEST_LOOK = 3600.0
-_CLOCK_TOLERANCE = 300.0
-"""Seconds that our clock may differ from the API server's."""
 
 
 def fields(ctx: Context, tenant: ElinkTenant) -> Obj:
@@ -46,34 +42,26 @@ async def delete_when_due(ctx: Context, tenant: ElinkTenant) -> bool:
     """Delete the resource when the grace time of a cancelled tenant is over; the finalizer then erases."""
     if tenant.spec.state is not State.CANCELLED or tenant.status.erase_after is None:
         return False
-    if ctx.clock() < tenant.status.erase_after or not _clock_is_trusted(ctx):
+    if ctx.clock() < tenant.status.erase_after or not clock_is_trusted(ctx):
         return False
     await ctx.client.delete(TENANT, tenant.name, uid=tenant.metadata.uid)
     return True
 
 
-def _clock_is_trusted(ctx: Context) -> bool:
-    """Whether our clock agrees with the API server's: one that runs ahead would end the time to undo too early."""
-    skew = ctx.client.clock_skew
-    if skew is not None and abs(skew) > _CLOCK_TOLERANCE:
-        log.error("clocks disagree, so no cancelled tenant is erased", api_server_ahead_seconds=round(skew))
-        return False
-    return True
-
-
 async def tell(ctx: Context, tenant: ElinkTenant, status: Obj) -> None:
-    """An Event when a tenant was cancelled, or its cancellation undone; notices to the contacts follow it."""
+    """An Event when a tenant was cancelled, or its cancellation undone; letters to the contacts follow it."""
     live = ctx.store.get(TENANT, None, tenant.name)
     if live is None or (tenant.status.erase_after is None) == (status["eraseAfter"] is None):
         return
+    untold = "" if ctx.settings.mail_from else letters.NOT_CONFIGURED
     if status["eraseAfter"] is not None:
         message = (
             f"cancelled: everything is erased after {status['eraseAfter']}; until then spec.state Active undoes it"
         )
-        await ctx.client.event(live, type_="Normal", reason="Cancelled", message=message)
+        await ctx.client.event(live, type_="Normal", reason="Cancelled", message=message + untold)
     else:
         message = "the cancellation was undone, nothing was erased"
-        await ctx.client.event(live, type_="Normal", reason="CancellationUndone", message=message)
+        await ctx.client.event(live, type_="Normal", reason="CancellationUndone", message=message + untold)
 
 
 def _cancelled_at(ctx: Context, tenant: ElinkTenant) -> datetime:

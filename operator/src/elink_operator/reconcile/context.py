@@ -11,12 +11,14 @@ from elink_operator import observe
 from elink_operator.api.world import World
 from elink_operator.cluster.apply import Applier
 from elink_operator.cluster.client import Client
+from elink_operator.cluster.kinds import Obj
 from elink_operator.cluster.store import Store
 from elink_operator.conditions import Condition
 from elink_operator.database import Databases
 from elink_operator.desired.erasure import Link
 from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
+from elink_operator.relay import Relay
 from elink_operator.settings import Settings
 
 KeyKind = Literal["tenant", "server", "restore"]
@@ -60,8 +62,14 @@ class Memory:
     """The newest record that this process wrote."""
     drills: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is decided whether one more drill begins."""
-    backup_failures: dict[str, tuple[str, observe.BackupFailure]] = field(default_factory=dict)
+    backup_failures: dict[str, tuple[str, observe.BackupReport]] = field(default_factory=dict)
     """tenant -> (uid of the last backup Job that failed, what it said): its report is read once."""
+    recorded: dict[str, Obj] = field(default_factory=dict)
+    """uid of a tenant or server -> what was recorded of it and its status does not show yet."""
+    told: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """(uid of a tenant, letter) -> contacts that have it, while others wait for the relay."""
+    relay_rests_until: datetime | None = None
+    """No mail is tried before, because the last one failed."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """server -> when its databases were last compared with what should be there."""
 
@@ -85,4 +93,5 @@ class Context:
     clock: Callable[[], datetime]
     random_token: Callable[[int], str]
     wake: Callable[[KeyKind, str], None]
+    relay: Relay
     memory: Memory = field(default_factory=Memory)

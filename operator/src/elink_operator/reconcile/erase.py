@@ -13,6 +13,8 @@ from elink_operator.api.tenant import ErasureStep, Phase
 from elink_operator.cluster.errors import ClusterError, NotLeader
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.database import DatabaseError
+from elink_operator.desired import change
+from elink_operator.reconcile import changes
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase_steps import Case, Evidence, Hold
@@ -101,6 +103,7 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
         await _report(case, plan, done, reason="RecordNotWritten", message=text)
         return Outcome(_RETRY_SECONDS)
     ctx.memory.reserved.pop(tenant.name, None)
+    changes.forget(ctx, tenant.metadata.uid)
     await remove_finalizer(ctx, TENANT, tenant.name)
     return Outcome()
 
@@ -113,6 +116,8 @@ async def _record(case: Case, plan: list[Step], done: dict[str, Obj]) -> None:
     record = await ensure_record(case, stores, neighbours)
     live = case.ctx.store.get(TENANT, None, case.tenant.name)
     if live is not None:
+        proof = f"everything is erased; the proof is ElinkErasure {record['metadata']['name']}"
+        await changes.note(case.ctx, TENANT, case.tenant.name, what=change.ERASED, key="erased", summary=proof)
         message = f"everything is erased; the record is ElinkErasure {record['metadata']['name']}"
         await case.ctx.client.event(live, type_="Normal", reason="Erased", message=message)
 

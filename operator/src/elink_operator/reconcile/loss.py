@@ -6,6 +6,8 @@ from elink_operator import conditions, labels, naming
 from elink_operator.api import ElinkTenant
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.conditions import Condition
+from elink_operator.desired import change
+from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context
 
 NEXT_LOOK: Final = 60.0
@@ -61,4 +63,7 @@ async def tell_of_an_empty_one(ctx: Context, tenant: ElinkTenant) -> None:
             f"database {naming.tenant_database(tenant.name)} was made anew, empty, as annotation "
             f"{labels.RECREATE_DATABASE} asks; restore the newest backup before its users fill it"
         )
-        await ctx.client.event(live, type_="Warning", reason="DatabaseRecreated", message=message)
+        await ctx.client.event(live, type_="Warning", reason=change.DATABASE_RECREATED, message=message)
+        asked = naming.digest(live["metadata"].get("annotations", {}).get(labels.RECREATE_DATABASE, ""))
+        key = f"recreated-{asked}"
+        await changes.note(ctx, TENANT, tenant.name, what=change.DATABASE_RECREATED, key=key, summary=message)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from elink_operator import naming, placement
+from elink_operator import labels, naming, placement
 from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.api.server import Tenancy
 from elink_operator.api.tenant import Plan
@@ -13,8 +13,6 @@ from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.status import ensure_finalizer
 
-PLACED_ON = f"{naming.GROUP}/placed-on"
-PLACED_WHY = f"{naming.GROUP}/placed-because"
 _RETRY_SECONDS = 30.0
 
 
@@ -47,7 +45,7 @@ async def settle(ctx: Context, tenant: ElinkTenant) -> Home:
         home = Home(choice.server, choice.reason)
     # No await between the choice and this line: two workers never give the last place away twice.
     ctx.memory.reserved[tenant.name] = home.server
-    await ensure_finalizer(ctx, TENANT, tenant.name, {PLACED_ON: home.server, PLACED_WHY: home.reason})
+    await ensure_finalizer(ctx, TENANT, tenant.name, {labels.PLACED_ON: home.server, labels.PLACED_WHY: home.reason})
     return home
 
 
@@ -55,9 +53,9 @@ def home_of(tenant: ElinkTenant) -> Home | None:
     """The decision that was already made, or None."""
     if tenant.status.server:
         return Home(tenant.status.server, tenant.status.server_reason)
-    noted = tenant.metadata.annotations.get(PLACED_ON)
+    noted = tenant.metadata.annotations.get(labels.PLACED_ON)
     if noted and naming.is_valid_name(noted):
-        return Home(noted, tenant.metadata.annotations.get(PLACED_WHY, ""))
+        return Home(noted, tenant.metadata.annotations.get(labels.PLACED_WHY, ""))
     return None
 
 

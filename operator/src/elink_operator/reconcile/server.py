@@ -14,6 +14,7 @@ from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError
 from elink_operator.desired import deployment, hpa, namespace, networkpolicy, pdb, quota, service, statefulset, volume
 from elink_operator.desired.inputs import Access, ServerInputs
+from elink_operator.reconcile import changes
 from elink_operator.reconcile.access import ensure_access
 from elink_operator.reconcile.comparison import compare_databases, fill_spares
 from elink_operator.reconcile.context import Context, Outcome
@@ -65,6 +66,7 @@ async def reconcile_server(name: str, ctx: Context) -> Outcome:
     server = ctx.world.servers.get(name)
     if server is None:
         return Outcome()
+    await changes.record(ctx, SERVER, name)
     if server.deleting:
         return await tear_down(server, ctx)
     await ensure_finalizer(ctx, SERVER, name)
@@ -275,6 +277,7 @@ async def _write_findings(
             "selector": f"{labels.COMPONENT}={labels.WEB}",
         },
         "worker": {"replicas": workers.existing, "readyReplicas": workers.ready},
+        **changes.fields(ctx, server.metadata.uid),
     }
     if effective:
         status["observedGeneration"] = server.metadata.generation
@@ -299,7 +302,9 @@ async def _write_failure(ctx: Context, server: ElinkServer, reason: str, message
     ]
     ready = conditions.false(conditions.READY, reason, message)
     merged = conditions_of(ctx, SERVER, server.name, server.metadata.generation, [ready, *kept])
-    await write_status(ctx, SERVER, server.name, {"conditions": merged, "tenants": count_tenants(ctx, server.name)})
+    tenants = count_tenants(ctx, server.name)
+    status = {"conditions": merged, "tenants": tenants, **changes.fields(ctx, server.metadata.uid)}
+    await write_status(ctx, SERVER, server.name, status)
 
 
 def count_tenants(ctx: Context, server: str) -> int:

@@ -4,6 +4,8 @@ from elink_operator import conditions, naming
 from elink_operator.api import ElinkServer
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
+from elink_operator.desired import change
+from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -19,6 +21,9 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
         await write_status(ctx, SERVER, server.name, {"conditions": merged})
         return Outcome(_LOOK_SECONDS)
     await forget_server(ctx, server.name)
+    summary = "namespace and volumes are gone"
+    await changes.note(ctx, SERVER, server.name, what=change.REMOVED, key="removed", summary=summary)
+    changes.forget(ctx, server.metadata.uid)
     await remove_finalizer(ctx, SERVER, server.name)
     return Outcome()
 

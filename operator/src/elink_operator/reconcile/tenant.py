@@ -14,9 +14,9 @@ from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError, DatabaseLost
 from elink_operator.desired.cronjob import build_backup
 from elink_operator.desired.httproute import build_route
-from elink_operator.desired.inputs import TenantInputs
+from elink_operator.desired.inputs import TenantInputs, schema_of
 from elink_operator.desired.secret import build_tenant_secret
-from elink_operator.reconcile import cancellation, loss, master
+from elink_operator.reconcile import cancellation, changes, letters, loss, master
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.backups import backup_facts
@@ -48,6 +48,7 @@ class _Findings:
     """The spec wants another server than the one that the tenant lives on."""
     lost: bool = False
     retry_after: float | None = None
+    tell_again: float | None = None
 
     @property
     def parts(self) -> list[Condition]:
@@ -60,6 +61,7 @@ async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
     if tenant is None:
         ctx.memory.reserved.pop(name, None)
         return Outcome()
+    await changes.record(ctx, TENANT, name)
     if tenant.deleting:
         refusals = validate_delete_tenant(tenant)
         if not refusals:
@@ -99,6 +101,7 @@ async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
     if _only_the_gateway_is_awaited(ctx, tenant, home, found):
         return Outcome(1.0)
     await _write_findings(ctx, tenant, server, home, found)
+    found.tell_again = await letters.tell_contacts(ctx, tenant.name)
     return Outcome(_next_look(ctx, tenant, found))
 
 
@@ -157,6 +160,7 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
         access,
         region=ctx.world.region(server.spec),
         maintenance=restore is not None,
+        schema=schema_of(server),
     )
     invitation = await master.prepare(ctx, inputs)
     found.key_missing = await ensure_key(ctx, inputs)
@@ -246,6 +250,7 @@ async def _write_findings(
         "version": server.status.version if server else "",
         **cancellation.fields(ctx, tenant),
         **loss.fields(ctx, tenant, lost=found.lost, settled=found.settled),
+        **changes.fields(ctx, tenant.metadata.uid),
     }
     if found.backup_status is not None:
         status["backup"] = found.backup_status
@@ -274,7 +279,7 @@ def _phase(ctx: Context, tenant: ElinkTenant, ready: Condition) -> Phase:
 
 
 def _next_look(ctx: Context, tenant: ElinkTenant, found: _Findings) -> float | None:
-    waits = [found.retry_after, cancellation.seconds_left(ctx, tenant)]
+    waits = [found.retry_after, found.tell_again, cancellation.seconds_left(ctx, tenant)]
     if found.route.status != "True" or found.server.status != "True":
         waits.append(15.0)
     return min((w for w in waits if w is not None), default=None)
@@ -294,4 +299,5 @@ async def _write_failure(
     ready = conditions.false(conditions.READY, reason, message)
     merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready, *kept.values()])
     phase = Phase.DEGRADED if tenant.status.observed_generation else Phase.PENDING
-    await write_status(ctx, TENANT, tenant.name, {"conditions": merged, "phase": phase.value})
+    status = {"conditions": merged, "phase": phase.value, **changes.fields(ctx, tenant.metadata.uid)}
+    await write_status(ctx, TENANT, tenant.name, status)

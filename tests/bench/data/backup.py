@@ -1,0 +1,178 @@
+"""elink-backup beside `pg_dump | zstd` and `zstd -d | pg_restore` of the same database, turn by turn.
+
+Both sides count the bytes of the uncompressed dump, so the ratio is that of the times. elink-backup also seals, reads
+everything back and compares a restored database row by row with what was dumped; the floor does not. Every backup goes
+into a new repository: a second generation of the same data would cost nearly nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.postgres import Postgres, find_program, running
+from tests.support.restic import find_restic
+
+PROGRAMS = Path(__file__).resolve().parents[3] / "hack" / "images" / "backup"
+SOURCE = "bench_source"
+TARGET = "bench_target"
+_ROW_BYTES = 400
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One database in one PostgreSQL, and a folder for everything else."""
+
+    postgres: Postgres
+    root: Path
+    dump_bytes: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        programs = (Path(find_program("pg_dump")).parent, find_restic().parent)
+        return {
+            "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
+            "PYTHONPATH": str(PROGRAMS),
+            "PGPASSWORD": self.postgres.admin_password,
+            "ELINK_TENANT_ID": "bench",
+            "ELINK_SECRET_DIR": str(self.root / "secrets"),
+            "ELINK_SOURCE": str(self.root / "snapshot"),
+            "ELINK_TERMINATION_LOG": str(self.root / "report"),
+        }
+
+    def shell(self, command: str) -> None:
+        """A pipeline; the first failure in it fails the bench."""
+        subprocess.run(["bash", "-ceu", f"set -o pipefail; {command}"], env=self.environment, check=True)
+
+    def program(self, store: Path, *arguments: str) -> None:
+        """The backup image's program."""
+        command = [sys.executable, "-m", "elink_backup.backup", *arguments]
+        done = subprocess.run(
+            command, env={**self.environment, "ELINK_STORE": str(store)}, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"elink-backup failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    @property
+    def log_in(self) -> str:
+        return f"-h {self.postgres.host} -p {self.postgres.port} -U {self.postgres.superuser}"
+
+    def sql(self, statement: str, database: str = "postgres") -> Any:
+        """One statement; the first value of its answer."""
+
+        async def run() -> Any:
+            connection = await self.postgres.connect(database)
+            try:
+                return await connection.fetchval(statement, timeout=3600)
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+
+def measure_backup(megabytes: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Backup, then restore: MB/s of both sides (medians) and the ratio."""
+    root = Path(tempfile.mkdtemp(prefix="elink-bench-data-"))
+    try:
+        with running(fsync=True) as postgres:
+            scene = _prepare(Scene(postgres, root), megabytes)
+            floor = root / "floor.zst"
+
+            def plain_backup() -> None:
+                scene.shell(f"pg_dump {scene.log_in} -Fc -Z0 -d {SOURCE} | zstd -q -f -o {floor}")
+
+            def own_backup() -> None:
+                _empty(root / "store")
+                scene.program(root / "store", "run")
+
+            def plain_restore() -> None:
+                scene.shell(f"zstd -q -d -c {floor} | pg_restore {scene.log_in} --exit-on-error -d {TARGET}")
+
+            def own_restore() -> None:
+                _empty(root / "back")
+                scene.program(
+                    root / "store", "restore", "--into-database", TARGET, "--into-directory", str(root / "back")
+                )
+
+            yield _compare("backup", scene, rounds, own_backup, plain_backup, lambda: None)
+            yield _compare("restore", scene, rounds, own_restore, plain_restore, lambda: _new_target(scene))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _prepare(scene: Scene, megabytes: int) -> Scene:
+    for name in ("secrets", "store", "back", "snapshot/files", "snapshot/database"):
+        (scene.root / name).mkdir(parents=True)
+    values = {
+        "host": scene.postgres.host,
+        "port": str(scene.postgres.port),
+        "database": SOURCE,
+        "username": scene.postgres.superuser,
+        "password": scene.postgres.admin_password,
+        "repository-key": "bench-key",
+    }
+    for key, value in values.items():
+        (scene.root / "secrets" / key).write_text(value)
+    scene.sql(f"CREATE DATABASE {SOURCE}")
+    rows = megabytes * 1_000_000 // _ROW_BYTES
+    scene.sql("CREATE TABLE address (id bigint PRIMARY KEY, email text, name text, notes text)", SOURCE)
+    # About a third of each row is noise, as hashes and addresses in real ones are.
+    words = "repeat('株式会社あおぞら商店 東京都千代田区 ', 3)"
+    scene.sql(
+        f"INSERT INTO address SELECT g, md5(g::text) || '@example.co.jp', md5((g * 7)::text),"
+        f" {words} || md5((g * 3)::text) FROM generate_series(1, {rows}) g",
+        SOURCE,
+    )
+    scene.sql("CREATE INDEX ON address (email)", SOURCE)
+    scene.shell(f"pg_dump {scene.log_in} -Fc -Z0 -d {SOURCE} -f {scene.root}/size")
+    size = (scene.root / "size").stat().st_size
+    (scene.root / "size").unlink()
+    return Scene(scene.postgres, scene.root, size)
+
+
+def _compare(
+    what: str,
+    scene: Scene,
+    rounds: int,
+    own: Callable[[], None],
+    plain: Callable[[], None],
+    before: Callable[[], None],
+) -> dict[str, Any]:
+    times: dict[str, list[float]] = {"elink": [], "plain": []}
+    for _ in range(max(1, rounds)):
+        for side, run in (("plain", plain), ("elink", own)):
+            before()
+            started = time.monotonic()
+            run()
+            times[side].append(time.monotonic() - started)
+    median = {side: statistics.median(taken) for side, taken in times.items()}
+    speed = {side: round(scene.dump_bytes / 1e6 / seconds, 1) for side, seconds in median.items()}
+    return {
+        "figure": what,
+        "megabytes": round(scene.dump_bytes / 1e6, 1),
+        "rounds": rounds,
+        "elink_mb_per_second": speed["elink"],
+        "plain_mb_per_second": speed["plain"],
+        "ratio": round(median["plain"] / median["elink"], 2),
+        "seconds": {side: [round(t, 2) for t in taken] for side, taken in times.items()},
+    }
+
+
+def _new_target(scene: Scene) -> None:
+    scene.sql(f"DROP DATABASE IF EXISTS {TARGET}")
+    scene.sql(f"CREATE DATABASE {TARGET} TEMPLATE template0")
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
