@@ -38,23 +38,22 @@ def _snapshots(folder: Path) -> list[str]:
 
 
 def main() -> int:
-    """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup)."""
+    """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup; empty: none)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     name = os.environ.get("ELINK_TENANT_ID", "")
     if not ID.fullmatch(name):
         report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
         return 2
-    places = {
-        "directory": Path(os.environ.get("ELINK_FILES", "/files")),
-        "backups": Path(os.environ.get("ELINK_STORE", "/backup")),
-    }
+    places = {"directory": Path(os.environ.get("ELINK_FILES", "/files"))}
+    if store := os.environ.get("ELINK_STORE", "/backup"):
+        places["backups"] = Path(store)
     began = jst(now())
     removed: dict[str, int] = {}
     try:
         for parent in places.values():
             if not parent.is_dir():
                 raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
-        generations = _snapshots(places["backups"] / name)
+        generations = _snapshots(places["backups"] / name) if "backups" in places else []
         for what, parent in places.items():
             removed[what] = erase_folder(parent, name)
     except OSError as error:

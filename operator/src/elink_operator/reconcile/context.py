@@ -17,6 +17,7 @@ from elink_operator.database import Databases
 from elink_operator.desired.erasure import Link
 from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
+from elink_operator.objectstore import ObjectStore
 from elink_operator.settings import Settings
 
 KeyKind = Literal["tenant", "server"]
@@ -83,4 +84,6 @@ class Context:
     clock: Callable[[], datetime]
     random_token: Callable[[int], str]
     wake: Callable[[KeyKind, str], None]
+    objects: ObjectStore | None = None
+    """The store of backups, unless they lie on volumes."""
     memory: Memory = field(default_factory=Memory)

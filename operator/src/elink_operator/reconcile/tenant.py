@@ -18,6 +18,7 @@ from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.reconcile import cancellation, loss, master
 from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.backup_bucket import ensure_bucket
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.backups import backup_facts
 from elink_operator.reconcile.context import Context, Outcome
@@ -29,6 +30,9 @@ from elink_operator.reconcile.status import conditions_of, write_status
 
 _GATEWAY_PATIENCE = timedelta(seconds=3)
 """A Gateway usually answers within a second: until then no status is written that would be rewritten at once."""
+
+_STORE_AGAIN = 30.0
+"""Seconds until an object store that was away is asked again."""
 
 
 @dataclass
@@ -42,6 +46,7 @@ class _Findings:
     isolated: Condition
     backup_status: Obj | None = None
     key_missing: Condition | None = None
+    no_store: Condition | None = None
     settled: bool = False
     lost: bool = False
     retry_after: float | None = None
@@ -146,6 +151,9 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     inputs = TenantInputs(tenant, home.server, ctx.settings, access, region=ctx.world.region(server.spec))
     invitation = await master.prepare(ctx, inputs)
     found.key_missing = await ensure_key(ctx, inputs)
+    found.no_store = await ensure_bucket(ctx, inputs)
+    if found.no_store is not None:
+        found.retry_after = _STORE_AGAIN
     row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)
     writes = [
         ctx.applier.apply_if_changed(SECRET, build_tenant_secret(inputs)),
@@ -187,7 +195,7 @@ async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Ob
     if route is not None:
         found.route = observe.route_condition(route, ctx.settings.gateway_namespace, ctx.settings.gateway_name)
         facts = await backup_facts(ctx, tenant, namespace, owned)
-        found.backup, found.backup_status = found.key_missing or facts.condition, facts.status
+        found.backup, found.backup_status = found.key_missing or found.no_store or facts.condition, facts.status
 
 
 def _only_the_gateway_is_awaited(ctx: Context, tenant: ElinkTenant, home: Home, found: _Findings) -> bool:
