@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import http.client
 import ssl
 import urllib.error
 import urllib.request
@@ -66,7 +67,7 @@ class Bucket:
         request = urllib.request.Request(url, headers=headers, method=method)
         try:
             with self._opener().open(request, timeout=_SECONDS) as answer:
-                return _parsed(answer.read())
+                found = _parsed(answer.read())
         except urllib.error.HTTPError as error:
             if method == "DELETE" and error.code == 404:
                 return ET.Element("Gone")
@@ -75,8 +76,14 @@ class Bucket:
                 f"the store refused to look into {self.url}: {error.code} {code}",
                 errors.answer_reason(error.code, code),
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise BackupError(f"the store cannot be reached at {self.url}: {error}", errors.STORE_AWAY) from error
+        if method == "GET" and not found.tag.endswith("Result"):
+            # What cannot be read must not pass for an empty list.
+            raise BackupError(
+                f"{self.url} does not answer as an S3 store does", errors.STORE_AWAY
+            )
+        return found
 
     def _login(self) -> Login:
         # No interpolation: a secret may hold a per cent sign.

@@ -1,6 +1,6 @@
 """Buckets and accounts of tenants in an S3 store. Everything here is idempotent."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from elink_operator.objectstore.signature import Login
 from elink_operator.objectstore.transport import Answer, Transport, admin_login
 from elink_operator.settings import Settings
 
+_PAGE: Final = 1000
+"""The most that one request may delete."""
 _MISSING: Final = "NoSuchBucket"
 _SNAPSHOTS: Final = "repository/snapshots/"
 _NO_VERSIONS: Final[frozenset[str | int]] = frozenset(
@@ -94,43 +96,55 @@ class ObjectStore:
             return Erased(existed=False)
         snapshots = tuple([key.removeprefix(_SNAPSHOTS) async for key, _, _ in self._objects(bucket, _SNAPSHOTS)])
         uploads = await self._abort_uploads(bucket)
-        objects = size = 0
-        for last in (False, True):
-            async for page in self._pages(bucket):
-                doomed = [item for item in page if last or not item[0].startswith(_SNAPSHOTS)]
-                await self._delete(bucket, doomed)
-                objects, size = objects + len(doomed), size + sum(item[2] for item in doomed)
+        rest, last = await self._clear(bucket, but=_SNAPSHOTS), await self._clear(bucket)
         await self._transport.ask(f"delete bucket {bucket}", "DELETE", f"/{bucket}", fine={_MISSING})
-        return Erased(True, objects, size, uploads, snapshots)
+        return Erased(True, rest[0] + last[0], rest[1] + last[1], uploads, snapshots)
 
-    async def _pages(self, bucket: str) -> AsyncIterator[list[Item]]:
-        """All versions, a page at a time; then what a plain list still shows."""
-        query = {"versions": "", "max-keys": "1000"}
-        while True:
-            answer = await self._transport.ask("list versions", "GET", f"/{bucket}", query, fine=_NO_VERSIONS)
-            if answer.status >= 300:
+    async def _clear(self, bucket: str, *, but: str | None = None) -> tuple[int, int]:
+        """Delete everything that is not below `but`; how many objects and bytes it was."""
+        objects = size = 0
+        before: list[Item] = []
+        # From the beginning after each deletion: a store may lose its place in a list that shrinks.
+        while page := await self._page(bucket, but):
+            if page == before:
+                raise ObjectStoreError(f"objects of bucket {bucket} do not go: {page[0][0]}", reason="StoreRefused")
+            await self._delete(bucket, page)
+            objects, size, before = objects + len(page), size + sum(item[2] for item in page), page
+        return objects, size
+
+    async def _page(self, bucket: str, but: str | None) -> list[Item]:
+        """Up to a thousand versions, or what a plain list shows when there are none; not below `but`."""
+        async for page in self._versions(bucket):
+            if found := [item for item in page if but is None or not item[0].startswith(but)]:
+                return found
+        found = []
+        async for item in self._objects(bucket, ""):
+            if but is None or not item[0].startswith(but):
+                found.append(item)
+            if len(found) == _PAGE:
                 break
+        return found
+
+    async def _versions(self, bucket: str) -> AsyncIterator[list[Item]]:
+        query = {"versions": "", "max-keys": str(_PAGE)}
+        while True:
+            answer = await self._list("versions", bucket, query, fine=_NO_VERSIONS)
+            if answer.status >= 300:
+                return
             found = [*answer.body.iterfind("{*}Version"), *answer.body.iterfind("{*}DeleteMarker")]
             yield [
                 (one.findtext("{*}Key") or "", one.findtext("{*}VersionId") or "", int(one.findtext("{*}Size") or 0))
                 for one in found
             ]
             if answer.body.findtext("{*}IsTruncated") != "true":
-                break
+                return
             query["key-marker"] = answer.body.findtext("{*}NextKeyMarker") or ""
             query["version-id-marker"] = answer.body.findtext("{*}NextVersionIdMarker") or ""
-        rest: list[Item] = []
-        async for item in self._objects(bucket, ""):
-            rest.append(item)
-            if len(rest) == 1000:
-                yield rest
-                rest = []
-        yield rest
 
     async def _objects(self, bucket: str, prefix: str) -> AsyncIterator[Item]:
         query = {"list-type": "2", "prefix": prefix}
         while True:
-            answer = await self._transport.ask("list objects", "GET", f"/{bucket}", query)
+            answer = await self._list("objects", bucket, query)
             for one in answer.body.iterfind("{*}Contents"):
                 yield one.findtext("{*}Key") or "", "", int(one.findtext("{*}Size") or 0)
             token = answer.body.findtext("{*}NextContinuationToken")
@@ -138,10 +152,17 @@ class ObjectStore:
                 return
             query["continuation-token"] = token
 
+    async def _list(self, what: str, bucket: str, query: dict[str, str], *, fine: Collection[str | int] = ()) -> Answer:
+        answer = await self._transport.ask(f"list {what}", "GET", f"/{bucket}", query, fine=fine)
+        if answer.status < 300 and not answer.body.tag.endswith("Result"):
+            # What cannot be read must not pass for an empty list.
+            raise ObjectStoreError(f"the backup store answers with something that is no list of {what}")
+        return answer
+
     async def _abort_uploads(self, bucket: str) -> int:
         gone = 0
         while True:
-            answer = await self._transport.ask("list uploads", "GET", f"/{bucket}", {"uploads": ""})
+            answer = await self._list("uploads", bucket, {"uploads": ""})
             found = list(answer.body.iterfind("{*}Upload"))
             for one in found:
                 key, upload = one.findtext("{*}Key") or "", one.findtext("{*}UploadId") or ""

@@ -96,7 +96,7 @@ class Transport:
             async with self._session.request(
                 method, URL(url, encoded=True), data=body or None, headers=signed, allow_redirects=False
             ) as response:
-                content = await response.content.read(_LARGEST)
+                content = await _whole(response)
                 answer = Answer(response.status, _parsed(content))
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:  # noqa: UP041 - one name for both
             text = str(error) or type(error).__name__
@@ -104,6 +104,16 @@ class Transport:
         if 200 <= answer.status < 300 or answer.status in fine or answer.code in fine:
             return answer
         raise refused(what, answer.status, answer.code)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise ObjectStoreError(f"the backup store answers with more than {_LARGEST >> 20} MiB")
+    return b"".join(parts)
 
 
 def _parsed(body: bytes) -> ET.Element:
