@@ -71,7 +71,8 @@ class Settings(BaseSettings):
         description="Bucket of a tenant: this and its ID; with 63 characters at most 23 are left for it.",
     )
     backup_s3_credentials_dir: str = Field(
-        "", description="Folder with `access-key` and `secret-key`, read at each use: a new log-in needs no restart."
+        "/etc/elink/backup-store",
+        description="Folder with `access-key` and `secret-key`, read at each use: a new log-in needs no restart.",
     )
     backup_s3_ca_file: str = Field("", description="Certificate authority of the store; empty: the system's.")
     backup_s3_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -181,8 +182,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_store(self) -> Self:
-        if self.backup_store == "S3" and not (self.backup_s3_endpoint and self.backup_s3_credentials_dir):
-            raise ValueError("backup_store S3 needs backup_s3_endpoint and backup_s3_credentials_dir")
+        if self.backup_store == "S3" and not self.backup_s3_endpoint:
+            raise ValueError("backup_store S3 needs backup_s3_endpoint")
         return self
 
     @field_validator("regions", mode="before")

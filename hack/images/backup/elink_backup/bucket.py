@@ -80,9 +80,7 @@ class Bucket:
             raise BackupError(f"the store cannot be reached at {self.url}: {error}", errors.STORE_AWAY) from error
         if method == "GET" and not found.tag.endswith("Result"):
             # What cannot be read must not pass for an empty list.
-            raise BackupError(
-                f"{self.url} does not answer as an S3 store does", errors.STORE_AWAY
-            )
+            raise BackupError(f"{self.url} does not answer as an S3 store does", errors.STORE_AWAY)
         return found
 
     def _login(self) -> Login:

@@ -206,8 +206,11 @@ class ObjectStore:
 
 
 def connect(settings: Settings, clock: Callable[[], datetime]) -> ObjectStore | None:
-    """The store that the settings name, or None when backups lie on volumes. Call it inside a running loop."""
-    if settings.backup_store != "S3":
+    """The store that the settings name, or None. Call it inside a running loop.
+
+    Also when backups lie on volumes now: then it erases the buckets from before.
+    """
+    if not settings.backup_s3_endpoint:
         return None
     folder = Path(settings.backup_s3_credentials_dir)
     authority = Path(settings.backup_s3_ca_file) if settings.backup_s3_ca_file else None

@@ -12,7 +12,7 @@ from elink_operator.conditions import Condition
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.secret import build_store_secret, value_hash
-from elink_operator.desired.store import bucket_of
+from elink_operator.desired.store import bucket_of, on_volumes
 from elink_operator.objectstore import ObjectStore, ObjectStoreError
 from elink_operator.objectstore.signature import Login
 from elink_operator.reconcile.context import Context
@@ -25,7 +25,7 @@ async def ensure_bucket(ctx: Context, inputs: TenantInputs) -> Condition | None:
     Returns a condition when the store is away or refuses; the tenant is served all the same. A bucket that somebody
     removed later is not made anew: an empty one would hide the loss, which the next backup reports.
     """
-    if ctx.objects is None:
+    if ctx.objects is None or on_volumes(ctx.settings):
         return None
     try:
         wanted = _secret(inputs, ctx.objects)

@@ -43,7 +43,7 @@ DATABASE = Step("Database", steps.drop_database)
 OWN_DATABASE = replace(DATABASE, once=True)
 """Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
-BUCKET = Step("BackupBucket", steps.remove_bucket, once=True)
+BUCKET = Step(steps.BUCKET_STEP, steps.remove_bucket, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
 VOLUMES = Step("VolumesListed", steps.list_volumes, once=True, proved_by="Server")

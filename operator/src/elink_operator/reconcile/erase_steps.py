@@ -21,6 +21,7 @@ from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
+BUCKET_STEP = "BackupBucket"
 _JOB_AGAIN_AFTER = timedelta(minutes=2)
 
 
@@ -82,7 +83,9 @@ class Case:
     def has_bucket(self) -> bool:
         """Whether backups may lie in a bucket: also in one from before they went onto volumes."""
         login = self.ctx.store.get(SECRET, self.namespace, naming.backup_store_secret(self.tenant.name))
-        return not on_volumes(self.ctx.settings) or login is not None
+        known = self.tenant.status.erasure.steps if self.tenant.status.erasure else ()
+        erased = any(step.name == BUCKET_STEP for step in known)
+        return not on_volumes(self.ctx.settings) or login is not None or erased
 
     @property
     def nothing_was_made(self) -> bool:
@@ -193,7 +196,7 @@ async def remove_bucket(case: Case) -> Evidence:
     if ctx.objects is None:
         raise Hold(
             f"Secret {naming.backup_store_secret(tenant.name)} says that there are backups in an object store, and the "
-            "operator is told of none: set the chart's backup.s3 again until the tenant is erased",
+            "operator is told of none: set the chart's backup.s3.endpoint until the tenant is erased",
             reason="StoreNotConfigured",
             retry_after=60,
         )
