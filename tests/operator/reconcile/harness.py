@@ -19,6 +19,7 @@ from elink_operator.cluster.kinds import OURS, Kind
 from elink_operator.database import Databases
 from elink_operator.database.sessions import Limits
 from elink_operator.engine import Engine, utc_now
+from elink_operator.objectstore import connect
 from elink_operator.reconcile import reconcile_server, reconcile_tenant
 from elink_operator.reconcile.context import Context
 from elink_operator.settings import Settings
@@ -120,6 +121,7 @@ async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operat
     engine = Engine.create(settings, Connection(url, None, lambda: token))
     databases = Databases(Limits.of(settings))
     prober, clock = ScriptedProber(), Clock()
+    objects = connect(settings, utc_now)
     ctx = Context(
         settings=settings,
         client=engine.client,
@@ -132,6 +134,7 @@ async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operat
         clock=clock,
         random_token=secrets.token_urlsafe,
         wake=engine.wake,
+        objects=objects,
     )
     controller = engine.controller(
         {"tenant": partial(reconcile_tenant, ctx=ctx), "server": partial(reconcile_server, ctx=ctx)}
@@ -149,6 +152,8 @@ async def operator(url: str, token: str, **changes: Any) -> AsyncIterator[Operat
             task.cancel()
         await asyncio.gather(*made.tasks, return_exceptions=True)
         await databases.close()
+        if objects is not None:
+            await objects.close()
         await engine.close()
 
 
