@@ -354,6 +354,34 @@ def test_only_one_at_a_time(bench: Bench, postgres: Postgres) -> None:
     assert (code, said["generations"]) == (0, 1)
 
 
+def test_a_job_that_lost_its_lock_counts_nothing(bench: Bench, postgres: Postgres) -> None:
+    """The database restarted in the middle: by now another job may be at work on the same repository."""
+    days(bench, 1, 2)
+    (bench.files / "big").write_bytes(os.urandom(100 << 20))
+    data = bench.store / "repository" / "data"
+    before = len(list(data.rglob("*")))
+    message = bench.root / "message"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elink_backup.backup"],
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message)}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: len(list(data.rglob("*"))) > before, timeout=60, every=0.02)
+
+    async def end_the_session() -> int:
+        admin = await postgres.connect((bench.root / "secrets" / "database").read_text())
+        ended = await admin.fetch(
+            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        )
+        await admin.close()
+        return len(ended)
+
+    assert asyncio.run(end_the_session()) == 1
+    assert process.wait(120) == 1
+    assert json.loads(message.read_text())["reason"] == "DatabaseAway"
+    assert bench.names() == named(1, 2)
+
+
 @pytest.mark.parametrize("name", ["backup-aozora-1", "backup-aozora-29400000", "backup-aozora-20261128", "mine", ""])
 def test_a_name_made_by_hand_is_no_due_time(bench: Bench, name: str) -> None:
     sys.path.insert(0, str(PROGRAMS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from elink_backup import database, errors
@@ -14,7 +14,7 @@ from elink_backup.job import Job
 
 _KEY = 0x656C696E6B
 """The same number in every tenant's database: locks of different databases have nothing to do with each other."""
-_ALIVE = "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
+_ALIVE = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6"
 """A lock of a node that died is free again after two minutes, not after two hours."""
 
 
@@ -49,11 +49,11 @@ def alone(job: Job) -> Iterator[Lock]:
         command = ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="replace", env={**environ, "PGOPTIONS": _ALIVE},
+            errors="replace", env=environ,
         ) as session:  # fmt: skip
             try:
                 lock = Lock(session)
-                while (answer := lock.ask(f"SELECT pg_try_advisory_lock({_KEY})")) != "t":
+                while (answer := lock.ask(f"{_ALIVE}; SELECT pg_try_advisory_lock({_KEY})")) != "t":
                     if answer != "f":
                         said = session.communicate()[1]
                         raise BackupError(f"psql failed: {' '.join(said.split())[-500:]}", errors.database_reason(said))
@@ -63,3 +63,6 @@ def alone(job: Job) -> Iterator[Lock]:
                 yield lock
             finally:
                 session.kill()
+                if session.stdin is not None:
+                    with suppress(OSError):  # what it did not take any more
+                        session.stdin.close()
