@@ -110,7 +110,9 @@ async def test_a_bucket_is_erased_with_versions_and_unfinished_uploads(running: 
     assert (erased.existed, erased.uploads, erased.snapshots) == (True, 1, ("0a1b2c3d4e",))
     assert erased.objects >= 8
     assert not await objects.bucket_exists(MINE.access)
-    assert not [p for name in ("buckets", "versions") for p in (running.root / name).glob(f"{MINE.access}/**/*")]
+    assert not [
+        p for name in ("buckets", "meta", "versions") for p in (running.root / name).glob(f"{MINE.access}/**/*")
+    ]
     assert await objects.account_exists(MINE.access)
     await objects.delete_account(MINE.access)
     assert not await objects.account_exists(MINE.access)
