@@ -156,7 +156,7 @@ for top in ('/files', '/backups'):  # one of them is there
 
 
 def files_of(live: Live, tenant: str) -> list[str]:
-    """Files on the server's volume and in the store of backups, with the name as a part of their path: SHA-256 and path."""
+    """Files on the server's volume and in the store, with the name as a part of their path: SHA-256 and path."""
     return search_volumes(live, tenant, "path")
 
 
