@@ -34,6 +34,7 @@ from tests.images.test_backup import (
     somebody_else_at_work,
     target,
 )
+from tests.support.certificates import Authority
 from tests.support.kubectl import eventually
 from tests.support.postgres import Postgres, free_port
 from tests.support.versitygw import REGION, Gateway, gateway
@@ -74,6 +75,7 @@ def provide(store: Gateway, *logins: Login) -> None:
             backup_s3_endpoint=store.url,
             backup_s3_region=REGION,
             backup_s3_credentials_dir=str(store.credentials),
+            backup_s3_ca_file=str(store.authority.certificate) if store.authority else "",
         )
         objects = connect(settings, lambda: datetime.now(UTC))
         assert objects is not None
@@ -245,6 +247,19 @@ def own(postgres: Postgres, tmp_path: Path) -> Iterator[Remote]:
     with gateway(tmp_path / "own") as store:
         provide(store, MINE)
         yield remote(make_bench(postgres, tmp_path), store)
+
+
+def test_a_private_authority_is_trusted_when_it_is_mounted(postgres: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    authority = Authority(tmp_path / "ca")
+    with gateway(tmp_path / "own", authority) as store:
+        provide(store, MINE)
+        bench = remote(make_bench(postgres, tmp_path), store)
+        code, said = bench.run("backup")
+        assert (code, said["reason"]) == (1, "StoreAway"), said
+        shutil.copy(authority.certificate, bench.root / "secrets" / "store-ca.crt")
+        code, said = bench.run("backup")
+        assert (code, said.get("generations")) == (0, 1), said
 
 
 def start(bench: Remote, **environ: str) -> subprocess.Popen[bytes]:

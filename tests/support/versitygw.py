@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from hack.cluster import binaries
 from hack.cluster.config import cache_dir
 from hack.cluster.steps import Steps
+from tests.support.certificates import Authority
 from tests.support.postgres import free_port
 
 ACCESS, SECRET = "store-admin", "store/admin+secret"
@@ -38,10 +40,12 @@ class Gateway:
     root: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
+    authority: Authority | None = None
+    """Set: it speaks TLS, with a certificate of this authority."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def credentials(self) -> Path:
@@ -58,6 +62,9 @@ class Gateway:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.credentials / "access-key").write_text(ACCESS + "\n")
         (self.credentials / "secret-key").write_text(SECRET + "\n")
+        if self.authority is not None:
+            certificate, key = self.authority.issue("store")
+            arguments = (*arguments, "--cert", str(certificate), "--key", str(key))
         log = (self.root / "log").open("ab")
         self.process = subprocess.Popen(
             [find_versitygw(), "--port", f"127.0.0.1:{self.port}", "--region", REGION, "--health", "/health",
@@ -83,16 +90,17 @@ class Gateway:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+            trusted = ssl.create_default_context(cafile=str(self.authority.certificate)) if self.authority else None
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2, context=trusted) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
 
 @contextmanager
-def gateway(root: Path) -> Iterator[Gateway]:
+def gateway(root: Path, authority: Authority | None = None) -> Iterator[Gateway]:
     """A running store over `root`, which is removed afterwards."""
-    made = Gateway(root, free_port())
+    made = Gateway(root, free_port(), authority=authority)
     made.start()
     try:
         yield made

@@ -15,6 +15,7 @@ from elink_operator.objectstore import ObjectStore, ObjectStoreError, connect
 from elink_operator.objectstore.signature import Login, path_text, query_text, signed_headers
 from elink_operator.settings import Settings
 
+from tests.support.certificates import Authority
 from tests.support.versitygw import ACCESS, REGION, SECRET, Gateway, gateway
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,6 +156,24 @@ async def test_a_store_that_is_away_or_refuses_says_so(running: Gateway, tmp_pat
                 assert "another-secret" not in str(caught.value)
     finally:
         await asyncio.gather(away.close(), stranger.close(), nobody.close())
+
+
+async def test_a_private_authority_is_trusted_when_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    authority = Authority(tmp_path / "ca")
+    with gateway(tmp_path / "store", authority) as store:
+        named = connect(settings_of(store, backup_s3_ca_file=str(authority.certificate)), lambda: datetime.now(UTC))
+        unnamed = connect(settings_of(store), lambda: datetime.now(UTC))
+        assert named is not None
+        assert unnamed is not None
+        try:
+            await make(named, MINE)
+            assert await named.bucket_exists(MINE.access)
+            with pytest.raises(ObjectStoreError, match="does not answer") as caught:
+                await unnamed.bucket_exists(MINE.access)
+            assert caught.value.reason == "StoreAway"
+        finally:
+            await asyncio.gather(named.close(), unnamed.close())
 
 
 def test_the_example_of_the_s3_reference_is_signed_as_printed_there() -> None:
