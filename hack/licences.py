@@ -60,8 +60,9 @@ MPL-2.0 obliges us for changes to the package's own files only; we change none.
 The images are made from Debian packages (Python, PostgreSQL, zstd, tar, CA certificates, time zones); each image keeps
 their licence texts under `/usr/share/doc/*/copyright`.
 
-Of the bundled cluster only: Kubernetes, etcd, CoreDNS, metrics-server, local-path-provisioner and the Gateway API (all
-Apache-2.0), Traefik and Mailpit (both MIT). Of tests and the bench only: kwok and Prometheus (both Apache-2.0).
+Of the bundled cluster only: Kubernetes, etcd, CoreDNS, metrics-server, local-path-provisioner, the Gateway API and
+versitygw (all Apache-2.0), Traefik and Mailpit (both MIT). Of tests and the bench only: kwok and Prometheus (both
+Apache-2.0).
 
 | Package | Version | Licence | Used by |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""What runs in the cluster before the product: DNS, volumes, metrics, gateway, mail sink."""
+"""What runs in the cluster before the product: DNS, volumes, metrics, gateway, mail sink, store of backups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hack.cluster import binaries
+from hack.cluster import binaries, store
 from hack.cluster.config import GATEWAY_NODE_PORT, MAIL_NODE_PORT, Cluster
 from hack.cluster.kubectl import Kubectl
 from hack.cluster.node import VOLUMES
@@ -21,6 +21,7 @@ DEPLOYMENTS = (
     ("kube-system", "metrics-server"),
     ("elink-gateway", "traefik"),
     ("elink-mail", "mailpit"),
+    ("elink-backup-store", "store"),
 )
 
 
@@ -38,12 +39,15 @@ def render(path: Path, values: Mapping[str, str]) -> str:
 def values(cluster: Cluster, images: Mapping[str, str], pki: Pki, *, native: bool) -> dict[str, str]:
     """Everything that the templates may say. `images` by name; certificates in base64."""
     named = {f"{name.upper().replace('-', '_')}_IMAGE": reference for name, reference in images.items()}
+    log_in = store.login(cluster)
     common = {
         "HTTPS_PORT": str(cluster.https_port),
         "GATEWAY_NODE_PORT": str(GATEWAY_NODE_PORT),
         "MAIL_NODE_PORT": str(MAIL_NODE_PORT),
         "GATEWAY_CRT": pki.encoded("gateway.crt"),
         "GATEWAY_KEY": pki.encoded("gateway.key"),
+        "STORE_ACCESS_KEY": log_in["access-key"],
+        "STORE_SECRET_KEY": log_in["secret-key"],
         **named,
     }
     if not native:

@@ -168,13 +168,15 @@ SOURCES = {
                _install("github.com/rancher/local-path-provisioner"), 2),
         Source("kind", versions.KIND, ("kind",), _install("sigs.k8s.io/kind")),
         Source("restic", versions.RESTIC, ("restic",), _install("github.com/restic/restic/cmd/restic"), 3),
+        Source("versitygw", versions.VERSITYGW, ("versitygw",),
+               _install("github.com/versity/versitygw/cmd/versitygw"), 6),
         Source("gateway-api", versions.GATEWAY_API, ("standard.yaml",), _gateway_crds),
     )
 }  # fmt: skip
 
 API_ONLY = ("kubernetes", "etcd", "kubectl", "kwok", "gateway-api")
 NATIVE = ("kubernetes", "etcd", "kubectl", "traefik", "coredns", "mailpit", "metrics-server", "local-path-provisioner",
-          "gateway-api")  # fmt: skip
+          "gateway-api", "versitygw")  # fmt: skip
 
 
 def program(name: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import images
+from hack.cluster import images, store
 from hack.cluster.backend import Backend
 from hack.cluster.config import BASE_DOMAIN, ROOT, Cluster
 from hack.cluster.steps import StepError, Steps, write_atomic
@@ -19,14 +19,16 @@ _VALUES = {"operator": "operator", "tenant-app": "tenantApp", "postgres": "postg
 _READY_SECONDS = 300
 
 
-def chart_values(references: Mapping[str, str], external_port: int) -> dict[str, Any]:
-    """Values of charts/elink for this cluster: its images (`<repository>:<tag>` by name) and its host names."""
+def chart_values(references: Mapping[str, str], external_port: int, *, bundled_store: bool) -> dict[str, Any]:
+    """Values of charts/elink for this cluster: its images (`<repository>:<tag>` by name), host names and store."""
     values: dict[str, Any] = {
         "baseDomain": BASE_DOMAIN,
         "externalPort": external_port,
         "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}", "from": f"elink@{BASE_DOMAIN}"},
         "image": {},
     }
+    if bundled_store:
+        values["backup"] = store.VALUES
     for name, key in _VALUES.items():
         repository, _, tag = references[name].rpartition(":")
         values["image"][key] = {"repository": repository, "tag": tag}
@@ -38,8 +40,12 @@ def deploy(cluster: Cluster, backend: Backend, steps: Steps) -> None:
     references = backend.images(images.PRODUCT)
     write_atomic(cluster.state / "images.env", images.environment(references))
     values = cluster.state / "values.json"
-    write_atomic(values, json.dumps(chart_values(references, cluster.https_port), indent=1))
+    # An existing cluster has no store of ours, unless the user's own values name one: backups go onto volumes.
+    bundled = backend.name != "existing"
+    write_atomic(values, json.dumps(chart_values(references, cluster.https_port, bundled_store=bundled), indent=1))
     _namespace(backend, steps)
+    if bundled:
+        backend.kubectl.apply_text(store.secret(cluster, SYSTEM))
     _helm(cluster, backend, steps, "elink-crds", values=[])
     _helm(cluster, backend, steps, "elink", values=[values, *_own_values()])
     _examples(backend, steps)

@@ -50,6 +50,8 @@ ADDONS = (
     Image("metrics-server", "hack/images/metrics-server/Dockerfile", "metrics-server",
           f"registry.k8s.io/metrics-server/metrics-server:v{versions.METRICS_SERVER}"),
     Image("traefik", "hack/images/traefik/Dockerfile", "traefik", f"docker.io/library/traefik:v{versions.TRAEFIK}"),
+    Image("versitygw", "hack/images/versitygw/Dockerfile", "versitygw",
+          f"docker.io/versity/versitygw:v{versions.VERSITYGW}"),
     Image("mailpit", "hack/images/mailpit/Dockerfile", "mailpit", f"docker.io/axllent/mailpit:v{versions.MAILPIT}"),
 )  # fmt: skip
 

@@ -28,7 +28,12 @@ METRICS_SERVER_URL = (
 _INSECURE_KUBELETS = json.dumps(
     [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]
 )
-_DEPLOYMENTS = (("elink-gateway", "traefik"), ("elink-mail", "mailpit"), ("kube-system", "metrics-server"))
+_DEPLOYMENTS = (
+    ("elink-gateway", "traefik"),
+    ("elink-mail", "mailpit"),
+    ("elink-backup-store", "store"),
+    ("kube-system", "metrics-server"),
+)
 
 
 def config(cluster: Cluster) -> dict[str, Any]:
@@ -104,8 +109,8 @@ class Kind:
             self.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", GATEWAY_API_URL)
             self._metrics_server()
         filled = addons.values(cluster, addon_images(), pki, native=False)
-        with steps.step("Installing the gateway and the mail sink", "addons"):
-            for path in addons.manifests(("gateway", "mail")):
+        with steps.step("Installing the gateway, the mail sink and the store of backups", "addons"):
+            for path in addons.manifests(("gateway", "mail", "store")):
                 self.kubectl.apply_text(addons.render(path, filled))
         addons.wait(self.kubectl, steps, _DEPLOYMENTS)
 

@@ -107,7 +107,7 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         kubectl.run("wait", "-n", SHARED, f"job/last-{name}", "--for=condition=Complete", "--timeout=120s")
     found = "\n".join(files_of(live, victim))
     assert f"/files/tenants/{victim}/planted.txt" in found, "the search must find what is there"
-    assert f"/backups/{victim}/" in found
+    assert f"/backups/buckets/elink-{victim}/" in found
     assert files_with(live, SECRET_TEXT) != []
     before = {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours}
     files_before = {name: files_of(live, name) for name in neighbours}
@@ -144,19 +144,19 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
 
 SEARCH = """
 import hashlib, os, sys
-for top in ('/files', '/backups'):
+for top in ('/files', '/backups'):  # one of them is there
   for folder, _, names in os.walk(top):
     for name in names:
       path = os.path.join(folder, name)
       with open(path, 'rb') as file: content = file.read()
       wanted, where = sys.argv[1:]
-      if wanted in path.split('/') if where == 'path' else wanted.encode() in content:
+      if {wanted, 'elink-' + wanted} & set(path.split('/')) if where == 'path' else wanted.encode() in content:
         print(hashlib.sha256(content).hexdigest(), path)
 """
 
 
 def files_of(live: Live, tenant: str) -> list[str]:
-    """Files on the files and backups volumes with the name as a whole part of their path: SHA-256 and path."""
+    """Files on the server's volume and in the store, with the name as a part of their path: SHA-256 and path."""
     return search_volumes(live, tenant, "path")
 
 
@@ -166,11 +166,18 @@ def files_with(live: Live, text: str) -> list[str]:
 
 
 def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
-    """What a pod of our own sees on the two volumes; `where`: path or content."""
+    """What pods of our own see on the two volumes; `where`: path or content."""
+    return search_volume(live, SHARED, "files", "/files", wanted, where) + search_volume(
+        live, "elink-backup-store", "store", "/backups", wanted, where
+    )
+
+
+def search_volume(live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str) -> list[str]:
+    """What a pod of our own sees on one volume."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "searcher", "namespace": SHARED},
+        "metadata": {"name": "searcher", "namespace": namespace},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
@@ -186,25 +193,20 @@ def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
                     "image": live.image("TENANT_APP"),
                     "command": ["python3", "-c", SEARCH, wanted, where],
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [
-                        {"name": "files", "mountPath": "/files"},
-                        {"name": "backups", "mountPath": "/backups"},
-                    ],
+                    "volumeMounts": [{"name": "volume", "mountPath": mount}],
                 }
             ],
-            "volumes": [
-                {"name": "files", "persistentVolumeClaim": {"claimName": "files"}},
-                {"name": "backups", "persistentVolumeClaim": {"claimName": "backups"}},
-            ],
+            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
         },
     }
     kubectl = live.kubectl
     kubectl.apply(pod)
     try:
-        kubectl.run("wait", "-n", SHARED, "pod/searcher", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-        return sorted(kubectl.run("logs", "-n", SHARED, "searcher").splitlines())
+        done = "--for=jsonpath={.status.phase}=Succeeded"
+        kubectl.run("wait", "-n", namespace, "pod/searcher", done, "--timeout=60s")
+        return sorted(kubectl.run("logs", "-n", namespace, "searcher").splitlines())
     finally:
-        kubectl.run("delete", "pod", "-n", SHARED, "searcher", "--timeout=60s")
+        kubectl.run("delete", "pod", "-n", namespace, "searcher", "--timeout=60s")
 
 
 def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> None:

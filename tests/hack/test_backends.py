@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import backend, deploy, kind
+from hack.cluster import backend, deploy, kind, store
 from hack.cluster.config import Cluster
 from hack.cluster.existing import Existing
 from hack.cluster.images import PRODUCT, Image
@@ -90,7 +91,7 @@ def test_kind_maps_the_ports_of_the_contract_to_loopback(cluster: Cluster) -> No
 
 
 def test_kind_uses_upstream_images_for_what_is_not_ours() -> None:
-    assert set(kind.addon_images()) == {"metrics-server", "traefik", "mailpit"}
+    assert set(kind.addon_images()) == {"metrics-server", "traefik", "mailpit", "versitygw"}
 
 
 def test_kind_up_creates_once_and_installs(cluster: Cluster, steps: Steps, record: Path) -> None:
@@ -170,12 +171,21 @@ def test_existing_down_touches_no_cluster(cluster: Cluster, steps: Steps, record
 
 def test_chart_values_split_references() -> None:
     names = {image.name: f"docker.io/elink/{image.name}:dev-1" for image in PRODUCT}
-    values = deploy.chart_values(names, 18443)
+    values = deploy.chart_values(names, 18443, bundled_store=True)
     assert values["externalPort"] == 18443
     assert values["mail"] == {"bounceDomain": "bounces.elink.localhost", "from": "elink@elink.localhost"}
     assert values["image"]["tenantApp"] == {"repository": "docker.io/elink/tenant-app", "tag": "dev-1"}
-    local = deploy.chart_values({**names, "operator": "localhost:5000/x/operator:2"}, 443)
+    local = deploy.chart_values({**names, "operator": "localhost:5000/x/operator:2"}, 443, bundled_store=False)
     assert local["image"]["operator"] == {"repository": "localhost:5000/x/operator", "tag": "2"}
+    assert values["backup"]["store"] == "S3"
+    assert "backup" not in local, "a cluster of other people has no store of ours"
+
+
+def test_the_stores_log_in_is_made_once_and_for_nobody_else(cluster: Cluster) -> None:
+    first = json.loads(store.secret(cluster, "elink-system"))
+    assert first["data"] == store.login(cluster) == json.loads(store.secret(cluster, "elink-system"))["data"]
+    assert len(base64.b64decode(first["data"]["secret-key"])) >= 32
+    assert (cluster.pki / "store.key").stat().st_mode & 0o077 == 0
 
 
 def test_the_table_shows_how_to_log_in_but_no_link(cluster: Cluster) -> None:

@@ -55,7 +55,7 @@ def test_a_missing_value_is_an_error(filled: dict[str, str]) -> None:
 def test_the_templates_of_kind_need_nothing_native(tmp_path: Path, filled: dict[str, str]) -> None:
     cluster = Cluster("test", tmp_path)
     common = addons.values(cluster, IMAGES, Pki(cluster, Steps(tmp_path)), native=False)
-    kinds = {d["kind"] for d in documents(common, "gateway", "mail")}
+    kinds = {d["kind"] for d in documents(common, "gateway", "mail", "store")}
     assert {"Gateway", "Namespace", "Deployment"} <= kinds
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -11,8 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ class Bench:
 
     root: Path
     environ: dict[str, str]
+    place: str = ""
+    """Where restic finds the repository, when that is no folder."""
 
     @property
     def store(self) -> Path:
@@ -59,10 +63,10 @@ class Bench:
         assert code == 0, said
         return list(said["names"])
 
-    def restic(self, *arguments: str, folder: Path | None = None) -> str:
+    def restic(self, *arguments: str) -> str:
         """restic itself, with the tenant's key."""
         return subprocess.run(
-            ["restic", "--no-cache", "--repo", str((folder or self.store) / "repository"),
+            ["restic", "--no-cache", "--repo", self.place or str(self.store / "repository"),
              "--password-file", str(self.root / "secrets" / "repository-key"), *arguments],
             env=self.environ, capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
@@ -70,6 +74,11 @@ class Bench:
 
 @pytest.fixture
 def bench(postgres: Postgres, tmp_path: Path) -> Bench:
+    return make_bench(postgres, tmp_path)
+
+
+def make_bench(postgres: Postgres, tmp_path: Path) -> Bench:
+    """A tenant with a database and files; its store is a folder."""
     database = "backup_" + tmp_path.name.replace("-", "_")[-40:]
 
     async def make() -> None:
@@ -232,7 +241,7 @@ def test_seven_newest_stay_and_extra_ones_besides(bench: Bench) -> None:
     assert code == 0, said
     names = bench.names()
     assert names[:-1] == named(3, 9), "one made by hand displaces none of the schedule's, and old ones go"
-    code, said = bench.run("backup", ELINK_JOB="backup-aozora-29400000")
+    code, said = bench.run("backup", ELINK_JOB=f"backup-aozora-{int(time.time()) // 60}")
     assert code == 0, said
     assert said["generations"] == 8
     assert bench.names()[:6] == named(4, 9)
@@ -312,22 +321,89 @@ def test_a_store_that_is_away_is_not_an_empty_one(bench: Bench) -> None:
     assert bench.run("backup", "list", ELINK_STORE=str(bench.root / "away"))[0] == 1
 
 
-def test_a_store_that_is_too_slow(bench: Bench) -> None:
+def test_a_store_that_hangs(bench: Bench) -> None:
+    """A file that cannot be opened to its end, as on a dead network file system."""
     assert bench.run("backup")[0] == 0
-    code, said = bench.run("backup", ELINK_LONGEST="0.001")
-    assert (code, said["reason"]) == (1, "StoreTooSlow")
+    (config,) = (bench.store / "repository" / "keys").iterdir()
+    config.unlink()
+    os.mkfifo(config)
+    code, said = bench.run("backup", ELINK_STALL="3")
+    assert (code, said["reason"]) == (1, "StoreTooSlow"), said
 
 
-def test_only_one_at_a_time(bench: Bench) -> None:
-    with (bench.store / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+@contextmanager
+def somebody_else_at_work(bench: Bench, postgres: Postgres) -> Iterator[Callable[[], None]]:
+    """Another session holds the tenant's lock until it is told to go."""
+    database = (bench.root / "secrets" / "database").read_text()
+    session = subprocess.Popen(
+        ["psql", "-XAtqw", "-h", postgres.host, "-p", str(postgres.port), "-U", "postgres", "-d", database],
+        env={**bench.environ, "PGPASSWORD": postgres.admin_password}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert session.stdin is not None
+    assert session.stdout is not None
+    session.stdin.write("SELECT pg_advisory_lock(435610545771);\n")
+    session.stdin.flush()
+    session.stdout.readline()
+    try:
+        yield session.kill
+    finally:
+        session.kill()
+        session.wait()
+
+
+def test_only_one_at_a_time(bench: Bench, postgres: Postgres) -> None:
+    with somebody_else_at_work(bench, postgres) as go:
         code, said = bench.run("backup")
         assert (code, said["reason"]) == (1, "StillRunning")
-        waiting = threading.Timer(1.5, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        waiting = threading.Timer(1.5, go)
         waiting.start()
         code, said = bench.run("backup", ELINK_PATIENCE="60")
         waiting.join()
     assert (code, said["generations"]) == (0, 1)
+
+
+def test_a_job_that_lost_its_lock_counts_nothing(bench: Bench, postgres: Postgres) -> None:
+    """The database restarted in the middle: by now another job may be at work on the same repository."""
+    days(bench, 1, 2)
+    (bench.files / "big").write_bytes(os.urandom(100 << 20))
+    data = bench.store / "repository" / "data"
+    before = len(list(data.rglob("*")))
+    message = bench.root / "message"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elink_backup.backup"],
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message)}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: len(list(data.rglob("*"))) > before, timeout=60, every=0.02)
+
+    async def end_the_session() -> int:
+        admin = await postgres.connect((bench.root / "secrets" / "database").read_text())
+        ended = await admin.fetch(
+            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        )
+        await admin.close()
+        return len(ended)
+
+    assert asyncio.run(end_the_session()) == 1
+    assert process.wait(120) == 1
+    assert json.loads(message.read_text())["reason"] == "DatabaseAway"
+    assert bench.names() == named(1, 2)
+
+
+@pytest.mark.parametrize("name", ["backup-aozora-1", "backup-aozora-29400000", "backup-aozora-20261128", "mine", ""])
+def test_a_name_made_by_hand_is_no_due_time(bench: Bench, name: str) -> None:
+    sys.path.insert(0, str(PROGRAMS))
+    try:
+        from elink_backup.job import Job
+    finally:
+        sys.path.pop(0)
+    now = datetime(2026, 11, 28, 17, 0, tzinfo=UTC)
+    job = Job.from_environment({**bench.environ, "ELINK_JOB": name})
+    assert job.kind(now) == ("extra" if name else "daily")
+    due = int(now.timestamp()) // 60
+    for minute, kind in ((due, "daily"), (due - 7 * 60, "daily"), (due + 1, "extra"), (due - 25 * 60, "extra")):
+        assert replace(job, name=f"backup-aozora-{minute}").kind(now) == kind
 
 
 def mounted(bench: Bench, mount: str) -> tuple[int, dict[str, Any]]:
@@ -338,7 +414,7 @@ def mounted(bench: Bench, mount: str) -> tuple[int, dict[str, Any]]:
     message.unlink(missing_ok=True)
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$1" -m elink_backup.backup', "sh", sys.executable],
-        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message), "ELINK_LONGEST": "60"},
+        env={**bench.environ, "ELINK_TERMINATION_LOG": str(message), "ELINK_STALL": "30"},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert message.exists(), done.stdout + done.stderr

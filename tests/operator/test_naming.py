@@ -27,6 +27,8 @@ def test_names_are_pinned() -> None:
     assert naming.master_secret("acme") == "elink-acme-master"
     assert naming.tenant_directory("acme") == "/var/lib/elink/tenants/acme"
     assert naming.tenant_backup_folder("acme") == "acme"
+    assert naming.backup_store_secret("acme") == "backup-store-acme"
+    assert naming.backup_bucket("elink-", "acme") == "elink-acme"
     assert naming.migrate_job("0.1.0", "1") == "migrate-" + naming.digest("0.1.01")
 
 
@@ -49,6 +51,7 @@ def test_long_names_become_ids_that_fit_everywhere() -> None:
     assert len(naming.short_id(LONGEST)) == 40
     assert len(naming.server_namespace(LONGEST)) <= 63
     assert len(naming.backup_cronjob(LONGEST)) <= 52
+    assert len(naming.backup_bucket("p" * 23, LONGEST)) <= 63
     assert len(naming.tenant_database(LONGEST)) <= 63
     assert len(naming.scratch_database(LONGEST, "0a1b2c3d")) <= 63
     assert len(naming.kept_database(LONGEST, "0a1b2c3d")) <= 63

@@ -252,9 +252,9 @@ async def erase(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> t
     namespace = pod["metadata"]["namespace"]
     with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:
         changed = {
+            "ELINK_STORE": str(standin.folder(namespace, "backups")),
             **environment,
             "ELINK_FILES": str(standin.folder(namespace, "files") / "tenants"),
-            "ELINK_STORE": str(standin.folder(namespace, "backups")),
             "ELINK_JOURNALS": str(standin.folder(namespace, "files") / "journals"),
             "ELINK_TERMINATION_LOG": report.name,
         }
@@ -285,6 +285,9 @@ async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> 
         tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report,
     ):
         shutil.copy(Path(key) / "repository-key", folder)
+        if "ELINK_BUCKET" in environment:
+            with await standin.secret_folder(namespace, f"backup-store-{tenant}") as login:
+                shutil.copytree(login, folder, dirs_exist_ok=True)
         changed = {
             **environment,
             "ELINK_SECRET_DIR": folder,

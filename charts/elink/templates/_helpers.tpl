@@ -51,6 +51,27 @@ capabilities: {drop: [ALL]}
 {{- if or (eq .mode "always") (and (eq .mode "auto") (.root.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" .kind))) -}}true{{- end -}}
 {{- end }}
 
+{{/* Where the object store is, as a peer of a NetworkPolicy; the operator finds the same for its servers. */}}
+{{- define "elink.storePeers" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (urlParse .Values.backup.s3.endpoint).host "" -}}
+{{- range .Values.backup.s3.cidrs }}
+- ipBlock: {cidr: {{ . | quote }}}
+{{- else }}
+{{- if regexMatch "^[0-9.]+$" $host }}
+- ipBlock: {cidr: "{{ $host }}/32"}
+{{- else if regexMatch "^[^.]+[.][^.]+[.]svc([.]|$)" $host }}
+- namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ index (splitList "." $host) 1 }}}}
+{{- else }}
+- ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16]}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "elink.storePort" -}}
+{{- $url := urlParse .Values.backup.s3.endpoint -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "https" | ternary "443" "80") -}}
+{{- end }}
+
 {{/* Environment of the operator, as a map; names are the operator's settings. */}}
 {{- define "elink.env" -}}
 ELINK_NAMESPACE: {{ .Release.Namespace | quote }}
@@ -88,6 +109,16 @@ ELINK_CHANGE_RECORD_DAYS: {{ .Values.tenants.changeRecordDays | quote }}
 ELINK_SETUP_LINK_DAYS: {{ .Values.tenants.setupLinkDays | quote }}
 ELINK_BACKUP_GENERATIONS: {{ .Values.tenants.backupGenerations | quote }}
 ELINK_TIME_ZONE: {{ .Values.tenants.timeZone | quote }}
+{{- with .Values.backup }}
+ELINK_BACKUP_STORE: {{ .store | quote }}
+ELINK_BACKUP_S3_ENDPOINT: {{ .s3.endpoint | quote }}
+ELINK_BACKUP_S3_REGION: {{ .s3.region | quote }}
+ELINK_BACKUP_S3_ACCOUNTS: {{ .s3.accounts | quote }}
+ELINK_BACKUP_S3_BUCKET_PREFIX: {{ .s3.bucketPrefix | quote }}
+ELINK_BACKUP_S3_CREDENTIALS_DIR: /etc/elink/backup-store
+ELINK_BACKUP_S3_CA_FILE: {{ empty .s3.caSecretName | ternary "" "/etc/elink/backup-store-ca/ca.crt" | quote }}
+ELINK_BACKUP_S3_CIDRS: {{ join "," .s3.cidrs | quote }}
+{{- end }}
 ELINK_METRICS_PORT: 9000
 ELINK_WEBHOOK_ENABLED: {{ .Values.webhook.enabled | quote }}
 ELINK_WEBHOOK_PORT: 9443

@@ -146,6 +146,16 @@ def backup_key_copy(tenant: str) -> str:
     return f"backup-key-{short_id(tenant)}"
 
 
+def backup_store_secret(tenant: str) -> str:
+    """The Secret with the tenant's log-in to the object store, in the server's namespace."""
+    return f"backup-store-{short_id(tenant)}"
+
+
+def backup_bucket(prefix: str, tenant: str) -> str:
+    """The tenant's bucket in the object store; its account has the same name."""
+    return f"{prefix}{short_id(tenant)}"
+
+
 def erase_job(tenant: str) -> str:
     """The Job that removes the tenant's directory and backups."""
     return f"erase-{short_id(tenant)}"

@@ -142,11 +142,12 @@ class BackupReport:
 
 
 _BACKUP_ADVICE: Mapping[str, str] = {
-    "StoreFull": "the backup store is full: enlarge the volume `backups` of the server",
-    "StoreAway": "the backup store cannot be reached: look at the volume `backups` of the server",
-    "StoreReadOnly": "the backup store cannot be written: look at the volume `backups` of the server",
-    "StoreTooSlow": "the backup store is too slow: a command on it did not end in hours",
+    "StoreFull": "the backup store is full: enlarge the volume `backups` of the server or the object store",
+    "StoreAway": "the backup store cannot be reached: look at the volume `backups` of the server or the object store",
+    "StoreReadOnly": "the backup store is read-only: look at the volume `backups` of the server or the object store",
+    "StoreTooSlow": "the backup store is too slow: a command on it made no progress for minutes",
     "StoreDamaged": "the backup store is damaged: what was written cannot be read back. Restore the store, and keep it",
+    "WrongLogin": "the object store refuses the tenant's log-in or its bucket: look at the Secret `backup-store-...`",
     "WrongKey": "the key does not open the repository: bring back the Secret with the key of the backups",
     "ScratchFull": "the node has no room for the dump",
     "DatabaseAway": "the database cannot be reached from the backup Job",

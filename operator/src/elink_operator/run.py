@@ -12,7 +12,7 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
-from elink_operator import __version__, logs
+from elink_operator import __version__, logs, objectstore
 from elink_operator.cluster.connection import Connection, connect
 from elink_operator.cluster.prober import Prober
 from elink_operator.controller import Reconcile
@@ -67,6 +67,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     host, _, port = settings.probe_control.rpartition(":")
     url = f"http://{settings.probe_service}.{settings.probe_namespace}.svc:{settings.probe_port}"
     prober = Prober(url, (host, int(port)))
+    objects = objectstore.connect(settings, utc_now)
     context = Context(
         settings=settings,
         client=engine.client,
@@ -80,6 +81,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
         random_token=secrets.token_urlsafe,
         wake=engine.wake,
         relay=Relay.of(settings),
+        objects=objects,
     )
     reconciles: dict[KeyKind, Reconcile] = {
         "tenant": partial(reconcile_tenant, ctx=context),
@@ -92,4 +94,5 @@ async def serve(settings: Settings, connection: Connection) -> int:
         # A PostgreSQL that hangs must not keep the process alive.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await asyncio.gather(prober.close(), databases.close(), engine.close())
+                stores = () if objects is None else (objects.close(),)
+                await asyncio.gather(prober.close(), databases.close(), engine.close(), *stores)

@@ -1,9 +1,10 @@
 """Settings of the operator: environment variables `ELINK_*`, read once at start, frozen."""
 
+import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from elink_operator import __version__
@@ -61,6 +62,28 @@ class Settings(BaseSettings):
     )
     backup_image: str = Field(
         f"docker.io/elink/backup:{__version__}", description="Full reference; used by backup and erase Jobs."
+    )
+    backup_store: Literal["Volume", "S3"] = Field(
+        "Volume", description="Where backups lie: on a volume of each server, or in a bucket per tenant."
+    )
+    backup_s3_endpoint: str = Field("", description="http(s)://host[:port] of the S3 store, without a path.")
+    backup_s3_region: str = Field("us-east-1", description="Part of every signature; most stores take any.")
+    backup_s3_accounts: Literal["versitygw", "shared"] = Field(
+        "shared",
+        description="versitygw: an account per tenant that reaches its own bucket only; shared: one log-in for all.",
+    )
+    backup_s3_bucket_prefix: str = Field(
+        "elink-",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,22}$",
+        description="Bucket of a tenant: this and its ID; with 63 characters at most 23 are left for it.",
+    )
+    backup_s3_credentials_dir: str = Field(
+        "/etc/elink/backup-store",
+        description="Folder with `access-key` and `secret-key`, read at each use: a new log-in needs no restart.",
+    )
+    backup_s3_ca_file: str = Field("", description="Certificate authority of the store; empty: the system's.")
+    backup_s3_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated. Where the store is, when its name says neither an address nor a namespace."
     )
     image_pull_policy: PullPolicy = Field("IfNotPresent", description="Tags are immutable; preloaded images work.")
     image_pull_secret: str = Field("", description="Name of a pull Secret in each server namespace; empty for none.")
@@ -170,6 +193,26 @@ class Settings(BaseSettings):
         if not host or not port.isdigit():
             raise ValueError("must be host:port")
         return value
+
+    @field_validator("backup_s3_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
+            raise ValueError("must be http://host[:port] or https://host[:port]")
+        return value
+
+    @field_validator("backup_s3_cidrs", mode="before")
+    @classmethod
+    def _split_cidrs(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.backup_store == "S3" and not self.backup_s3_endpoint:
+            raise ValueError("backup_store S3 needs backup_s3_endpoint")
+        return self
 
     @field_validator("regions", mode="before")
     @classmethod

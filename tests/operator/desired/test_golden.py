@@ -18,6 +18,7 @@ from elink_operator.desired import (
     secret,
     service,
     statefulset,
+    store,
     volume,
 )
 from elink_operator.desired.copied import build_copied_tenant
@@ -130,6 +131,67 @@ def test_dedicated_server_of_a_suspended_tenant(golden: Golden) -> None:
 
 def test_shared_tenant(golden: Golden) -> None:
     golden.check("tenant-shared", everything_of_tenant(tenant_inputs(tenant())))
+
+
+IN_BUCKETS = Settings(
+    _env_file=None,
+    backup_store="S3",
+    backup_s3_endpoint="https://store.elink-backup-store.svc:7070",
+    backup_s3_accounts="versitygw",
+    backup_s3_credentials_dir="/etc/elink/backup-store",
+    backup_s3_ca_file="/etc/elink/backup-store-ca/ca.crt",
+)
+
+
+def test_backups_in_a_bucket(golden: Golden) -> None:
+    inputs = tenant_inputs(tenant(), settings=IN_BUCKETS)
+    on_server = server_inputs(server(), settings=IN_BUCKETS)
+    added = [
+        policy
+        for policy in networkpolicy.build_network_policies(on_server)
+        if policy not in networkpolicy.build_network_policies(server_inputs(server()))
+    ]
+    objects = [
+        cronjob.build_backup(inputs),
+        secret.build_store_secret(inputs, "elink-acme", "the-password", "the-authority"),
+        job.build_erase_job(IN_BUCKETS, "shared-1", "jp", "acme", "uid-acme", backups=False),
+        *added,
+    ]
+    golden.check("tenant-bucket", objects)
+    specs = str([spec for _, spec in pod_specs(objects)])
+    assert "backups" not in specs
+    assert "the-password" not in specs
+
+
+@pytest.mark.parametrize(
+    ("changes", "peer", "port"),
+    [
+        ({}, {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elink-backup-store"}}}, 7070),
+        ({"backup_s3_endpoint": "http://10.1.2.3"}, {"ipBlock": {"cidr": "10.1.2.3/32"}}, 80),
+        (
+            {"backup_s3_endpoint": "https://s3.example.jp"},
+            {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+            443,
+        ),
+        (
+            {"backup_s3_endpoint": "https://s3.example.jp", "backup_s3_cidrs": ("198.51.100.0/24",)},
+            {"ipBlock": {"cidr": "198.51.100.0/24"}},
+            443,
+        ),
+    ],
+)
+def test_only_backup_pods_reach_the_object_store(changes: dict[str, Any], peer: dict[str, Any], port: int) -> None:
+    settings = IN_BUCKETS.model_copy(update=changes)
+    policies = networkpolicy.build_network_policies(server_inputs(server(), settings=settings))
+    (policy,) = [p for p in policies if p["metadata"]["name"] == "allow-backup-store"]
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"elink-lc.com/component": "backup"}}
+    assert policy["spec"]["egress"] == [{"to": [peer], "ports": [{"protocol": "TCP", "port": port}]}]
+
+
+def test_who_can_reach_what_in_the_store() -> None:
+    assert store.reachable_from(SETTINGS, "shared-1", "shared-1")
+    assert not store.reachable_from(SETTINGS, "shared-1", "shared-2")
+    assert store.reachable_from(IN_BUCKETS, "shared-1", "shared-2")
 
 
 def test_tenant_with_everything(golden: Golden) -> None:

@@ -19,6 +19,7 @@ from elink_operator.cluster.kinds import OURS, Kind
 from elink_operator.database import Databases
 from elink_operator.database.sessions import Limits
 from elink_operator.engine import Engine, utc_now
+from elink_operator.objectstore import connect
 from elink_operator.reconcile import reconcile_restore, reconcile_server, reconcile_tenant
 from elink_operator.reconcile.context import Context
 from elink_operator.relay import Relay
@@ -122,6 +123,7 @@ async def operator(url: str, token: str, relay: Relay | None = None, **changes: 
     engine = Engine.create(settings, Connection(url, None, lambda: token))
     databases = Databases(Limits.of(settings))
     prober, clock = ScriptedProber(), Clock()
+    objects = connect(settings, utc_now)
     ctx = Context(
         settings=settings,
         client=engine.client,
@@ -135,6 +137,7 @@ async def operator(url: str, token: str, relay: Relay | None = None, **changes: 
         random_token=secrets.token_urlsafe,
         wake=engine.wake,
         relay=relay or Relay("127.0.0.1", 9),
+        objects=objects,
     )
     controller = engine.controller(
         {
@@ -156,6 +159,8 @@ async def operator(url: str, token: str, relay: Relay | None = None, **changes: 
             task.cancel()
         await asyncio.gather(*made.tasks, return_exceptions=True)
         await databases.close()
+        if objects is not None:
+            await objects.close()
         await engine.close()
 
 

@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,29 @@ from elink_backup import database, errors, generations
 from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
 from elink_backup.job import Job
+from elink_backup.lock import alone
 from elink_backup.report import jst, now, report
-from elink_backup.repository import DUMP, MANIFEST, SPARE_BYTES, Repository, alone
+from elink_backup.repository import DUMP, MANIFEST, Repository
 from elink_backup.restore import bring_back, clear
 
 
 def back_up(job: Job) -> Snapshot:
     """Make one generation and keep the newest `job.keep`. Raises `BackupError`; a failure displaces nothing."""
     store = Repository.of(job)
-    with alone(job):
+    with alone(job) as lock:
         started = now()
         store.ensure()
+        lock.check()
         store.unlock()
-        _check_room(job)
+        store.location.check_room()
         try:
             # The database first: a file that it names was there before it, and is there unless it was deleted since.
-            _dump(job, jst(started))
+            _dump(job, started)
             name = generations.name_of(started)
-            made = store.add(job.source, job.tags(name))
+            made = store.add(job.source, job.tags(name, started))
             store.read(made)
             store.check()
+            lock.check()
             store.prove(made)
         finally:
             clear(job.source / "database")
@@ -57,16 +61,7 @@ def back_up(job: Job) -> Snapshot:
         return proven
 
 
-def _check_room(job: Job) -> None:
-    free = shutil.disk_usage(job.store).free
-    if free < SPARE_BYTES:
-        raise BackupError(
-            f"the store has {free >> 20} MiB free and {SPARE_BYTES >> 20} MiB are needed: enlarge the volume",
-            errors.STORE_FULL,
-        )
-
-
-def _dump(job: Job, started: str) -> None:
+def _dump(job: Job, started: datetime) -> None:
     folder = job.source / "database"
     clear(folder)
     folder.mkdir(exist_ok=True)
@@ -80,8 +75,8 @@ def _dump(job: Job, started: str) -> None:
     with target.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     manifest = {
-        **job.tags(""),
-        "started": started,
+        **job.tags("", started),
+        "started": jst(started),
         "dump": {"bytes": target.stat().st_size, "sha256": digest},
         "tables": facts,
     }

@@ -28,13 +28,13 @@ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LI
 
 def dump(job: Job, target: Path) -> None:
     """One consistent dump in the custom format. Not compressed: restic does that, and finds what did not change."""
-    with _login(job, job.secret("database")) as environ:
+    with login(job, job.secret("database")) as environ:
         _run(["pg_dump", "--format=custom", "--compress=0", "--no-password", f"--file={target}"], environ)
 
 
 def restore(job: Job, source: Path, database: str) -> None:
     """Fill the empty `database` from a dump, all of it or nothing."""
-    with _login(job, database) as environ:
+    with login(job, database) as environ:
         if _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", _EMPTY], environ).strip() != "0":
             raise BackupError(f"database {database} is not empty: a restore goes into an empty one only")
         _run(
@@ -64,7 +64,7 @@ def facts_of_dump(source: Path) -> Facts:
 def facts_of_database(job: Job, database: str) -> Facts:
     """The same of a live database."""
     with (
-        _login(job, database) as environ,
+        login(job, database) as environ,
         _lines(["pg_dump", "--data-only", "--no-password"], environ) as lines,
     ):
         return count(lines)
@@ -109,7 +109,7 @@ def _add(table: list[int], line: bytes) -> None:
 
 
 @contextmanager
-def _login(job: Job, database: str) -> Iterator[dict[str, str]]:
+def login(job: Job, database: str) -> Iterator[dict[str, str]]:
     """The environment of a PostgreSQL client; the password is in a file that goes with it."""
     with tempfile.NamedTemporaryFile("w", prefix="pgpass-") as passfile:
         # Not in the environment or the arguments: both can be read by others of the same user.

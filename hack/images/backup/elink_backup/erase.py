@@ -40,27 +40,28 @@ def _snapshots(folder: Path) -> list[str]:
 
 
 def main() -> int:
-    """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup)."""
+    """Erase the tenant in ELINK_TENANT_ID from ELINK_FILES (/files) and ELINK_STORE (/backup; empty: none)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     name = os.environ.get("ELINK_TENANT_ID", "")
     if not ID.fullmatch(name):
         report(result="error", message="ELINK_TENANT_ID is not the ID of a tenant")
         return 2
-    files, store = Path(os.environ.get("ELINK_FILES", "/files")), Path(os.environ.get("ELINK_STORE", "/backup"))
+    files, store = Path(os.environ.get("ELINK_FILES", "/files")), os.environ.get("ELINK_STORE", "/backup")
     places = {
         "directory": files / name,
         "restored": files / restore_name(name),
         "kept": files / kept_name(name),
         "gone": files / gone_name(name),
-        "backups": store / name,
     }
+    if store:
+        places["backups"] = Path(store) / name
     began = jst(now())
     removed: dict[str, int] = {}
     try:
-        for parent in (files, store):
+        for parent in {path.parent for path in places.values()}:
             if not parent.is_dir():
                 raise OSError(f"{parent} is not mounted")  # an unknown answer must not pass for an empty one
-        generations = _snapshots(places["backups"])
+        generations = _snapshots(places["backups"]) if "backups" in places else []
         for what, path in places.items():
             removed[what] = erase_folder(path.parent, path.name)
     except OSError as error:

@@ -9,6 +9,7 @@ STORE_READ_ONLY = "StoreReadOnly"
 STORE_TOO_SLOW = "StoreTooSlow"
 STORE_DAMAGED = "StoreDamaged"
 WRONG_KEY = "WrongKey"
+WRONG_LOGIN = "WrongLogin"
 SCRATCH_FULL = "ScratchFull"
 DATABASE_AWAY = "DatabaseAway"
 FILES_UNREADABLE = "FilesUnreadable"
@@ -18,14 +19,30 @@ _NO_REPOSITORY, _LOCKED, _WRONG_KEY = 10, 11, 12
 """Exit codes of restic 0.17 and newer."""
 
 _STORE_SIGNS = (
-    (STORE_FULL, ("no space left", "disk quota exceeded", "quotaexceeded", "file too large")),
-    (STORE_READ_ONLY, ("read-only file system", "permission denied", "access denied", "operation not permitted")),
+    (
+        STORE_FULL,
+        (
+            "no space left", "disk quota exceeded", "quotaexceeded", "quota exceeded", "file too large",
+            "insufficientstorage", "insufficient storage", "storagefull", "storage full", "no free space",
+            "minimum free drive threshold",
+        ),
+    ),
+    (
+        WRONG_LOGIN,
+        (
+            "invalidaccesskeyid", "access key id you provided does not exist", "access key id does not exist",
+            "signaturedoesnotmatch", "signature we calculated does not match", "invalidtoken",
+        ),
+    ),
+    (STORE_READ_ONLY, ("read-only file system", "permission denied", "access denied", "accessdenied",
+                       "operation not permitted", "method is not allowed")),
     (
         STORE_AWAY,
         (
             "connection refused", "no such host", "i/o timeout", "network is unreachable", "no route to host",
             "stale file handle", "stale nfs", "transport endpoint", "input/output error", "connection reset",
-            "dial tcp", "tls handshake",
+            "dial tcp", "tls handshake", "x509:", "nosuchbucket", "bucket does not exist", "slowdown",
+            "serviceunavailable",
         ),
     ),
     (
@@ -46,6 +63,14 @@ class BackupError(Exception):
     def __init__(self, message: str, reason: str = BACKUP_FAILED) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def answer_reason(status: int, code: str) -> str:
+    """Why an S3 store refused a look into the tenant's bucket, from the HTTP status and the error code."""
+    if status == 403 and code not in ("RequestTimeTooSkewed",):
+        return WRONG_LOGIN
+    reason = store_reason(1, code)
+    return STORE_AWAY if reason == BACKUP_FAILED else reason
 
 
 def store_reason(code: int, text: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 _TAG = re.compile(r"[^A-Za-z0-9._-]")
 ID = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 KEY = "repository-key"
+_LATEST = 24 * 3600
+"""Seconds after its due time in which a Job of the schedule may still run: six to start, six per try, three tries."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,14 @@ class Job:
     server: str = ""
     revision: str = ""
     name: str = ""
-    """The Kubernetes Job's name: the CronJob's own Jobs end with a number, those made by hand are extra."""
+    """The Kubernetes Job's name."""
     patience: float = 600
     """Seconds to wait for another job on the same repository: the nightly one and one made by hand may meet."""
-    longest: float = 3 * 3600
-    """Seconds that one command on the store may take."""
+    stall: float = 600
+    """Seconds in which a command on the store must move something."""
+    bucket: str = ""
+    """`https://HOST[:PORT]/BUCKET` of the tenant's own bucket; empty: the store is the folder `store`."""
+    region: str = "us-east-1"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Job:
@@ -49,24 +55,32 @@ class Job:
             environ.get("ELINK_REVISION", ""),
             environ.get("ELINK_JOB", ""),
             float(environ.get("ELINK_PATIENCE", cls.patience)),
-            float(environ.get("ELINK_LONGEST", cls.longest)),
+            float(environ.get("ELINK_STALL", cls.stall)),
+            environ.get("ELINK_BUCKET", "").rstrip("/"),
+            environ.get("ELINK_BUCKET_REGION", cls.region),
         )
 
-    @property
-    def kind(self) -> str:
-        """`daily` for the schedule's own jobs, `extra` for one made by hand; each kind keeps its own generations."""
-        scheduled = re.fullmatch(rf"backup-{re.escape(self.tenant)}-\d+", self.name)
-        return "daily" if scheduled or not self.name else "extra"
+    def kind(self, moment: datetime) -> str:
+        """`daily` for the schedule's own jobs, `extra` for one made by hand; each kind keeps its own generations.
 
-    def tags(self, generation: str) -> dict[str, str]:
-        """What a snapshot says about itself."""
+        A CronJob names its Jobs after the minute (since 1970) for which they were due. Its annotation is on the Job
+        only, where a pod cannot read it; a name made by hand does not hit a minute of the last hours by chance.
+        """
+        if not self.name:
+            return "daily"
+        due = re.fullmatch(rf"backup-{re.escape(self.tenant)}-(\d{{1,12}})", self.name)
+        late = moment.timestamp() - int(due[1]) * 60 if due else -1
+        return "daily" if 0 <= late < _LATEST else "extra"
+
+    def tags(self, generation: str, moment: datetime) -> dict[str, str]:
+        """What a snapshot that begins at `moment` says about itself."""
         facts = {
             "generation": generation,
             "tenant": self.tenant,
             "uid": self.uid,
             "server": self.server,
             "revision": self.revision,
-            "kind": self.kind,
+            "kind": self.kind(moment),
         }
         return {key: _TAG.sub("_", value) for key, value in facts.items()}
 

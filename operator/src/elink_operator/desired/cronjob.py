@@ -20,7 +20,7 @@ _PACKS_SIZE = "512Mi"
 def build_backup(inputs: TenantInputs) -> Obj:
     """`backup-<id>`: one snapshot of the tenant's database and files in the tenant's own repository.
 
-    The pod sees its own backup folder (writable) and its own files (read-only), and reaches PostgreSQL only.
+    The pod sees its own repository (writable) and its own files (read-only), and reaches PostgreSQL and the store only.
     """
     job_labels = labels.tenant_labels(inputs.server, inputs.name, labels.BACKUP)
     return {

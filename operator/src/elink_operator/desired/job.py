@@ -34,9 +34,12 @@ def build_migrate_job(inputs: ServerInputs, version: str) -> Obj:
     )
 
 
-def build_erase_job(settings: Settings, server: str, region: str, tenant: str, uid: str) -> Obj:
+def build_erase_job(
+    settings: Settings, server: str, region: str, tenant: str, uid: str, *, backups: bool = True
+) -> Obj:
     """Removes the tenant's journal lines, directory and backups and looks again; the reports are termination messages.
 
+    `backups`: whether the server has a volume for them; a bucket is erased by the operator itself.
     The Job sees the parents of both folders, because a folder cannot be removed from inside; it is given the exact
     ID and never a pattern. `uid` keeps a Job of an earlier tenant of the same name from counting as evidence.
     """
@@ -45,13 +48,13 @@ def build_erase_job(settings: Settings, server: str, region: str, tenant: str, u
         "image": settings.backup_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["elink-erase"],
-        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(tenant)}),
+        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(tenant), **({} if backups else {"ELINK_STORE": ""})}),
         "resources": pod.fixed_resources("50m", "32Mi", "128Mi"),
         "securityContext": pod.container_security(),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": naming.FILES_VOLUME, "mountPath": "/files", "subPath": naming.TENANTS_FOLDER},
-            {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT},
+            *([{"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT}] if backups else []),
         ],
     }
     journals: Obj = {
@@ -68,7 +71,7 @@ def build_erase_job(settings: Settings, server: str, region: str, tenant: str, u
         "restartPolicy": "Never",
         "initContainers": [journals],
         "containers": [container],
-        "volumes": [pod.claim(naming.FILES_VOLUME), pod.claim(naming.BACKUPS_VOLUME)],
+        "volumes": [pod.claim(naming.FILES_VOLUME), *([pod.claim(naming.BACKUPS_VOLUME)] if backups else [])],
     }
     job = _job(
         naming.erase_job(tenant),

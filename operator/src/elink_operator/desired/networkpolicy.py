@@ -1,12 +1,15 @@
 """Who may talk to whom in a server's namespace: default deny both ways, then one policy per reason."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from elink_operator import labels, naming
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.store import on_volumes
 
 DATABASE_CLIENTS = (labels.WEB, labels.WORKER, labels.MIGRATE, labels.BACKUP)
+STORE_CLIENTS = (labels.BACKUP,)
 MAIL_SENDERS = (labels.WEB, labels.WORKER)
 OPERATOR_POD = {"app.kubernetes.io/name": "elink-operator"}
 _METADATA_ADDRESSES = "169.254.0.0/16"
@@ -22,6 +25,8 @@ def build_network_policies(inputs: ServerInputs) -> list[Obj]:
         _allow_mail(inputs),
         _allow_metrics(inputs),
     ]
+    if not on_volumes(inputs.settings):
+        policies.append(_allow_store(inputs))
     if inputs.settings.bounce_domain:
         policies.append(_allow_inbound_mail(inputs))
     if inputs.embedded:
@@ -90,18 +95,28 @@ def _allow_postgres(inputs: ServerInputs) -> Obj:
 
 
 def _allow_database(inputs: ServerInputs) -> Obj:
-    peers = [{"podSelector": _components(labels.POSTGRES)}] if inputs.embedded else [_external_peer(inputs)]
+    peers = (
+        [{"podSelector": _components(labels.POSTGRES)}] if inputs.embedded else [_external_peer(inputs.endpoint.host)]
+    )
     spec = _egress(_components(*DATABASE_CLIENTS), peers, _tcp(inputs.endpoint.port))
     return _policy(inputs, "allow-database", spec)
 
 
-def _external_peer(inputs: ServerInputs) -> Obj:
+def _allow_store(inputs: ServerInputs) -> Obj:
+    """Only backup pods, and only to the object store."""
+    store = urlsplit(inputs.settings.backup_s3_endpoint)
+    cidrs = inputs.settings.backup_s3_cidrs
+    peers = [{"ipBlock": {"cidr": cidr}} for cidr in cidrs] or [_external_peer(store.hostname or "")]
+    port = store.port or (443 if store.scheme == "https" else 80)
+    return _policy(inputs, "allow-backup-store", _egress(_components(*STORE_CLIENTS), peers, _tcp(port)))
+
+
+def _external_peer(host: str) -> Obj:
     """The narrowest peer that a policy can name: an address, a namespace of this cluster, or every public address.
 
     Policies know no host names. For a host outside the cluster only the port limits the rule; link-local addresses,
     where clouds keep their metadata service, stay closed.
     """
-    host = inputs.endpoint.host
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

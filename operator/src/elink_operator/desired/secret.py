@@ -14,6 +14,8 @@ MASTER_URL = f"{naming.GROUP}/url"
 LINK_HASH = f"{naming.GROUP}/link-hash"
 TENANT_UID = f"{naming.GROUP}/tenant-uid"
 BACKUP_KEY = "repository-key"
+STORE_CREDENTIALS = "store-credentials"
+STORE_AUTHORITY = "store-ca.crt"
 SETUP_PATH = "/setup?token="
 
 
@@ -90,6 +92,28 @@ def build_borrowed_secret(
         "metadata": {"name": name, "namespace": namespace, "labels": dict(secret_labels)},
         "type": "Opaque",
         "stringData": dict(values),
+    }
+
+
+def build_store_secret(inputs: TenantInputs, access: str, password: str, authority: str) -> Obj:
+    """`backup-store-<id>`: the tenant's log-in to the object store, as a file of the AWS tools; used by its Jobs only.
+
+    `authority`: the store's certificate authority (PEM), empty for a public one.
+    """
+    values = {
+        STORE_CREDENTIALS: f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {password}\n",
+        **({STORE_AUTHORITY: authority} if authority else {}),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": naming.backup_store_secret(inputs.name),
+            "namespace": inputs.namespace,
+            "labels": labels.tenant_labels(inputs.server, inputs.name),
+        },
+        "type": "Opaque",
+        "stringData": values,
     }
 
 

@@ -24,19 +24,38 @@ class StoreAccess:
 
 def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
+    key: dict[str, tuple[str, ...]] = {naming.backup_key_copy(tenant): (secret.BACKUP_KEY,)}
+    if not on_volumes(settings):
+        login: tuple[str, ...] = (secret.STORE_CREDENTIALS,)
+        if settings.backup_s3_ca_file:
+            login += (secret.STORE_AUTHORITY,)
+        return StoreAccess(
+            env={
+                "ELINK_BUCKET": f"{settings.backup_s3_endpoint}/{bucket_of(tenant, settings)}",
+                "ELINK_BUCKET_REGION": settings.backup_s3_region,
+            },
+            mounts=(),
+            volumes=(),
+            secrets={**key, naming.backup_store_secret(tenant): login},
+        )
     mount: Obj = {
         "name": naming.BACKUPS_VOLUME,
         "mountPath": naming.BACKUP_MOUNT,
         "subPath": naming.tenant_backup_folder(tenant),
     }
-    return StoreAccess(
-        env={},
-        mounts=(mount,),
-        volumes=(pod.claim(naming.BACKUPS_VOLUME),),
-        secrets={naming.backup_key_copy(tenant): (secret.BACKUP_KEY,)},
-    )
+    return StoreAccess(env={}, mounts=(mount,), volumes=(pod.claim(naming.BACKUPS_VOLUME),), secrets=key)
+
+
+def on_volumes(settings: Settings) -> bool:
+    """Whether each server has a volume for the backups of its tenants."""
+    return settings.backup_store == "Volume"
+
+
+def bucket_of(tenant: str, settings: Settings) -> str:
+    """The bucket of `tenant`."""
+    return naming.backup_bucket(settings.backup_s3_bucket_prefix, tenant)
 
 
 def reachable_from(settings: Settings, source_server: str, target_server: str) -> bool:
-    """Whether a pod on `target_server` can reach the repository of a tenant of `source_server`."""
-    return source_server == target_server
+    """Whether pods of `target_server` can reach what tenants of `source_server` have in the store."""
+    return not on_volumes(settings) or source_server == target_server

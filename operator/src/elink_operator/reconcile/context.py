@@ -18,6 +18,7 @@ from elink_operator.database import Databases
 from elink_operator.desired.erasure import Link
 from elink_operator.desired.inputs import Access
 from elink_operator.metrics import Metrics
+from elink_operator.objectstore import ObjectStore
 from elink_operator.relay import Relay
 from elink_operator.settings import Settings
 
@@ -94,4 +95,6 @@ class Context:
     random_token: Callable[[int], str]
     wake: Callable[[KeyKind, str], None]
     relay: Relay
+    objects: ObjectStore | None = None
+    """The store of backups, unless they lie on volumes."""
     memory: Memory = field(default_factory=Memory)

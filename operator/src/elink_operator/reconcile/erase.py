@@ -15,6 +15,7 @@ from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.database import DatabaseError
 from elink_operator.desired import change
 from elink_operator.reconcile import changes
+from elink_operator.objectstore import ObjectStoreError
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase_steps import Case, Evidence, Hold
@@ -44,6 +45,7 @@ DATABASE = Step("Database", steps.drop_database)
 OWN_DATABASE = replace(DATABASE, once=True)
 """Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
+BUCKET = Step(steps.BUCKET_STEP, steps.remove_bucket, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
 VOLUMES = Step("VolumesListed", steps.list_volumes, once=True, proved_by="Server")
@@ -54,12 +56,13 @@ def steps_for(case: Case) -> list[Step]:
     """What there is to remove for this tenant, in order."""
     if case.home is None or case.nothing_was_made:
         return [ROUTE, SCHEDULE, SECRETS] if case.home else [SECRETS]
+    bucket = [BUCKET] if case.has_bucket else []
     if not case.dedicated:
-        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, SECRETS, COMPARE]
+        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, *bucket, SECRETS, COMPARE]
     if case.external:
-        return [ROUTE, SCHEDULE, OWN_DATABASE, VOLUMES, SECRETS, SERVER]
+        return [ROUTE, SCHEDULE, OWN_DATABASE, *bucket, VOLUMES, SECRETS, SERVER]
     # Namespace and volumes go as a whole, and with them database and files.
-    return [ROUTE, SCHEDULE, VOLUMES, SECRETS, SERVER]
+    return [ROUTE, SCHEDULE, *bucket, VOLUMES, SECRETS, SERVER]
 
 
 async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
@@ -82,7 +85,7 @@ async def erase_tenant(tenant: ElinkTenant, ctx: Context) -> Outcome:
             return Outcome(hold.retry_after)
         except NotLeader:
             raise
-        except (ClusterError, DatabaseError, OSError) as error:
+        except (ClusterError, DatabaseError, ObjectStoreError, OSError) as error:
             text = f"{error}; what is unknown is not taken for erased, it is tried again"
             await _report(case, plan, done, held=step.name, reason="AnswerUnknown", message=text)
             return Outcome(_RETRY_SECONDS)

@@ -8,18 +8,20 @@ from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import ErasedStore, Plan
 from elink_operator.cluster.errors import Conflict, NotFound
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RESTORE, SECRET, SERVER, Kind, Obj
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, PVC, RESTORE, SECRET, SERVER, Kind, Obj
 from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
 from elink_operator.desired.secret import TENANT_UID
+from elink_operator.desired.store import bucket_of, on_volumes
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.evidence import dropped, erased_files, removed, with_the_server
+from elink_operator.reconcile.evidence import dropped, erased_bucket, erased_files, removed, with_the_server
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
+BUCKET_STEP = "BackupBucket"
 _JOB_AGAIN_AFTER = timedelta(minutes=2)
 
 
@@ -75,6 +77,19 @@ class Case:
         """Whether the database lives outside the server's namespace."""
         size: Size | None = self.server.spec if self.server else self.tenant.spec.size
         return size is not None and size.database.mode is DatabaseMode.EXTERNAL
+
+    @property
+    def backups_volume(self) -> bool:
+        """Whether the server has a volume for backups: also one from before they went into buckets."""
+        return on_volumes(self.ctx.settings) or bool(self.ctx.store.get(PVC, self.namespace, naming.BACKUPS_VOLUME))
+
+    @property
+    def has_bucket(self) -> bool:
+        """Whether backups may lie in a bucket: also in one from before they went onto volumes."""
+        login = self.ctx.store.get(SECRET, self.namespace, naming.backup_store_secret(self.tenant.name))
+        known = self.tenant.status.erasure.steps if self.tenant.status.erasure else ()
+        erased = any(step.name == BUCKET_STEP for step in known)
+        return not on_volumes(self.ctx.settings) or login is not None or erased
 
     @property
     def nothing_was_made(self) -> bool:
@@ -174,8 +189,9 @@ async def remove_files(case: Case) -> Evidence:
         job = await ctx.client.get(JOB, name, case.namespace)
     except NotFound:
         wanted = build_erase_job(
-            ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid
-        )
+            ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid,
+            backups=case.backups_volume,
+        )  # fmt: skip
         await ctx.applier.apply_if_changed(JOB, wanted)
         raise Hold("a Job removes directory and backups", retry_after=5) from None
     state = observe.job_state(job)
@@ -194,6 +210,28 @@ async def remove_files(case: Case) -> Evidence:
     return await _erase_report(case, name)
 
 
+async def remove_bucket(case: Case) -> Evidence:
+    """Every generation in the object store, the bucket and its account; the store is asked again afterwards."""
+    _stop_if_harm_was_found(case)
+    ctx, tenant = case.ctx, case.tenant
+    if ctx.objects is None:
+        raise Hold(
+            f"Secret {naming.backup_store_secret(tenant.name)} says that there are backups in an object store, and the "
+            "operator is told of none: set the chart's backup.s3.endpoint until the tenant is erased",
+            reason="StoreNotConfigured",
+            retry_after=60,
+        )
+    bucket, own = bucket_of(tenant.name, ctx.settings), ctx.settings.backup_s3_accounts == "versitygw"
+    erased = await ctx.objects.erase_bucket(bucket)
+    if own:
+        await ctx.objects.delete_account(bucket)
+    if await ctx.objects.bucket_exists(bucket):
+        raise Hold(f"bucket {bucket} is still there", reason="BucketLeft", retry_after=5)
+    if own and await ctx.objects.account_exists(bucket):
+        raise Hold(f"account {bucket} of the object store is still there", reason="BucketLeft", retry_after=5)
+    return Evidence(f"bucket {bucket} and what was in it removed", erased_bucket(bucket, erased, account=own))
+
+
 async def remove_secrets(case: Case) -> Evidence:
     """Both log-ins, both copies of the key of the backups, and what else still carries the tenant's label."""
     ctx, tenant = case.ctx, case.tenant
@@ -206,6 +244,8 @@ async def remove_secrets(case: Case) -> Evidence:
             ("Secret", case.namespace, naming.tenant_secret(tenant.name)),
             ("BackupKey", case.namespace, naming.backup_key_copy(tenant.name)),
         ]
+    if case.has_bucket:
+        places.append(("Secret", case.namespace, naming.backup_store_secret(tenant.name)))
     stores = [
         removed(store, f"{namespace}/{name}", await _remove(case, SECRET, name, namespace=namespace))
         for store, namespace, name in places
@@ -277,7 +317,7 @@ async def remove_server(case: Case) -> Evidence:
     await forget_server(ctx, tenant.name)
     return Evidence(
         f"ElinkServer {tenant.name}, namespace {case.namespace} and its volumes are gone",
-        with_the_server(case.tenant, case.namespace, external=case.external),
+        with_the_server(case.tenant, case.namespace, external=case.external, backups=on_volumes(ctx.settings)),
     )
 
 
@@ -366,5 +406,5 @@ async def _erase_report(case: Case, job: str) -> Evidence:
     journals = observe.termination_message(pods, init=True)
     return Evidence(
         report or "directory, backups and journal lines removed; the Job looked again and found nothing",
-        erased_files(case.tenant.name, report, journals),
+        erased_files(case.tenant.name, report, journals, backups=case.backups_volume),
     )

@@ -8,6 +8,7 @@ from elink_operator import naming
 from elink_operator.api import ElinkTenant
 from elink_operator.api.tenant import ErasedStore
 from elink_operator.database import TenantDb
+from elink_operator.objectstore import Erased
 
 _GENERATIONS_LISTED: Final = 150
 
@@ -26,7 +27,9 @@ def dropped(tenant: TenantDb, steps: Sequence[tuple[str, str]]) -> tuple[ErasedS
     return tuple(found)
 
 
-def erased_files(tenant: str, report: str | None, journals: str | None) -> tuple[ErasedStore, ...]:
+def erased_files(
+    tenant: str, report: str | None, journals: str | None, *, backups: bool = True
+) -> tuple[ErasedStore, ...]:
     """Directory, each backup generation and journal lines, from the reports of the erase Job's containers."""
     facts, lines = _facts(report), _facts(journals)
     counts = facts.get("removed") if isinstance(facts.get("removed"), dict) else {}
@@ -41,29 +44,50 @@ def erased_files(tenant: str, report: str | None, journals: str | None) -> tuple
             ErasedStore(store="Directory", name=f"{naming.FILES_MOUNT}/{naming.TENANTS_FOLDER}/{beside}", removed=text)
             for beside, text in _beside(folder, counts)
         ),
-        ErasedStore(store="BackupStore", name=folder, removed=_count(counts, "backups", "files")),
-        *(
-            ErasedStore(store="BackupGeneration", name=name[:253], removed="removed from the store")
-            for name in generations[:_GENERATIONS_LISTED]
-        ),
     ]
-    if len(generations) > _GENERATIONS_LISTED:
-        rest = f"{len(generations) - _GENERATIONS_LISTED} more generations removed from the store"
-        stores.append(ErasedStore(store="BackupGeneration", name="further ones", removed=rest))
+    if backups:
+        stores.append(ErasedStore(store="BackupStore", name=folder, removed=_count(counts, "backups", "files")))
+        stores.extend(_generations(generations))
     stores.append(
         ErasedStore(store="DeliveryJournals", name="journals", removed=_count(lines, "lines", "lines of the tenant"))
     )
     return tuple(stores)
 
 
-def with_the_server(tenant: ElinkTenant, namespace: str, *, external: bool) -> tuple[ErasedStore, ...]:
-    """What went with a dedicated server: its namespace and volumes are gone, and this was on them."""
+def erased_bucket(bucket: str, erased: Erased, *, account: bool) -> tuple[ErasedStore, ...]:
+    """Each backup generation, the bucket and its account, from what the object store answered."""
+    what = f"{erased.objects} objects, {erased.bytes} bytes and {erased.uploads} unfinished uploads removed"
+    stores = [
+        ErasedStore(store="BackupBucket", name=bucket, removed=what if erased.existed else "was not there (any more)"),
+        *_generations([name[:8] for name in erased.snapshots]),
+    ]
+    if account:
+        stores.append(removed("BackupAccount", bucket, was_there=True))
+    return tuple(stores)
+
+
+def _generations(names: Sequence[str]) -> list[ErasedStore]:
+    listed = [
+        ErasedStore(store="BackupGeneration", name=name[:253], removed="removed from the store")
+        for name in names[:_GENERATIONS_LISTED]
+    ]
+    if len(names) > _GENERATIONS_LISTED:
+        rest = f"{len(names) - _GENERATIONS_LISTED} more generations removed from the store"
+        listed.append(ErasedStore(store="BackupGeneration", name="further ones", removed=rest))
+    return listed
+
+
+def with_the_server(
+    tenant: ElinkTenant, namespace: str, *, external: bool, backups: bool = True
+) -> tuple[ErasedStore, ...]:
+    """What went with a dedicated server: its namespace and volumes are gone, and this was on them (`backups`: too)."""
     database = naming.tenant_database(tenant.name)
     on_volumes = [
         ("Directory", naming.tenant_directory(tenant.name)),
-        ("BackupStore", naming.tenant_backup_folder(tenant.name)),
         ("DeliveryJournals", "journals"),
     ]
+    if backups:
+        on_volumes.append(("BackupStore", naming.tenant_backup_folder(tenant.name)))
     if not external:
         on_volumes += [("Database", database), ("Role", naming.tenant_role(tenant.name)), ("RegistryRow", tenant.name)]
     generations = tenant.status.backup.generations
@@ -71,8 +95,16 @@ def with_the_server(tenant: ElinkTenant, namespace: str, *, external: bool) -> t
         removed("Server", tenant.name, was_there=True),
         removed("Namespace", namespace, was_there=True),
         *(ErasedStore(store=store, name=name, removed="gone with the server's volume") for store, name in on_volumes),
-        ErasedStore(
-            store="BackupGeneration", name="all", removed=f"{generations} generations gone with the server's volume"
+        *(
+            [
+                ErasedStore(
+                    store="BackupGeneration",
+                    name="all",
+                    removed=f"{generations} generations gone with the server's volume",
+                )
+            ]
+            if backups
+            else []
         ),
     )
 

@@ -15,6 +15,7 @@ from elink_operator.database import DatabaseError
 from elink_operator.desired import deployment, hpa, namespace, networkpolicy, pdb, quota, service, statefulset, volume
 from elink_operator.desired.inputs import Access, ServerInputs
 from elink_operator.reconcile import changes
+from elink_operator.desired.store import on_volumes
 from elink_operator.reconcile.access import ensure_access
 from elink_operator.reconcile.comparison import compare_databases, fill_spares
 from elink_operator.reconcile.context import Context, Outcome
@@ -159,10 +160,11 @@ def _base_objects(inputs: ServerInputs) -> list[Obj]:
         quota.build_limit_range(inputs),
         *networkpolicy.build_network_policies(inputs),
         volume.build_files_volume(inputs),
-        volume.build_backups_volume(inputs),
         service.build_web_service(inputs),
         pdb.build_pdb(inputs),
     ]
+    if on_volumes(inputs.settings):
+        objects.append(volume.build_backups_volume(inputs))
     if inputs.settings.bounce_domain:
         objects.append(service.build_inbound_service(inputs))
     if inputs.embedded:

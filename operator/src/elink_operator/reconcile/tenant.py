@@ -18,6 +18,7 @@ from elink_operator.desired.inputs import TenantInputs, schema_of
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.reconcile import cancellation, changes, letters, loss, master
 from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.backup_bucket import ensure_bucket
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.backups import backup_facts
 from elink_operator.reconcile.context import Context, Outcome
@@ -31,6 +32,9 @@ from elink_operator.reconcile.status import conditions_of, write_status
 _GATEWAY_PATIENCE = timedelta(seconds=3)
 """A Gateway usually answers within a second: until then no status is written that would be rewritten at once."""
 
+_STORE_AGAIN = 30.0
+"""Seconds until an object store that was away is asked again."""
+
 
 @dataclass
 class _Findings:
@@ -43,6 +47,7 @@ class _Findings:
     isolated: Condition
     backup_status: Obj | None = None
     key_missing: Condition | None = None
+    no_store: Condition | None = None
     settled: bool = False
     elsewhere: bool = False
     """The spec wants another server than the one that the tenant lives on."""
@@ -164,6 +169,9 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     )
     invitation = await master.prepare(ctx, inputs)
     found.key_missing = await ensure_key(ctx, inputs)
+    found.no_store = await ensure_bucket(ctx, inputs)
+    if found.no_store is not None:
+        found.retry_after = _STORE_AGAIN
     row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)
     writes = [
         ctx.applier.apply_if_changed(SECRET, build_tenant_secret(inputs)),
@@ -218,7 +226,7 @@ async def _observe(ctx: Context, tenant: ElinkTenant, home: Home, owned: list[Ob
     if route is not None:
         found.route = observe.route_condition(route, ctx.settings.gateway_namespace, ctx.settings.gateway_name)
         facts = await backup_facts(ctx, tenant, namespace, owned)
-        found.backup, found.backup_status = found.key_missing or facts.condition, facts.status
+        found.backup, found.backup_status = found.key_missing or found.no_store or facts.condition, facts.status
 
 
 def _only_the_gateway_is_awaited(ctx: Context, tenant: ElinkTenant, home: Home, found: _Findings) -> bool:

@@ -1,0 +1,159 @@
+"""Where a repository lies: a folder of a volume, or a bucket. Everything that is not restic's own business."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from elink_backup import errors
+from elink_backup.bucket import Bucket
+from elink_backup.errors import BackupError
+from elink_backup.job import Job
+
+FOLDER = "repository"
+CREDENTIALS = "store-credentials"
+AUTHORITY = "store-ca.crt"
+SPARE_BYTES = 64 << 20
+"""Room that must stay free on a volume: a full one breaks every tenant's backup, not only this one's."""
+_DATA = ("snapshots", "data", "index")
+
+
+class Location(Protocol):
+    """What a repository needs to know of its place. All raise `BackupError`."""
+
+    @property
+    def url(self) -> str:
+        """As restic names it."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Further arguments of every command."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Further environment of every command."""
+
+    def exists(self) -> bool:
+        """Whether a repository was made here. A store that is away raises instead of looking empty."""
+
+    def clear(self) -> None:
+        """Remove what a killed `init` left."""
+
+    def forget_unfinished(self) -> None:
+        """Remove what a killed job was writing. The caller holds the tenant's lock."""
+
+    def bytes(self) -> int:
+        """Size of all that is stored."""
+
+    def check_room(self) -> None:
+        """Raise when a backup should not begin."""
+
+    def is_full(self) -> bool:
+        """Whether it is known to have no room."""
+
+
+def location_of(job: Job) -> Location:
+    """Where the repository of `job` is."""
+    if not job.bucket:
+        return Folder(job.store / FOLDER)
+    authority = job.secrets / AUTHORITY
+    return Remote(Bucket(job.bucket, job.region, job.secrets / CREDENTIALS, authority if authority.is_file() else None))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the volume `backups`."""
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return str(self.folder)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def exists(self) -> bool:
+        if not self.folder.parent.is_dir():
+            raise BackupError(f"{self.folder.parent} is not mounted", errors.STORE_AWAY)
+        if (self.folder / "config").is_file():
+            return True
+        if any(p.is_file() for name in _DATA for p in (self.folder / name).rglob("*")):
+            raise _headless()
+        return False
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def forget_unfinished(self) -> None:
+        # Files that restic was writing; it gives them their names when they are whole, and looks at no others.
+        for unfinished in self.folder.rglob("*-tmp-*"):
+            unfinished.unlink()
+
+    def bytes(self) -> int:
+        return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file())
+
+    def check_room(self) -> None:
+        free = shutil.disk_usage(self.folder.parent).free
+        if free < SPARE_BYTES:
+            raise BackupError(
+                f"the store has {free >> 20} MiB free and {SPARE_BYTES >> 20} MiB are needed: enlarge the volume",
+                errors.STORE_FULL,
+            )
+
+    def is_full(self) -> bool:
+        return shutil.disk_usage(self.folder).free < SPARE_BYTES
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The tenant's own bucket."""
+
+    bucket: Bucket
+
+    @property
+    def url(self) -> str:
+        return f"s3:{self.bucket.url}/{FOLDER}"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        trust = ("--cacert", str(self.bucket.ca)) if self.bucket.ca else ()
+        return (*trust, "-o", f"s3.region={self.bucket.region}", "-o", "s3.bucket-lookup=path")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"AWS_SHARED_CREDENTIALS_FILE": str(self.bucket.credentials)}
+
+    def exists(self) -> bool:
+        if any(True for _ in self.bucket.objects(f"{FOLDER}/config", most=1)):
+            return True
+        if any(True for name in _DATA for _ in self.bucket.objects(f"{FOLDER}/{name}/", most=1)):
+            raise _headless()
+        return False
+
+    def clear(self) -> None:
+        # A key of that `init` opens with the same password, and nothing else opens with it.
+        self.bucket.delete(f"{FOLDER}/")
+
+    def forget_unfinished(self) -> None:
+        self.bucket.forget_uploads(f"{FOLDER}/")
+
+    def bytes(self) -> int:
+        return sum(size for _, size in self.bucket.objects(f"{FOLDER}/"))
+
+    def check_room(self) -> None:
+        """An object store does not say how much room it has; a full one says so when it is written to."""
+
+    def is_full(self) -> bool:
+        return False
+
+
+def _headless() -> BackupError:
+    return BackupError("the repository has lost its configuration: restore the store", errors.STORE_DAMAGED)
