@@ -46,7 +46,9 @@ CHANGED_BY: Final = f"{naming.GROUP}/changed-by"
 ANNOTATED_BY: Final = f"{naming.GROUP}/annotated-by"
 PLACED_ON: Final = f"{naming.GROUP}/placed-on"
 PLACED_WHY: Final = f"{naming.GROUP}/placed-because"
-OPERATOR_ANNOTATIONS: Final = frozenset({APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY})
+OPERATOR_ANNOTATIONS: Final = frozenset(
+    {APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY, RESTORED_BY, RESTORED_FROM}
+)
 """On tenants and servers: the operator's own. All others of our group are set by people."""
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"

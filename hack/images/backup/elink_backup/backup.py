@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence

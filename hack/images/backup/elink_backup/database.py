@@ -48,7 +48,7 @@ def disarm(job: Job, database: str) -> dict[str, int]:
 
     The function comes with the newest migration, so an older generation is migrated before.
     """
-    with _login(job, database) as environ:
+    with login(job, database) as environ:
         command = "SELECT deliveries, mails FROM elink_disarm()"
         said = _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", command], environ)
     deliveries, mails = said.strip().split("|")

@@ -14,8 +14,8 @@ from elink_operator.cluster.errors import ClusterError, NotLeader
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.database import DatabaseError
 from elink_operator.desired import change
-from elink_operator.reconcile import changes
 from elink_operator.objectstore import ObjectStoreError
+from elink_operator.reconcile import changes
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase_steps import Case, Evidence, Hold

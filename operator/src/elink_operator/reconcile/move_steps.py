@@ -2,17 +2,18 @@
 
 from collections.abc import Awaitable
 
-from elink_operator import naming
+from elink_operator import labels, naming
 from elink_operator.api import ElinkServer
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import JOB, SECRET, TENANT, Kind, Obj
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.desired.store import reachable_from
 from elink_operator.reconcile import erase_steps, restore_steps
+from elink_operator.reconcile.backup_bucket import ensure_bucket
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.erase_steps import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
-from elink_operator.reconcile.placing import PLACED_ON, PLACED_WHY, Home, home_of, is_owned_by, is_ready
+from elink_operator.reconcile.placing import Home, home_of, is_owned_by, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
 from elink_operator.reconcile.status import ensure_finalizer, write_status
 
@@ -33,9 +34,9 @@ async def prepare_target(case: Case) -> Obj:
     if server is None or not is_ready(server):
         raise Waiting("TargetNotReady", f"server {target} is waited for; the tenant works on server {home.server}")
     place = await case.place()
-    missing = await ensure_key(ctx, place.inputs.target)
-    if missing is not None:
-        raise RestoreFailed(missing.reason, missing.message)
+    for missing in (await ensure_key(ctx, place.inputs.target), await ensure_bucket(ctx, place.inputs.target)):
+        if missing is not None:
+            raise RestoreFailed(missing.reason, missing.message)
     await ctx.applier.apply_if_changed(SECRET, build_tenant_secret(place.inputs.target))
     return {"sourceServer": home.server}
 
@@ -83,7 +84,7 @@ async def _settle_home(case: Case) -> None:
     if tenant is None:
         return
     why = f"moved from server {case.restore.status.source_server} by {case.restore.name}"
-    await ensure_finalizer(ctx, TENANT, tenant.name, {PLACED_ON: target, PLACED_WHY: why})
+    await ensure_finalizer(ctx, TENANT, tenant.name, {labels.PLACED_ON: target, labels.PLACED_WHY: why})
     await write_status(ctx, TENANT, tenant.name, {"server": target, "serverReason": why})
     source = ctx.world.servers.get(case.restore.status.source_server)
     if source is not None:
@@ -112,7 +113,7 @@ async def _remove_from(case: Case, server: ElinkServer) -> None:
 
 async def _remove_secrets(case: Case, namespace: str) -> None:
     tenant = case.restore.target
-    for name in (naming.tenant_secret(tenant), naming.backup_key_copy(tenant)):
+    for name in (naming.tenant_secret(tenant), naming.backup_key_copy(tenant), naming.backup_store_secret(tenant)):
         await _gone(case, SECRET, namespace, name)
 
 

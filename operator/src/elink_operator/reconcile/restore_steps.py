@@ -65,7 +65,8 @@ async def back_up_first(case: Case) -> Obj:
     if state != "succeeded":
         raise Waiting("BackingUp", "the present data is being backed up first", retry_after=_LOOK)
     report = observe.parse_backup_summary(observe.termination_message(await _pods(case, place, job)) or "")
-    return {"safetyBackup": _generation_of(report.newest) if report else "made; its report is lost"}
+    newest = report.newest if report is not None else None
+    return {"safetyBackup": _generation_of(newest) if newest else "made; its report is lost"}
 
 
 async def make_tenant(case: Case) -> Obj:

@@ -14,8 +14,8 @@ from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError
 from elink_operator.desired import deployment, hpa, namespace, networkpolicy, pdb, quota, service, statefulset, volume
 from elink_operator.desired.inputs import Access, ServerInputs
-from elink_operator.reconcile import changes
 from elink_operator.desired.store import on_volumes
+from elink_operator.reconcile import changes
 from elink_operator.reconcile.access import ensure_access
 from elink_operator.reconcile.comparison import compare_databases, fill_spares
 from elink_operator.reconcile.context import Context, Outcome
