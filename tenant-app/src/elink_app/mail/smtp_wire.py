@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import cast
 
 from elink_app.mail.smtp_reply import ProtocolError, Reply, ReplyReader
@@ -19,10 +20,12 @@ class Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._error: Exception | None = None
+        self._encrypted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: the transports of uvloop are no subclasses.
         self.transport = cast(asyncio.Transport, transport)
+        self._encrypted = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -69,6 +72,16 @@ class Wire(asyncio.Protocol):
         """Send; silent when the connection is gone: the next `reply` tells."""
         if self.transport is not None and self._error is None:
             self.transport.write(data)
+
+    def write_all(self, pieces: Sequence[bytes]) -> None:
+        """Send the pieces in one go."""
+        if self.transport is None or self._error is not None:
+            return
+        if self._encrypted:
+            # Each write becomes a TLS record of its own.
+            self.transport.write(b"".join(pieces))
+        else:
+            self.transport.writelines(pieces)
 
     async def drained(self, timeout: float) -> None:
         """Wait until the kernel has taken most of what was written."""
