@@ -177,7 +177,7 @@ class SmtpConnection:
         if self.pipelining:
             if not opened:
                 self._wire.write(b"".join(commands))
-            replies = [await self._wire.reply(self._relay.command_timeout) for _ in commands]
+            replies = await self._wire.replies(len(commands), self._relay.command_timeout)
         else:
             replies = []
             for command in commands:
