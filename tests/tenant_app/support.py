@@ -16,7 +16,8 @@ from pathlib import Path
 import asyncpg
 import httpx
 from elink_app.database.migrate import migrate_all, newest_revision
-from elink_app.process import Parts, background, make_parts, make_web
+from elink_app.process import Parts, background, make_parts
+from elink_app.process_web import make_web
 from elink_app.settings import Settings
 from elink_operator.database.databases import Databases
 from elink_operator.database.model import ServerDb, TenantDb

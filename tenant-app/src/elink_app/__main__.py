@@ -9,7 +9,6 @@ import uvloop
 
 from elink_app.audit.command import verify_all
 from elink_app.database.migrate import migrate_all
-from elink_app.process import run_web, run_worker
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 
@@ -36,7 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         return uvloop.run(verify_all(settings, given.tenant))
     if role == "migrate":
         return uvloop.run(migrate_all(settings))
-    uvloop.run(run_web(settings) if role == "web" else run_worker(settings))
+    # Imported here: the worker must not load the web application.
+    if role == "web":
+        from elink_app.process_web import run
+    else:
+        from elink_app.process_worker import run
+    uvloop.run(run(settings))
     return 0
 
 

@@ -92,6 +92,16 @@ def cpu_of_postgres(server: Server) -> float:
     return total
 
 
+async def at_rest(pid: int) -> None:
+    """Until a process that has begun takes next to no CPU any more: its start is not what is measured."""
+    calm, before = 0, 0.0
+    while calm < 2:
+        await asyncio.sleep(1)
+        now = cpu_of(pid)
+        calm = calm + 1 if now > 0.5 and now - before < 0.1 else 0
+        before = now
+
+
 def peak_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
@@ -168,7 +178,7 @@ class Bench:
         tenant, delivery, before = await self.tenant(signed=signed)
         self.sink.ask("reset")
         async with self.worker() as process:
-            await asyncio.sleep(3)
+            await at_rest(process.pid)
             own, database = cpu_of(process.pid), cpu_of_postgres(self.server)
             await self.release(tenant, delivery)
             await self.done(tenant, delivery)

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+from elink_app.database import engines
 from elink_app.database.connect import WrongConnection, open_connection
 from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import NoConnectionLeft, is_outage
@@ -107,6 +108,22 @@ async def test_a_tenant_that_goes_or_changes_is_closed(server: Server, databases
     reborn = replace(tenant, uid="another")
     await use(databases, reborn)
     assert databases.open_connections == 1
+
+
+@pytest.mark.parametrize("trusted", [-1.0, 60.0], ids=["asked", "not asked"])
+async def test_a_connection_that_was_closed_is_replaced_unnoticed(
+    server: Server, databases: TenantDatabases, monkeypatch: pytest.MonkeyPatch, trusted: float
+) -> None:
+    monkeypatch.setattr(engines, "_TRUSTED_SECONDS", trusted)
+    tenant = await known(server)
+    found = [await use(databases, tenant), await use(databases, tenant)]
+    assert databases.open_connections == 1, "a connection that lives is used again"
+    async with server.inside("postgres") as inside:
+        ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = 'elink_app'"
+        await inside.execute(ending, tenant.database)
+    await eventually(lambda: databases.open_connections == 0)
+    found.append(await use(databases, tenant))
+    assert set(found) == {f"{tenant.database}/{tenant.role}"}
 
 
 async def test_idle_pools_are_closed(server: Server, databases: TenantDatabases) -> None:

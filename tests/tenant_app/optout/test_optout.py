@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from elink_app.mail.tokens import RecipientIds, unsubscribe_token
+from elink_app.mail.tokens import DeliveryTokens
 from elink_app.optout.service import masked
 
 from tests.tenant_app.deliveries.conftest import office  # noqa: F401 - the fixture of this module
@@ -26,7 +26,8 @@ async def sent(office: Office, category: str = "notice") -> tuple[int, str]:  # 
     rows = await office.sql(
         "SELECT id FROM delivery_recipient WHERE delivery_id = $1 AND email = 'taro@a.example'", made["id"]
     )
-    return made["id"], f"/unsubscribe/{unsubscribe_token(SECRET, RecipientIds(made['id'], rows[0]['id']))}"
+    token = DeliveryTokens(SECRET, b"", made["id"], "").unsubscribe(rows[0]["id"])
+    return made["id"], f"/unsubscribe/{token}"
 
 
 async def records(office: Office) -> tuple[list[tuple[str, str]], list[tuple[str, bool]]]:  # noqa: F811

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
-from elink_app.process import background, calm_collector, make_deliveries, make_parts
+from elink_app.process import background, make_parts
+from elink_app.process_worker import calm_collector, make_deliveries
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 from elink_app.worker.tasks import TaskRunner

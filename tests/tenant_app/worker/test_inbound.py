@@ -10,7 +10,7 @@ import pytest
 from elink_app.clock import utc_now
 from elink_app.mail.smtp import Outcome, Relay, SmtpConnection, connect, make_mail
 from elink_app.mail.smtp_server import MOST_BYTES, SmtpServer, TryLater
-from elink_app.mail.tokens import RecipientIds, bounce_local_part, tenant_mark
+from elink_app.mail.tokens import DeliveryTokens, tenant_mark
 from elink_app.worker.inbound import BounceMailboxes
 
 from tests.tenant_app.mail.reports import AWAY, complaint, dsn
@@ -59,7 +59,7 @@ async def test_what_comes_back_is_written_down(world: World) -> None:
             secret = await inside.fetchval("SELECT secret FROM mail_secret")
 
             def address(recipient: int) -> str:
-                local = bounce_local_part(secret, tenant_mark(office.known.uid), RecipientIds(delivery, recipient))
+                local = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(recipient)
                 senders.append(f"{local}@bounce.example")
                 return senders[-1]
 
@@ -133,7 +133,7 @@ async def test_a_database_that_is_away_asks_to_try_later(world: World) -> None:
             delivery = await make_delivery(inside, 1)
             await office.send()
             secret = await inside.fetchval("SELECT secret FROM mail_secret")
-        to = bounce_local_part(secret, tenant_mark(office.known.uid), RecipientIds(delivery, 1)) + "@bounce.example"
+        to = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1) + "@bounce.example"
         async with inbound(office) as mx, world.server.inside("postgres") as admin:
             await admin.execute(f"ALTER DATABASE {office.tenant.database} ALLOW_CONNECTIONS false")
             await admin.execute(

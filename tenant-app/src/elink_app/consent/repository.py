@@ -16,6 +16,14 @@ from elink_app.consent.models import Consent, ConsentCurrent, Suppression
 
 ACTIVE = Suppression.lifted_at.is_(None)
 
+# One array, not hundreds of parameters: a statement of the sender's busiest loop. The last of two reasons counts.
+_UNWANTED = text("""
+SELECT email_key, 'no_consent' FROM consent_current
+WHERE CAST(:adverts AS boolean) AND email_key = ANY(CAST(:keys AS text[])) AND kind = 'withdrawn'
+UNION ALL
+SELECT email_key, 'suppressed' FROM suppression WHERE email_key = ANY(CAST(:keys AS text[])) AND lifted_at IS NULL
+""")
+
 
 def _within_sight(principal: Principal, actor: str) -> ColumnElement[bool]:
     """What the account itself recorded it sees, or blocking an e-mail would tell whether hidden addresses bear it."""
@@ -58,12 +66,10 @@ class ConsentRepository:
         statement = select(Suppression.email_key).where(Suppression.email_key.in_(email_keys), ACTIVE)
         return set((await self._session.scalars(statement)).all())
 
-    async def withdrawn(self, email_keys: Sequence[str]) -> set[str]:
-        """Those of `email_keys` whose newest word is that they want no adverts."""
-        statement = select(ConsentCurrent.email_key).where(
-            ConsentCurrent.email_key.in_(email_keys), ConsentCurrent.kind == "withdrawn"
-        )
-        return set((await self._session.scalars(statement)).all())
+    async def unwanted(self, email_keys: Sequence[str], *, adverts: bool) -> dict[str, str]:
+        """Those of `email_keys` that get no mail, and why: suppressed, or (adverts only) no_consent."""
+        rows = await self._session.execute(_UNWANTED, {"keys": list(email_keys), "adverts": adverts})
+        return {row[0]: row[1] for row in rows}
 
     async def suppress(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add reasons; one that holds already stays as it is. Returns how many are new."""

@@ -13,7 +13,9 @@ from typing import Any
 import asyncpg
 import structlog
 from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from elink_app.database.connect import WrongConnection, open_connection
 from elink_app.database.errors import NoConnectionLeft
@@ -22,6 +24,8 @@ from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
 
 _RECYCLE_SECONDS = 1800
+# A connection that was used so lately is not asked whether it is alive; that it was closed is known without asking.
+_TRUSTED_SECONDS = 1.0
 
 log = structlog.get_logger("database")
 
@@ -117,10 +121,10 @@ class TenantDatabases:
             pool_size=self._settings.db_pool_size,
             max_overflow=0,
             pool_timeout=self._settings.db_pool_timeout,
-            pool_pre_ping=True,
             pool_recycle=_RECYCLE_SECONDS,
             hide_parameters=True,
         )
+        _ping_after_rest(engine)
         self._time_queries(engine)
         return _Pool(tenant, engine, async_sessionmaker(engine, expire_on_commit=False))
 
@@ -184,3 +188,22 @@ class TenantDatabases:
         @event.listens_for(engine.sync_engine, "after_cursor_execute")
         def after(_connection: Any, _cursor: Any, _sql: Any, _values: Any, context: Any, _many: Any) -> None:
             observe(time.perf_counter() - context.elink_started)
+
+
+def _ping_after_rest(engine: AsyncEngine) -> None:
+    """What `pool_pre_ping` does, without a round trip in each of many transactions in a row."""
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def checkin(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checkout(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        rested = time.monotonic() - record.info.get("rests_since", time.monotonic())
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+        if rested > _TRUSTED_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise DisconnectionError from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NewType
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 # Printable ASCII without space, quotes, backslash and brackets: what is left is safe inside quotes and inside <>.
@@ -12,13 +13,17 @@ _DOMAIN = re.compile(
 )
 
 
+Mailbox = NewType("Mailbox", str)
+"""What `mailbox` gave: safe inside <>."""
+
+
 class BadMailbox(ValueError):
     """The text cannot be a mailbox in a command."""
 
 
-def mailbox(address: str) -> str:
+def mailbox(address: str) -> Mailbox:
     """The address in the form of RFC 5321; old carriers' names (`a..b@docomo.ne.jp`) get quotes. Raises BadMailbox."""
     local, at, domain = address.rpartition("@")
     if not at or not _SAFE_LOCAL.match(local) or not _DOMAIN.match(domain):
         raise BadMailbox
-    return address if _DOT_ATOM.match(local) else f'"{local}"@{domain}'
+    return Mailbox(address if _DOT_ATOM.match(local) else f'"{local}"@{domain}')

@@ -53,6 +53,10 @@ class Base64Template:
 
     def render(self, values: Sequence[bytes]) -> bytes:
         """Lines of base 64, each with CRLF; their lengths differ, which RFC 2045 allows."""
+        return b"".join(self.pieces(values))
+
+    def pieces(self, values: Sequence[bytes]) -> list[bytes]:
+        """The same in pieces."""
         out: list[bytes] = []
         pending = b""
         for step in self._steps:
@@ -66,4 +70,4 @@ class Base64Template:
                 out.append(encoded)
                 pending = tail
         out.append(encoded_lines(pending))
-        return b"".join(out)
+        return out

@@ -12,13 +12,13 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from elink_app.clock import JST
-from elink_app.mail.address import mailbox
+from elink_app.mail.address import Mailbox, mailbox
 from elink_app.mail.base64_parts import Base64Template, Hole
 from elink_app.mail.dkim import Header, Signer
 from elink_app.mail.headers import named_mailbox, unstructured
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, parse
-from elink_app.mail.smtp import Mail, make_mail
-from elink_app.mail.tokens import RecipientIds, bounce_local_part, message_id, tenant_mark, unsubscribe_token
+from elink_app.mail.smtp import Mail, mail_between
+from elink_app.mail.tokens import DeliveryTokens, tenant_mark
 
 _BREAKS = re.compile(r"\r\n|\r|\n")
 _REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -53,7 +53,7 @@ class Origin:
     frozen: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recipient:
     """One row. `slots` are the values of `Content.fields`."""
 
@@ -62,22 +62,29 @@ class Recipient:
     slots: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as the others of a mail: freezing makes each of them several times slower to make.
+@dataclass(slots=True)
 class Message:
-    """A mail before it is signed."""
+    """A mail before it is signed; its body in pieces."""
 
-    recipient: Recipient
-    sender: str
-    headers: tuple[Header, ...]
-    body: bytes
+    id: int
+    sender: Mailbox
+    recipient: Mailbox
+    headers: list[Header]
+    pieces: list[bytes]
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.pieces)
 
     def mail(self, signer: Signer | None = None) -> Mail:
         """The mail for the wire, signed; takes about a millisecond with a signer, most of it without the GIL."""
         lines = [name + b": " + value for name, value in self.headers]
         if signer is not None:
-            lines.insert(0, b"DKIM-Signature: " + signer.sign(self.headers, self.body))
+            lines.insert(0, b"DKIM-Signature: " + signer.sign(self.headers, self.pieces))
         lines.append(b"\r\n")
-        return make_mail(self.recipient.id, self.sender, self.recipient.email, b"\r\n".join(lines), self.body)
+        return mail_between(self.id, self.sender, self.recipient, b"\r\n".join(lines), *self.pieces)
 
 
 def unsubscribe_url(base_url: str, token: str) -> str:
@@ -89,69 +96,66 @@ class Composer:
     """Raises PlaceholderError or BadMailbox at once when the content cannot be sent, KeyError for an unknown field."""
 
     def __init__(self, delivery_id: int, content: Content, origin: Origin) -> None:
-        self._delivery_id = delivery_id
-        self._origin = origin
-        self._mark = tenant_mark(origin.uid)
+        self._link = unsubscribe_url(origin.base_url, "")
+        self._tokens = tokens = DeliveryTokens(origin.secret, tenant_mark(origin.uid), delivery_id, origin.frozen)
         self._from = mailbox(content.from_address)
-        self._domain = content.from_address.rpartition("@")[2]
-        self._one_click = content.one_click
+        self._bounces_at = f"@{origin.bounce_domain}" if origin.bounce_domain else ""
+        if origin.bounce_domain:
+            mailbox(tokens.bounce(0) + self._bounces_at)
+        self._id_end = "@" + content.from_address.rpartition("@")[2] + ">"
         self._index = {name: number for number, name in enumerate((*content.fields, UNSUBSCRIBE_FIELD))}
         self._subject = self._pieces(content.subject, str)
         self._fixed_subject = None if any(isinstance(p, Placeholder) for p in self._subject) else self._subject_of(())
-        self._start = (
+        self._start: list[Header] = [
             (b"From", named_mailbox(content.from_name, content.from_address)),
             *([(b"Reply-To", mailbox(content.reply_to).encode("ascii"))] if content.reply_to else []),
-        )
-        # Cannot occur in base 64, and does not tell one delivery's mail from another attempt at it.
-        self._boundary = b"=_" + hashlib.sha256(f"{origin.uid}/{delivery_id}".encode()).hexdigest()[:24].encode()
-        self._parts = [
-            (subtype, escape, Base64Template(self._holes(source, escape)))
-            for subtype, source, escape in ((b"plain", content.text, str), (b"html", content.html, html.escape))
-            if source
         ]
+        self._one_click = content.one_click
+        # Cannot occur in base 64, and does not tell one delivery's mail from another attempt at it.
+        boundary = b"=_" + hashlib.sha256(f"{origin.uid}/{delivery_id}".encode()).hexdigest()[:24].encode()
+        sources: list[tuple[bytes, str, Callable[[str], str]]]
+        sources = [(b"plain", content.text, str), (b"html", content.html, html.escape)]
+        parts = [(kind, self._template(source, escape), escape) for kind, source, escape in sources if source]
+        self._end: list[Header]
+        if len(parts) == 1:
+            [(kind, template, escape)] = parts
+            self._end = [(b"Content-Type", _text(kind)), (b"Content-Transfer-Encoding", b"base64")]
+            self._parts = [(b"", template, escape)]
+            self._body_end = b""
+        else:
+            self._end = [(b"Content-Type", b'multipart/alternative; boundary="' + boundary + b'"')]
+            self._parts = [(_part_head(boundary, kind), template, escape) for kind, template, escape in parts]
+            self._body_end = b"--" + boundary + b"--\r\n"
 
     def compose(self, recipient: Recipient, date: datetime) -> Message:
         """The message for one recipient. Raises BadMailbox when its address cannot stand in a header."""
-        ids = RecipientIds(self._delivery_id, recipient.id)
-        origin = self._origin
-        link = unsubscribe_url(origin.base_url, unsubscribe_token(origin.secret, ids))
+        to = mailbox(recipient.email)
+        number, tokens = recipient.id, self._tokens
+        link = self._link + tokens.unsubscribe(number)
         values = [*recipient.slots, link]
         headers: list[Header] = [
             *self._start,
-            (b"To", mailbox(recipient.email).encode("ascii")),
+            (b"To", to.encode("ascii")),
             (b"Subject", self._fixed_subject if self._fixed_subject is not None else self._subject_of(values)),
             (b"Date", _date(date)),
-            (b"Message-ID", message_id(origin.secret, ids, origin.frozen, self._domain).encode("ascii")),
+            (b"Message-ID", f"<{tokens.message_id(number)}{self._id_end}".encode("ascii")),
             (b"MIME-Version", b"1.0"),
         ]
         if self._one_click:
             headers.append((b"List-Unsubscribe", f"<{link}>".encode("ascii")))
             headers.append((b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"))
-        structure, body = self._body(values)
-        sender = self._from
-        if origin.bounce_domain:
-            sender = f"{bounce_local_part(origin.secret, self._mark, ids)}@{origin.bounce_domain}"
-        return Message(recipient, sender, (*headers, *structure), body)
+        headers += self._end
+        sender = Mailbox(tokens.bounce(number) + self._bounces_at) if self._bounces_at else self._from
+        return Message(number, sender, to, headers, self._body(values))
 
-    def _body(self, values: Sequence[str]) -> tuple[list[Header], bytes]:
+    def _body(self, values: Sequence[str]) -> list[bytes]:
         plain = [_plain(value) for value in values]
-        rendered = [
-            (subtype, template.render([escape(value).encode() for value in plain]))
-            for subtype, escape, template in self._parts
-        ]
-        if len(rendered) == 1:
-            subtype, body = rendered[0]
-            kind = b"text/" + subtype + b"; charset=utf-8"
-            return [(b"Content-Type", kind), (b"Content-Transfer-Encoding", b"base64")], body
-        out = []
-        for subtype, body in rendered:
-            out += [
-                b"--" + self._boundary + b"\r\nContent-Type: text/" + subtype,
-                b"; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-                body,
-            ]
-        out.append(b"--" + self._boundary + b"--\r\n")
-        return [(b"Content-Type", b'multipart/alternative; boundary="' + self._boundary + b'"')], b"".join(out)
+        pieces = []
+        for head, template, escape in self._parts:
+            pieces.append(head)
+            pieces += template.pieces([escape(value).encode() for value in plain])
+        pieces.append(self._body_end)
+        return pieces
 
     def _pieces(self, source: str, clean: Callable[[str], str]) -> list[str | Placeholder]:
         pieces = parse(source)
@@ -160,13 +164,15 @@ class Composer:
                 raise KeyError(piece.name)
         return [clean(piece) if isinstance(piece, str) else piece for piece in pieces]
 
-    def _holes(self, source: str, escape: Callable[[str], str]) -> list[bytes | Hole]:
-        return [
-            Hole(self._index[piece.name], escape(_plain(piece.default)).encode())
-            if isinstance(piece, Placeholder)
-            else piece.encode()
-            for piece in self._pieces(source, _plain)
-        ]
+    def _template(self, source: str, escape: Callable[[str], str]) -> Base64Template:
+        return Base64Template(
+            [
+                Hole(self._index[piece.name], escape(_plain(piece.default)).encode())
+                if isinstance(piece, Placeholder)
+                else piece.encode()
+                for piece in self._pieces(source, _plain)
+            ]
+        )
 
     def _subject_of(self, values: Sequence[str]) -> bytes:
         return unstructured(
@@ -181,6 +187,16 @@ class Composer:
 def _date(moment: datetime) -> bytes:
     """A batch has one date."""
     return format_datetime(moment.astimezone(JST)).encode("ascii")
+
+
+def _text(kind: bytes) -> bytes:
+    return b"text/" + kind + b"; charset=utf-8"
+
+
+def _part_head(boundary: bytes, kind: bytes) -> bytes:
+    return b"\r\n".join(
+        (b"--" + boundary, b"Content-Type: " + _text(kind), b"Content-Transfer-Encoding: base64", b"", b"")
+    )
 
 
 def _plain(value: str) -> str:

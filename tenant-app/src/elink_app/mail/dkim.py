@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -50,14 +50,17 @@ class Signer:
         self._key = _load(private_pem)
         self._clock = clock
 
-    def sign(self, headers: Sequence[Header], body: bytes) -> bytes:
-        """The value of the DKIM-Signature field.
+    def sign(self, headers: Sequence[Header], body: Iterable[bytes]) -> bytes:
+        """The value of the DKIM-Signature field; the body in pieces.
 
-        The body must be canonical as it is: no space before a line end, no two in a row, exactly one CRLF at its end.
+        It must be canonical as it is: no space before a line end, no two in a row, exactly one CRLF at its end.
         """
         signed = [(name.lower(), value) for name, value in headers if name.lower() in _SIGNED]
         names = b":".join([*(name for name, _ in signed), *_SEALED])
-        digest = base64.b64encode(hashlib.sha256(body).digest())
+        hashed = hashlib.sha256()
+        for piece in body:
+            hashed.update(piece)
+        digest = base64.b64encode(hashed.digest())
         stamp = str(int(self._clock())).encode("ascii")
         value = b"%b t=%b;\r\n h=%b;\r\n bh=%b;\r\n b=" % (self._prefix, stamp, _folded(names, b":"), digest)
         lines = [name + b":" + b" ".join(content.split()) for name, content in signed]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from elink_app.mail.address import mailbox
+from elink_app.mail.address import Mailbox, mailbox
 from elink_app.mail.smtp_reply import ProtocolError, Reply
 from elink_app.mail.smtp_wire import Wire
 
@@ -57,13 +57,21 @@ class Relay:
     final_timeout: float = 600
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mail:
-    """One mail to one recipient, ready for the wire; made by `make_mail`. `id` is the caller's."""
+    """One mail to one recipient, ready for the wire; made by `make_mail`. `id` is the caller's.
+
+    The body is in pieces, most of them the same objects in every mail of a delivery: hundreds of mails wait here.
+    """
 
     id: int
     commands: tuple[bytes, bytes, bytes]
-    body: bytes
+    pieces: tuple[bytes, ...]
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.pieces)
 
 
 def make_mail(mail_id: int, sender: str, recipient: str, data: bytes, encoded: bytes = b"") -> Mail:
@@ -72,14 +80,19 @@ def make_mail(mail_id: int, sender: str, recipient: str, data: bytes, encoded: b
     An empty `sender` is the null sender. Raises BadMailbox; after that no mail can hold a second command or a second
     mail, whatever its parts were.
     """
+    return mail_between(mail_id, mailbox(sender) if sender else None, mailbox(recipient), data, encoded)
+
+
+def mail_between(mail_id: int, sender: Mailbox | None, recipient: Mailbox, data: bytes, *encoded: bytes) -> Mail:
+    """As `make_mail`, for mailboxes that were checked already and a body in pieces."""
     return Mail(
         mail_id,
         (
-            f"MAIL FROM:<{mailbox(sender) if sender else ''}>\r\n".encode("ascii"),
-            f"RCPT TO:<{mailbox(recipient)}>\r\n".encode("ascii"),
+            f"MAIL FROM:<{sender or ''}>\r\n".encode("ascii"),
+            f"RCPT TO:<{recipient}>\r\n".encode("ascii"),
             b"DATA\r\n",
         ),
-        b"".join((_stuffed(data), encoded, b".\r\n")),
+        (_stuffed(data), *encoded, b".\r\n"),
     )
 
 
@@ -164,7 +177,7 @@ class SmtpConnection:
         if self.pipelining:
             if not opened:
                 self._wire.write(b"".join(commands))
-            replies = [await self._wire.reply(self._relay.command_timeout) for _ in commands]
+            replies = await self._wire.replies(len(commands), self._relay.command_timeout)
         else:
             replies = []
             for command in commands:
@@ -208,7 +221,7 @@ class SmtpConnection:
         if self._wire.ended:
             self.abort()
             return Outcome.UNSENT, "the server closed the connection"
-        self._wire.write(mail.body + b"".join(following.commands) if following is not None else mail.body)
+        self._wire.write_all(mail.pieces if following is None else (*mail.pieces, *following.commands))
         await self._wire.drained(self._relay.final_timeout)
         reply = await self._wire.reply(self._relay.final_timeout)
         if reply.code == 421:
@@ -258,12 +271,15 @@ class SmtpConnection:
         if self._wire.transport is None:
             raise ConnectionFailed("the connection is gone")
         async with asyncio.timeout(self._relay.connect_timeout):
-            self._wire.transport = await asyncio.get_running_loop().start_tls(
+            transport = await asyncio.get_running_loop().start_tls(
                 self._wire.transport,
                 self._wire,
                 self._relay.context or _tls_context(),
                 server_hostname=self._relay.host,
             )
+        if transport is None:
+            raise ConnectionFailed("the connection is gone")
+        self._wire.connection_made(transport)
         await self._hello()
 
     async def _log_in(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LINE_LIMIT = 2048
 _LINES_LIMIT = 128
@@ -41,8 +42,23 @@ class Reply:
 
     def __str__(self) -> str:
         """Code and words on one line for people: no control characters, at most 500 characters."""
-        words = b" ".join(self.lines).decode("utf-8", "replace")
-        return f"{self.code} {_CONTROL.sub(' ', words)}".strip()[:_TEXT_LIMIT]
+        return _text(self.code, self.lines)
+
+
+# Relays say the same few lines thousands of times; the one with a queue's number in it is soon forgotten.
+@lru_cache(maxsize=64)
+def _text(code: int, lines: tuple[bytes, ...]) -> str:
+    words = b" ".join(lines).decode("utf-8", "replace")
+    return f"{code} {_CONTROL.sub(' ', words)}".strip()[:_TEXT_LIMIT]
+
+
+@lru_cache(maxsize=64)
+def _parsed(line: bytes) -> tuple[int, bool, bytes]:
+    """Code, whether more lines follow, and the words."""
+    found = _LINE.match(line)
+    if found is None or len(line) > _LINE_LIMIT or b"\n" in line:
+        raise ProtocolError("a line of the server is no reply")
+    return int(found[1]), found[2] == b"-", found[3] or b""
 
 
 class ReplyReader:
@@ -69,15 +85,12 @@ class ReplyReader:
                 yield reply
 
     def _line(self, line: bytes) -> Reply | None:
-        found = _LINE.match(line)
-        if found is None or len(line) > _LINE_LIMIT or b"\n" in line:
-            raise ProtocolError("a line of the server is no reply")
-        code = int(found[1])
+        code, more, words = _parsed(line)
         if self._lines and code != self._code:
             raise ProtocolError("the codes of one reply differ")
         self._code = code
-        self._lines.append(found[3] or b"")
-        if found[2] == b"-":
+        self._lines.append(words)
+        if more:
             if len(self._lines) >= _LINES_LIMIT:
                 raise ProtocolError("a reply of the server has too many lines")
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import cast
 
 from elink_app.mail.smtp_reply import ProtocolError, Reply, ReplyReader
@@ -19,10 +20,13 @@ class Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._error: Exception | None = None
+        self._encrypted = False
+        self._late = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: the transports of uvloop are no subclasses.
         self.transport = cast(asyncio.Transport, transport)
+        self._encrypted = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -57,18 +61,42 @@ class Wire(asyncio.Protocol):
     async def reply(self, timeout: float) -> Reply:
         """The next reply. Raises ConnectionError, ProtocolError or TimeoutError; replies that came before go first."""
         if not self._replies:
-            async with asyncio.timeout(timeout):
+            loop = asyncio.get_running_loop()
+            self._late = False
+            # Cheaper than `asyncio.timeout`, once for every mail.
+            timer = loop.call_later(timeout, self._expire)
+            try:
                 while not self._replies:
                     if self._error is not None:
                         raise self._error
-                    self._waiter = asyncio.get_running_loop().create_future()
+                    if self._late:
+                        raise TimeoutError
+                    self._waiter = loop.create_future()
                     await self._waiter
+            finally:
+                timer.cancel()
         return self._replies.popleft()
+
+    async def replies(self, count: int, timeout: float) -> list[Reply]:
+        """The next `count` replies; each may take `timeout`."""
+        if len(self._replies) >= count:
+            return [self._replies.popleft() for _ in range(count)]
+        return [await self.reply(timeout) for _ in range(count)]
 
     def write(self, data: bytes) -> None:
         """Send; silent when the connection is gone: the next `reply` tells."""
         if self.transport is not None and self._error is None:
             self.transport.write(data)
+
+    def write_all(self, pieces: Sequence[bytes]) -> None:
+        """Send the pieces in one go."""
+        if self.transport is None or self._error is not None:
+            return
+        if self._encrypted:
+            # Each write becomes a TLS record of its own.
+            self.transport.write(b"".join(pieces))
+        else:
+            self.transport.writelines(pieces)
 
     async def drained(self, timeout: float) -> None:
         """Wait until the kernel has taken most of what was written."""
@@ -83,6 +111,10 @@ class Wire(asyncio.Protocol):
     def _end(self, error: Exception) -> None:
         if self._error is None:
             self._error = error
+
+    def _expire(self) -> None:
+        self._late = True
+        self._wake()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

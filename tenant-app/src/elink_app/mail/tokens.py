@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _DELIVERY_BYTES, _RECIPIENT_BYTES, _TENANT_BYTES = 5, 6, 4
 _IDS = _DELIVERY_BYTES + _RECIPIENT_BYTES
 _TOKEN_LENGTH = 50
+_BLOCK = 64
 _BOUNCE_PREFIX = "b-"
 _HEX = re.compile(r"[0-9a-f]+\Z")
 
@@ -25,10 +26,34 @@ class RecipientIds:
     recipient_id: int
 
 
-def unsubscribe_token(secret: bytes, ids: RecipientIds) -> str:
-    """The token of an unsubscribe link: ids and 112 bits of HMAC."""
-    packed = _pack(ids)
-    return (packed + _mac(secret, b"unsubscribe", packed, 14)).hex()
+class DeliveryTokens:
+    """The tokens of one delivery's recipients. What they share is hashed once."""
+
+    def __init__(self, secret: bytes, mark: bytes, delivery_id: int, frozen: str) -> None:
+        delivery = delivery_id.to_bytes(_DELIVERY_BYTES, "big")
+        self._mark_and_delivery, self._delivery = (mark + delivery).hex(), delivery.hex()
+        self._unsubscribe = _Hmac(secret, b"unsubscribe\0" + delivery)
+        self._bounce = _Hmac(secret, b"bounce\0" + mark + delivery)
+        self._message = _Hmac(secret, b"message-id\0" + delivery)
+        self._number, self._frozen = delivery_id, frozen.encode()
+
+    def unsubscribe(self, recipient_id: int) -> str:
+        """The token of an unsubscribe link: ids and 112 bits of HMAC."""
+        packed = recipient_id.to_bytes(_RECIPIENT_BYTES, "big")
+        return self._delivery + (packed + self._unsubscribe.digest(packed)[:14]).hex()
+
+    def bounce(self, recipient_id: int) -> str:
+        """The local part of the envelope sender (VERP): `b-` and a token with the tenant's mark and 80 bits of HMAC."""
+        packed = recipient_id.to_bytes(_RECIPIENT_BYTES, "big")
+        return _BOUNCE_PREFIX + self._mark_and_delivery + (packed + self._bounce.digest(packed)[:10]).hex()
+
+    def message_id(self, recipient_id: int) -> str:
+        """What stands before the @ of a Message-ID, the same at every attempt.
+
+        `frozen` keeps it apart from a namesake after a restored backup.
+        """
+        packed = recipient_id.to_bytes(_RECIPIENT_BYTES, "big") + self._frozen
+        return f"{self._number}.{recipient_id}.{self._message.digest(packed)[:12].hex()}"
 
 
 def read_unsubscribe_token(secret: bytes, token: str) -> RecipientIds | None:
@@ -42,12 +67,6 @@ def read_unsubscribe_token(secret: bytes, token: str) -> RecipientIds | None:
 def tenant_mark(uid: str) -> bytes:
     """Four bytes by which a bounce finds its tenant; not secret, not unique: the HMAC decides."""
     return hashlib.sha256(uid.encode()).digest()[:_TENANT_BYTES]
-
-
-def bounce_local_part(secret: bytes, mark: bytes, ids: RecipientIds) -> str:
-    """The local part of the envelope sender (VERP): `b-` and a token with the tenant's mark and 80 bits of HMAC."""
-    packed = mark + _pack(ids)
-    return _BOUNCE_PREFIX + (packed + _mac(secret, b"bounce", packed, 10)).hex()
 
 
 def bounce_mark(local_part: str) -> bytes | None:
@@ -67,18 +86,23 @@ def read_bounce(secret: bytes, local_part: str) -> RecipientIds | None:
     return _unpack(raw[_TENANT_BYTES:end])
 
 
-def message_id(secret: bytes, ids: RecipientIds, frozen: str, domain: str) -> str:
-    """The Message-ID, the same at every attempt; `frozen` keeps it apart from a namesake after a restored backup."""
-    unique = _mac(secret, b"message-id", _pack(ids) + frozen.encode(), 12).hex()
-    return f"<{ids.delivery_id}.{ids.recipient_id}.{unique}@{domain}>"
+class _Hmac:
+    """HMAC-SHA256 of messages that begin alike. The library's own takes its key in anew for each."""
+
+    def __init__(self, key: bytes, beginning: bytes) -> None:
+        padded = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + beginning)
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def digest(self, rest: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(rest)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def _mac(secret: bytes, purpose: bytes, packed: bytes, size: int) -> bytes:
     return hmac.digest(secret, purpose + b"\0" + packed, "sha256")[:size]
-
-
-def _pack(ids: RecipientIds) -> bytes:
-    return ids.delivery_id.to_bytes(_DELIVERY_BYTES, "big") + ids.recipient_id.to_bytes(_RECIPIENT_BYTES, "big")
 
 
 def _unpack(packed: bytes) -> RecipientIds:

@@ -37,6 +37,7 @@ _TURN = 100
 # While one batch is signed the next is claimed and the one before is marked.
 _FILLERS = 3
 _SHORT_WHILE = 0.05
+_STALLED_SECONDS = 0.2
 
 log = structlog.get_logger("deliveries")
 
@@ -122,10 +123,12 @@ class DeliveryRun:
     async def _fill_on(self) -> None:
         """Claim batch after batch until there is nothing to claim and nothing in hand."""
         while self._sending:
-            if len(self._ready) >= BATCH or self._writer.stalled:
+            if self._writer.stalled:
+                await asyncio.sleep(_STALLED_SECONDS)
+                continue
+            if len(self._ready) >= BATCH:
                 self._wanted.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), 0.2)
+                await self._wanted.wait()
                 continue
             nothing_in_hand = not self._in_hand
             if not await self._fill():
@@ -177,17 +180,15 @@ class DeliveryRun:
         job, tools = self._job, self._tools
         async with tools.transaction(job.tenant) as db:
             sending = Sending(db)
-            if not await sending.is_sending(job.delivery_id):
-                self.stop()
-                return []
             allowed = await sending.take_allowance(BATCH, job.tenant.limits.mails_per_hour, now)
             if not allowed:
                 self.trouble = "allowance"
                 return []
             rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
-            consents, keys = ConsentRepository(db), [row.email_key for row in rows]
-            unwanted = dict.fromkeys(await consents.withdrawn(keys), "no_consent") if job.needs_consent else {}
-            unwanted |= dict.fromkeys(await consents.suppressed(keys), "suppressed")
+            if not rows and not await sending.is_sending(job.delivery_id):
+                self.stop()
+            keys = [row.email_key for row in rows]
+            unwanted = await ConsentRepository(db).unwanted(keys, adverts=job.needs_consent) if rows else {}
             put_back = []
             for row in rows:
                 if why := unwanted.get(row.email_key):
@@ -232,10 +233,12 @@ class DeliveryRun:
     async def _lane(self) -> None:
         """Use a connection while there are mails; give it back when there are none, or when others wait."""
         while self._sending:
-            if not self._ready or self._writer.stalled:
+            if self._writer.stalled:
+                await asyncio.sleep(_STALLED_SECONDS)
+                continue
+            if not self._ready:
                 self._filled.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._filled.wait(), 0.2)
+                await self._filled.wait()
                 continue
             try:
                 connection = await self._tools.pool.acquire()
