@@ -64,6 +64,8 @@ ELINK_PROBE_CONTROL: {{ .Values.probe.control | quote }}
 ELINK_MAIL_NAMESPACE: {{ .Values.mail.namespace | quote }}
 ELINK_MAIL_SERVICE: {{ .Values.mail.service | quote }}
 ELINK_MAIL_PORT: {{ .Values.mail.port | quote }}
+ELINK_MAIL_TLS: {{ .Values.mail.tls | quote }}
+ELINK_MAIL_LOGIN_SECRET: {{ .Values.mail.loginSecret | quote }}
 ELINK_BOUNCE_DOMAIN: {{ .Values.mail.bounceDomain | quote }}
 ELINK_BASE_DOMAIN: {{ .Values.baseDomain | quote }}
 ELINK_EXTERNAL_PORT: {{ .Values.externalPort | quote }}

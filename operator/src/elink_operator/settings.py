@@ -29,7 +29,13 @@ class Settings(BaseSettings):
     mail_namespace: str = Field("elink-mail", description="The only place that workers may send mail to.")
     mail_service: str = Field("mailpit", description="SMTP relay Service; the bundled one is a mail sink.")
     mail_port: int = Field(1025, ge=1, le=65535, description="SMTP port of the relay; 1025 needs no privilege.")
-
+    mail_tls: Literal["off", "starttls", "implicit"] = Field(
+        "off", description="TLS to the relay, whose certificate must be valid for its Service's name."
+    )
+    mail_login_secret: str = Field(
+        "",
+        description="Secret in the operator's namespace with `username` and `password` for the relay; needs TLS.",
+    )
     bounce_domain: str = Field(
         "",
         description="Returned mail goes to SERVER.<this>, by way of the relay; empty: to the senders' own mailboxes.",
