@@ -85,6 +85,17 @@ async def test_large_bodies_are_refused_early_and_never_held(world: World) -> No
         process.wait(_SECONDS)
 
 
+async def status_by_head(port: int, path: str, headers: dict[str, str]) -> int:
+    """The status of the answer to a POST of which nothing but the head is ever sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    writer.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(_SECONDS):
+        first = await reader.readline()
+    writer.close()
+    return int(first.split()[1])
+
+
 async def check(client: httpx.AsyncClient, headers: dict[str, str], process: subprocess.Popen[bytes]) -> None:
     before = most_memory(process)
     # Said to be too large: the answer comes before the body.
@@ -96,17 +107,16 @@ async def check(client: httpx.AsyncClient, headers: dict[str, str], process: sub
         "/api/v1/images",
         "/nowhere",
     ):
-        declared = {**headers, "Content-Length": str(100 * _MEGABYTE)}
-        request = client.build_request("POST", path, headers=declared, content=megabytes(1))
-        answer = await client.send(request)
-        assert (path, answer.status_code) == (path, 413)
+        head = {**client.headers, **headers, "Content-Length": str(100 * _MEGABYTE)}
+        assert (path, await status_by_head(client.base_url.port or 0, path, head)) == (path, 413)
     # Not said: cut off where the limit is. The answer may be lost when the server closes first.
     for path in ("/api/v1/addresses", "/api/v1/images", "/login"):
         try:
             answer = await client.post(path, headers=headers, content=megabytes(100))
         except httpx.TransportError:
             continue
-        assert (path, answer.status_code) == (path, 413)
+        # A form of no kind is not even read.
+        assert (path, answer.status_code) == (path, 415 if path == "/login" else 413)
     upload = {**headers, "Content-Type": "application/octet-stream"}
     try:
         answer = await client.post("/api/v1/imports?name=x.csv", headers=upload, content=megabytes(101))
