@@ -260,7 +260,8 @@ async def test_the_log_in_at_the_relay_reaches_the_server(world: World) -> None:
         await until(lambda: condition(world.es(server), "Ready").get("reason") == "SecretMissing")
         world.secret(name, username="elink", password="relay-password-1")
         op.ctx.wake("server", server)
-        web = await until(lambda: deployment(world, server, "web"), timeout=90)
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
+        web = await until(lambda: world.get(path), timeout=90)
         env = {one["name"]: one["value"] for one in web["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert (env["ELINK_SMTP_TLS"], env["ELINK_SMTP_USER"]) == ("starttls", "elink")
         assert "relay-password" not in str(web)

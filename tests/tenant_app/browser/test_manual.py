@@ -24,6 +24,7 @@ from tests.tenant_app.transfer.support import Bench
 _PICTURES = Path(elink_app.__file__).parent / "manual" / "pictures"
 _MOST_BYTES = 60_000
 _MOST_BYTES_OF_ALL = 1_500_000
+_MOST_MILLISECONDS = 60_000
 _SIZE = {"width": 900, "height": 640}
 
 
@@ -184,11 +185,12 @@ async def prepare(reader: Reader) -> dict[str, str]:
 def test_the_manual_does_what_it_says(
     site: Site, chromium: Browser, language: str, request: pytest.FixtureRequest
 ) -> None:
+    expect.set_options(timeout=_MOST_MILLISECONDS)
     assert lists() == {("start", "first"), ("transfer", "import"), ("deliveries", "send")}
     tenant = site.run(site.world.tenant("sakura"))
     contexts = [chromium.new_context(ignore_https_errors=True, viewport=_SIZE) for _ in range(2)]
     for context in contexts:
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(_MOST_MILLISECONDS)
     writes = bool(request.config.getoption("--update-golden"))
     reader = Reader(contexts[0].new_page(), site, tenant, language, writes)
     log_in_first(reader)
