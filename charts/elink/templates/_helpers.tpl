@@ -87,6 +87,7 @@ ELINK_MAIL_SERVICE: {{ .Values.mail.service | quote }}
 ELINK_MAIL_PORT: {{ .Values.mail.port | quote }}
 ELINK_MAIL_FROM: {{ .Values.mail.from | quote }}
 ELINK_MAIL_TLS: {{ .Values.mail.tls | quote }}
+ELINK_MAIL_LOGIN_SECRET: {{ .Values.mail.loginSecret | quote }}
 ELINK_MAIL_LOGIN_DIR: {{ .Values.mail.loginSecret | empty | ternary "" "/etc/elink/mail" | quote }}
 ELINK_BOUNCE_DOMAIN: {{ .Values.mail.bounceDomain | quote }}
 ELINK_BASE_DOMAIN: {{ .Values.baseDomain | quote }}

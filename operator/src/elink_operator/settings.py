@@ -35,9 +35,15 @@ class Settings(BaseSettings):
     mail_from: str = Field(
         "", description="Sender of mails to contacts about a cancellation; empty: they are not told, an Event says so."
     )
-    mail_tls: Literal["off", "starttls", "implicit"] = Field("off", description="TLS of the operator's own mails.")
     mail_login_dir: str = Field(
-        "", description="Folder with the files username and password for the relay; empty: no log-in."
+        "", description="Folder with the files username and password for the operator's own mails; empty: no log-in."
+    )
+    mail_tls: Literal["off", "starttls", "implicit"] = Field(
+        "off", description="TLS to the relay, whose certificate must be valid for its Service's name."
+    )
+    mail_login_secret: str = Field(
+        "",
+        description="Secret in the operator's namespace with `username` and `password` for the relay; needs TLS.",
     )
     bounce_domain: str = Field(
         "",

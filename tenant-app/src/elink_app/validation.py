@@ -72,6 +72,7 @@ _MESSAGES = {
     "int_parsing": N_("Send a whole number here."),
     "html_unreadable": N_("This HTML cannot be read. Check that every tag is closed."),
     "html_empty": N_("Nothing is left of this once scripts and the like are taken away. Write a text."),
+    "html_heavy": N_("This HTML is too deeply nested or too large to be laid out. Make it simpler."),
     "mjml": N_("This is not valid MJML. It begins with <mjml><mj-body> and every tag is closed."),
     "mjml_include": N_("mj-include is not available. Put the part itself here."),
     "placeholder_unclosed": N_("A placeholder is not closed: %(excerpt)s"),

@@ -23,7 +23,7 @@ from elink_operator.desired import (
 )
 from elink_operator.desired.copied import build_copied_tenant
 from elink_operator.desired.drill import build_drill
-from elink_operator.desired.inputs import Access, Endpoint, MasterLink, ServerInputs, TenantInputs
+from elink_operator.desired.inputs import Access, Endpoint, MailLogin, MasterLink, ServerInputs, TenantInputs
 from elink_operator.desired.restore import RestoreInputs, build_files_job, build_read_job, build_safety_backup
 from elink_operator.desired.server import build_dedicated_server
 from elink_operator.desired.store import repository_of
@@ -112,6 +112,19 @@ def test_server_that_takes_bounces(golden: Golden) -> None:
         if policy not in networkpolicy.build_network_policies(server_inputs(server()))
     ]
     golden.check("server-bounces", [service.build_inbound_service(inputs), deployment.build_worker(inputs), *added])
+
+
+def test_server_with_a_log_in_at_the_relay(golden: Golden) -> None:
+    settings = Settings(_env_file=None, mail_tls="starttls", mail_login_secret="mail-relay")
+    login = MailLogin("elink", "relay-password").keyed("key of the server")
+    inputs = server_inputs(server(), settings=settings, mail_login=login)
+    made = [secret.build_mail_login(inputs, login), deployment.build_web(inputs), deployment.build_worker(inputs)]
+    golden.check("server-mail-login", made)
+    assert "relay-password" not in repr(made[1:])
+    assert "relay-password" not in repr(inputs)
+    another = MailLogin("elink", "another").keyed("key of the server")
+    other = server_inputs(server(), settings=settings, mail_login=another)
+    assert deployment.build_worker(other) != deployment.build_worker(inputs)
 
 
 def test_external_database_and_autoscaling(golden: Golden) -> None:

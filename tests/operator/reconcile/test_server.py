@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -248,6 +249,34 @@ async def test_the_worker_of_a_suspended_dedicated_tenant_stops(world: World) ->
         await until(lambda: deployment(world, name, "worker")["spec"]["replicas"] == 1)
         world.change("ElinkTenant", name, {"spec": {"size": {"app": {"replicas": 2}}}})
         await until(lambda: len(pods(world, name, "web")) == 2 and is_ready(world.et(name)))
+
+
+async def test_the_log_in_at_the_relay_reaches_the_server(world: World) -> None:
+    server = world.unique("s")
+    name = f"{server}-relay"
+    namespace = naming.server_namespace(server)
+    world.server(server)
+    async with world.operator(mail_tls="starttls", mail_login_secret=name) as op:
+        await until(lambda: condition(world.es(server), "Ready").get("reason") == "SecretMissing")
+        world.secret(name, username="elink", password="relay-password-1")
+        op.ctx.wake("server", server)
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
+        web = await until(lambda: world.get(path), timeout=90)
+        env = {one["name"]: one["value"] for one in web["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert (env["ELINK_SMTP_TLS"], env["ELINK_SMTP_USER"]) == ("starttls", "elink")
+        assert "relay-password" not in str(web)
+        copy = world.get(f"/api/v1/namespaces/{namespace}/secrets/mail-login")
+        assert {key: b64decode(value) for key, value in copy["data"].items()} == {"password": b"relay-password-1"}
+        first = web["spec"]["template"]["metadata"]["annotations"]["elink-lc.com/mail-login-hash"]
+        world.secret(name, username="elink", password="relay-password-2")
+        op.clock.offset += timedelta(minutes=1)
+        op.ctx.wake("server", server)
+
+        def changed() -> bool:
+            found = deployment(world, server, "web")["spec"]["template"]["metadata"]["annotations"]
+            return bool(found["elink-lc.com/mail-login-hash"] != first)
+
+        await until(changed)
 
 
 async def test_the_apps_own_migration_with_the_jobs_own_environment(world: World, own_postgres: Any) -> None:

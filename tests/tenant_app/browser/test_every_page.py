@@ -9,8 +9,8 @@ from playwright.sync_api import Page
 from tests.tenant_app.browser.conftest import Site
 from tests.tenant_app.browser.test_deliveries import add_segment, enter
 from tests.tenant_app.browser.test_pages import check, page, tenant
+from tests.tenant_app.hostile.routes import routes
 from tests.tenant_app.notices.test_notices import publish
-from tests.tenant_app.web.test_every_route import routes
 
 __all__ = ["page", "tenant"]
 

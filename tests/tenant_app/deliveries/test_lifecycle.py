@@ -11,6 +11,7 @@ import pytest
 from elink_app.deliveries import mail_limit
 
 from tests.tenant_app.deliveries.support import SENDER, Office
+from tests.tenant_app.people.support import member
 
 pytestmark = pytest.mark.postgres
 
@@ -273,3 +274,58 @@ async def test_recipients_are_paged_filtered_and_exported(office: Office) -> Non
     assert lines[0] == "email,state,attempts,updated_at,reply"
     assert lines[1].endswith("'=cmd|'/c calc'!A1")
     assert len(lines) == 4
+
+
+async def test_unknown_ones_are_sent_again_by_hand_only(office: Office) -> None:
+    made = await office.ready()
+    path = f"/deliveries/{made['id']}"
+    await office.call("POST", f"{path}/release", json={"when": "now"})
+    again = f"{path}/resend-unknown"
+    await office.call("POST", again, 409, json={"typed_count": 2})
+    rows = await office.sql("SELECT id, email FROM delivery_recipient ORDER BY id")
+    await office.sql("UPDATE delivery_recipient SET state = 'unknown', next_at = NULL")
+    await office.sql("UPDATE delivery SET state = 'done', unknown = total, finished_at = now(), hold_until = NULL")
+    count = len(rows)
+    for wrong in (count - 1, count + 1):
+        refused = await office.call("POST", again, 422, json={"typed_count": wrong})
+        assert refused["errors"][0]["code"] == "typed_count" if "errors" in refused else True
+    for body in ({}, {"typed_count": None}, {"typed_count": 0}):
+        await office.call("POST", again, 422, json=body)
+    page = (await office.me.get(path)).text
+    assert "同じメールが二度届く方がいるかもしれません" in page
+    wrong_form = await office.me.post(again, {"typed_count": "x"})
+    assert wrong_form.status_code == 422
+    assert (await office.sql("SELECT state FROM delivery"))[0]["state"] == "done"
+    # In full-width digits, as people type them.
+    done = await office.me.post(again, {"typed_count": str(count).translate({48 + n: 0xFF10 + n for n in range(10)})})
+    assert done.status_code == 303
+    delivery = (await office.sql("SELECT state, unknown, finished_at FROM delivery"))[0]
+    assert tuple(delivery) == ("sending", 0, None)
+    queued = await office.sql("SELECT id, state, next_at IS NOT NULL AS due FROM delivery_recipient ORDER BY id")
+    assert [tuple(row) for row in queued] == [(row["id"], "queued", True) for row in rows]
+    assert (await office.call("GET", f"{path}/history"))[0]["action"] == "resent_unknown"
+    lines = await office.sql("SELECT after::text FROM audit_entry WHERE action = 'delivery.resent_unknown'")
+    assert f'"recipients": {count}' in lines[0]["after"]
+    # It goes on as any other: nothing is unknown any more, so there is nothing to be sent again.
+    await office.call("POST", again, 409, json={"typed_count": count})
+    assert "二度届く" not in (await office.me.get(path)).text
+
+
+async def test_who_may_not_send_to_somebody_does_not_send_again(office: Office) -> None:
+    made = await office.ready()
+    await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
+    await office.sql("UPDATE delivery_recipient SET state = 'unknown', next_at = NULL")
+    await office.sql("UPDATE delivery SET state = 'done', unknown = total, finished_at = now()")
+    viewer, _, _ = await member(office.world, office.tenant, office.me, "addresses:view", "deliveries:draft")
+    path = f"/api/v1/deliveries/{made['id']}/resend-unknown"
+    assert (await viewer.api("POST", path, json={"typed_count": 2})).status_code == 403
+    sender, _, _ = await member(office.world, office.tenant, office.me, "addresses:view", "deliveries:send")
+    await office.sql(
+        "WITH secret AS (INSERT INTO tag (name, key, is_label) VALUES ('極秘', '極秘', true) RETURNING id) "
+        "INSERT INTO address_tag SELECT (SELECT address_id FROM delivery_recipient ORDER BY id LIMIT 1), id FROM secret"
+    )
+    assert (await sender.api("POST", path, json={"typed_count": 2})).status_code == 422
+    assert (await sender.api("POST", path, json={"typed_count": 1})).status_code == 200
+    states = await office.sql("SELECT state FROM delivery_recipient ORDER BY id")
+    assert [row["state"] for row in states] == ["unknown", "queued"]
+    assert (await office.sql("SELECT unknown FROM delivery"))[0]["unknown"] == 1

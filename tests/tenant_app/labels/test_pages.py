@@ -77,3 +77,20 @@ async def test_labels_are_set_by_the_master_and_hide_counts(world: World) -> Non
     assert (await outside.get("/tags")).status_code == 403
     assert (await me.post(f"/tags/{number}/label", {})).status_code == 303
     assert (await tags(me))["社外秘"]["is_label"] is False
+
+
+async def test_a_form_with_a_hundred_roles_is_taken(world: World) -> None:
+    tenant = await world.tenant()
+    me = await world.master(tenant)
+    number = (await me.api("POST", "/api/v1/tags", json={"name": "社外秘"})).json()["id"]
+    async with world.server.inside(tenant.database) as db:
+        rows = await db.fetch(
+            "INSERT INTO role (name, permissions) SELECT 'r' || n, ARRAY['addresses:view'] "
+            "FROM generate_series(1, 100) AS n RETURNING id"
+        )
+    roles = sorted(row["id"] for row in rows)
+    assert (await me.get("/tags")).text.count('name="see"') == len(roles)
+    every = {name: [str(one) for one in roles] for name in ("see", "export", "send")}
+    set_ = await me.post(f"/tags/{number}/label", {"is_label": "yes", **every})
+    assert set_.status_code == 303
+    assert (await tags(me))["社外秘"]["rights"] == dict.fromkeys(every, roles)

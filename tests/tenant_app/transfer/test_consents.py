@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 from elink_app.transfer.consents import consents
 
@@ -113,3 +114,54 @@ async def test_a_consent_column_needs_its_proof(world: World) -> None:
     (only,) = await bench.rows("SELECT email_key, recorded_by FROM consent")
     assert only["email_key"] == "new@x.jp"
     assert "@" in only["recorded_by"]
+
+
+async def test_undo_takes_back_what_was_recorded_and_no_other_word(world: World) -> None:
+    bench = await make_bench(world)
+    me = await master(bench)
+    people = ("a", "later", "before", "withdrew", "hidden")
+    rows = [(name, f"{name}@x.jp", "はい") for name in people]
+    await bench.rows(
+        "INSERT INTO consent (email_key, kind, at) VALUES ('before@x.jp', 'given', now() - interval '9 days') "
+        "RETURNING id"
+    )
+    job = await bench.imported(sheet(*rows), columns=COLUMNS, **PROOF)
+    assert job["result"]["consents"] == 4
+    # What people said since is theirs.
+    await bench.rows(
+        "INSERT INTO consent (email_key, kind, at) VALUES ('later@x.jp', 'given', now()), "
+        "('withdrew@x.jp', 'withdrawn', now()) RETURNING id"
+    )
+    before = await bench.rows("SELECT * FROM consent ORDER BY id")
+    number = (await me.api("POST", f"/api/v1/jobs/{job['id']}/undo")).json()["job"]
+    await bench.work()
+    undone = await bench.job(number)
+    assert (undone["state"], undone["result"]["retracted"]) == ("done", 4)
+    ledger = await bench.rows("SELECT * FROM consent ORDER BY id")
+    assert ledger[: len(before)] == before
+    assert {row["kind"] for row in ledger[len(before) :]} == {"retracted"}
+    current = {row["email_key"]: row["kind"] for row in await bench.rows("SELECT email_key, kind FROM consent_current")}
+    assert current == {"before@x.jp": "given", "later@x.jp": "given", "withdrew@x.jp": "withdrawn"}
+    assert "記録の取り消し" in (await me.get("/consents?email=a@x.jp")).text
+    assert (await me.get("/api/v1/consents/a@x.jp")).json()["consent"] is None
+    # It can be imported again, and undone again; a line is taken back once.
+    again = await bench.imported(sheet(*rows), columns=COLUMNS, **PROOF)
+    assert again["result"]["consents"] == 2
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await bench.rows(
+            "INSERT INTO consent (email_key, kind, at, retracts) "
+            "SELECT email_key, 'retracted', now(), retracts FROM consent WHERE kind = 'retracted' RETURNING id"
+        )
+
+
+async def test_undo_leaves_consents_of_hidden_people(world: World) -> None:
+    bench = await make_bench(world)
+    await bench.imported("名前,メール,タグ\r\n秘,s@x.jp,極秘".encode(), columns=["name", "emails", "tags"])
+    job = await bench.imported(sheet(("秘", "s@x.jp", "はい"), ("他", "o@x.jp", "はい")), columns=COLUMNS, **PROOF)
+    assert job["result"]["consents"] == 2
+    await bench.rows("UPDATE tag SET is_label = true RETURNING id")
+    rights = {"is_master": False, "roles": []}
+    number = await bench.start("import-undo", job=job["id"], rights=rights)
+    await bench.work()
+    assert (await bench.job(number))["result"]["retracted"] == 1
+    assert [row["email_key"] for row in await bench.rows("SELECT email_key FROM consent_current")] == ["s@x.jp"]

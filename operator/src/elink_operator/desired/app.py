@@ -7,11 +7,15 @@ from elink_operator.desired.pod import Obj
 
 SECRETS_MOUNT = "/run/secrets/elink"
 CREDENTIALS_HASH = f"{naming.GROUP}/credentials-hash"
+MAIL_LOGIN_HASH = f"{naming.GROUP}/mail-login-hash"
 _DATABASE_VOLUME = "database"
+_MAIL_VOLUME = "mail-login"
+_MAIL_MOUNT = "/run/secrets/elink-mail"
 
 
 def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
     """The container that runs `elink-app <name>`."""
+    mail = [{"name": _MAIL_VOLUME, "mountPath": _MAIL_MOUNT, "readOnly": True}] if inputs.mail_login else []
     return {
         "name": name,
         "image": inputs.settings.app_image_at(inputs.version),
@@ -24,12 +28,13 @@ def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             {"name": naming.FILES_VOLUME, "mountPath": naming.FILES_MOUNT},
             {"name": _DATABASE_VOLUME, "mountPath": SECRETS_MOUNT, "readOnly": True},
+            *mail,
         ],
     }
 
 
 def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
-    """A PodSpec around the container. Of the Secret only the app's password is mounted."""
+    """A PodSpec around the container. Of Secrets only the app's own passwords are mounted."""
     return {
         **pod.pod_base(inputs.settings, naming.SERVICE_ACCOUNT, inputs.region),
         "containers": [container],
@@ -37,6 +42,7 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
             pod.scratch(),
             pod.claim(naming.FILES_VOLUME),
             pod.secret_file(_DATABASE_VOLUME, naming.POSTGRES_SECRET, "app-password"),
+            *([pod.secret_file(_MAIL_VOLUME, naming.MAIL_LOGIN_SECRET, "password")] if inputs.mail_login else []),
         ],
     }
 
@@ -57,6 +63,19 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
         "ELINK_SERVER_NAME": inputs.name,
         "ELINK_VERSION": inputs.version,
         **bounces,
+        **_relay(inputs),
+    }
+
+
+def _relay(inputs: ServerInputs) -> dict[str, str]:
+    """How the relay wants to be spoken to; nothing for one that wants neither TLS nor a log-in."""
+    tls: dict[str, str] = {"ELINK_SMTP_TLS": inputs.settings.mail_tls} if inputs.settings.mail_tls != "off" else {}
+    if inputs.mail_login is None:
+        return tls
+    return {
+        **tls,
+        "ELINK_SMTP_USER": inputs.mail_login.username,
+        "ELINK_SMTP_PASSWORD_FILE": f"{_MAIL_MOUNT}/password",
     }
 
 
@@ -88,6 +107,8 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
         inputs.server.metadata.annotations.get(labels.TAKE_UPDATE, ""),
         # Only when set: a setting that did not exist in a release before changes nobody's pods.
         *([settings.bounce_domain] if settings.bounce_domain else []),
+        *([settings.mail_tls] if settings.mail_tls != "off" else []),
+        *([inputs.mail_login.fingerprint] if inputs.mail_login else []),
     )
     return naming.digest(repr(decided), 16)
 
@@ -95,4 +116,6 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
 def pod_metadata(inputs: ServerInputs, component: str) -> Obj:
     """Metadata of a pod template; new passwords make a new template."""
     annotations = {CREDENTIALS_HASH: inputs.credentials_hash} if inputs.credentials_hash else {}
+    if inputs.mail_login is not None:
+        annotations[MAIL_LOGIN_HASH] = inputs.mail_login.fingerprint
     return {"labels": component_labels(inputs, component), "annotations": annotations}

@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from elink_operator import naming
 from elink_operator.api import ElinkServer, ElinkTenant
@@ -41,6 +41,20 @@ class Access:
 
 
 @dataclass(frozen=True)
+class MailLogin:
+    """The log-in of web and worker at the relay; `fingerprint` changes with it and tells nothing about it."""
+
+    username: str
+    password: str = field(repr=False)
+    fingerprint: str = ""
+
+    def keyed(self, key: str) -> "MailLogin":
+        """With a fingerprint. `key` is random: of a password that a person chose a plain hash could be guessed."""
+        mac = hmac.digest(key.encode(), f"{self.username}\n{self.password}".encode(), "sha256")
+        return replace(self, fingerprint=mac.hex()[:16])
+
+
+@dataclass(frozen=True)
 class ServerInputs:
     """One server. `version` is the app image tag to run; `postgres_image` is kept by a running server.
 
@@ -55,6 +69,7 @@ class ServerInputs:
     postgres_image: str
     worker_stopped: bool = False
     credentials_hash: str = ""
+    mail_login: MailLogin | None = None
 
     @property
     def name(self) -> str:

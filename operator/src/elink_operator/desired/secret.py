@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 
 from elink_operator import labels, naming
-from elink_operator.desired.inputs import MasterLink, TenantInputs
+from elink_operator.desired.inputs import MailLogin, MasterLink, ServerInputs, TenantInputs
 from elink_operator.desired.pod import Obj
 
 TOKEN_SHA256 = f"{naming.GROUP}/token-sha256"
@@ -41,6 +41,21 @@ def build_postgres_secret(server: str, namespace: str, values: Mapping[str, str]
         },
         "type": "Opaque",
         "stringData": dict(values),
+    }
+
+
+def build_mail_login(inputs: ServerInputs, login: MailLogin) -> Obj:
+    """`mail-login`: the password of the relay for this server's pods; the name stands in their environment."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": naming.MAIL_LOGIN_SECRET,
+            "namespace": inputs.namespace,
+            "labels": labels.server_labels(inputs.name),
+        },
+        "type": "Opaque",
+        "stringData": {"password": login.password},
     }
 
 

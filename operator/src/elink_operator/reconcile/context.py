@@ -16,7 +16,7 @@ from elink_operator.cluster.store import Store
 from elink_operator.conditions import Condition
 from elink_operator.database import Databases
 from elink_operator.desired.erasure import Link
-from elink_operator.desired.inputs import Access
+from elink_operator.desired.inputs import Access, MailLogin
 from elink_operator.metrics import Metrics
 from elink_operator.objectstore import ObjectStore
 from elink_operator.relay import Relay
@@ -49,6 +49,8 @@ class Memory:
     """server -> held while its Secrets are read, so that a start with a thousand tenants reads them once."""
     external: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """server -> when the Secret of its External database was read, and its values."""
+    mail_login: tuple[datetime, MailLogin] | None = None
+    """When the Secret with the log-in of the mail relay was read, and its values."""
     reserved: dict[str, str] = field(default_factory=dict)
     """tenant -> server: placements that the tenant's status does not show yet."""
     isolation: dict[str, tuple[datetime, Condition]] = field(default_factory=dict)

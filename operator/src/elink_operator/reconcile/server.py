@@ -12,7 +12,18 @@ from elink_operator.cluster.errors import Forbidden, Invalid
 from elink_operator.cluster.kinds import DEPLOYMENT, HPA, NAMESPACE, SERVER, STATEFUL_SET, Obj, kind_of
 from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError
-from elink_operator.desired import deployment, hpa, namespace, networkpolicy, pdb, quota, service, statefulset, volume
+from elink_operator.desired import (
+    deployment,
+    hpa,
+    namespace,
+    networkpolicy,
+    pdb,
+    quota,
+    secret,
+    service,
+    statefulset,
+    volume,
+)
 from elink_operator.desired.inputs import Access, ServerInputs
 from elink_operator.desired.store import on_volumes
 from elink_operator.reconcile import changes
@@ -22,6 +33,7 @@ from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.drills import begin_drill, forget_drills
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.isolation import isolation, targets_of
+from elink_operator.reconcile.mail_login import read_mail_login
 from elink_operator.reconcile.migration import migrate
 from elink_operator.reconcile.rows import server_row
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, write_status
@@ -140,6 +152,7 @@ async def _prepare(ctx: Context, server: ElinkServer, version: str) -> ServerInp
         )
     await ctx.applier.apply_if_changed(NAMESPACE, namespace.build_namespace(server.name))
     access = await ensure_access(ctx, server)
+    login = await read_mail_login(ctx)
     inputs = ServerInputs(
         server=server,
         settings=ctx.settings,
@@ -148,6 +161,7 @@ async def _prepare(ctx: Context, server: ElinkServer, version: str) -> ServerInp
         postgres_image=_postgres_image(ctx, server),
         worker_stopped=_worker_stopped(ctx, server),
         credentials_hash=access.fingerprint,
+        mail_login=login.keyed(access.tenant_key) if login else None,
     )
     await asyncio.gather(*(ctx.applier.apply_if_changed(kind_of(obj), obj) for obj in _base_objects(inputs)))
     return inputs
@@ -167,6 +181,8 @@ def _base_objects(inputs: ServerInputs) -> list[Obj]:
         objects.append(volume.build_backups_volume(inputs))
     if inputs.settings.bounce_domain:
         objects.append(service.build_inbound_service(inputs))
+    if inputs.mail_login is not None:
+        objects.append(secret.build_mail_login(inputs, inputs.mail_login))
     if inputs.embedded:
         objects += [volume.build_postgres_volume(inputs), service.build_postgres_service(inputs)]
     return objects

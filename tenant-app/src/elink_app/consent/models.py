@@ -14,11 +14,15 @@ class Consent(Base):
     """One line of the ledger. Lines are added only: a trigger refuses any other change."""
 
     __tablename__ = "consent"
-    __table_args__ = (Index("ix_consent_email_key", "email_key", text("id DESC")),)
+    __table_args__ = (
+        Index("ix_consent_email_key", "email_key", text("id DESC")),
+        Index("ix_consent_job_id", "job_id", "id", postgresql_where=text("job_id IS NOT NULL")),
+        Index("uq_consent_retracts", "retracts", unique=True, postgresql_where=text("retracts IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     email_key: Mapped[str] = mapped_column(String(320))
-    # given | withdrawn
+    # given | withdrawn | retracted: the line `retracts` was recorded by mistake and counts for nothing
     kind: Mapped[str] = mapped_column(String(10))
     # When the person said so, which may be long before it was recorded.
     at: Mapped[datetime]
@@ -27,10 +31,13 @@ class Consent(Base):
     wording: Mapped[str] = mapped_column(Text, server_default="")
     recorded_by: Mapped[str] = mapped_column(String(320), server_default="")
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The import that recorded it.
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    retracts: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ConsentCurrent(Base):
-    """What counts now for an e-mail: the line with the newest `at`. Written by the ledger's trigger."""
+    """What counts now for an e-mail: of the lines not retracted the newest by `at`. Written by the ledger's trigger."""
 
     __tablename__ = "consent_current"
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, literal, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.visibility import email_visible
@@ -55,6 +56,17 @@ class ConsentRepository:
     async def add(self, lines: Sequence[dict[str, Any]]) -> None:
         """Add lines to the ledger."""
         await self._session.execute(insert(Consent), list(lines))
+
+    async def standing_lines(
+        self, principal: Principal, job_id: int, after: int, size: int
+    ) -> list[tuple[int, str, bool]]:
+        """Lines of a job that nobody took back, from id `after` on: id, e-mail, whether the account sees it."""
+        back = aliased(Consent)
+        statement = select(Consent.id, Consent.email_key, email_visible(principal, Consent.email_key)).where(
+            Consent.job_id == job_id, Consent.id > after, ~select(back.id).where(back.retracts == Consent.id).exists()
+        )
+        found = await self._session.execute(statement.order_by(Consent.id).limit(size))
+        return [(row[0], row[1], row[2]) for row in found.all()]
 
     async def ledger(self, email_key: str, limit: int) -> Sequence[Consent]:
         """The lines of one e-mail, the newest first."""

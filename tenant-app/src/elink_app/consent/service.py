@@ -88,17 +88,54 @@ async def consent_state(db: AsyncSession, email_keys: Sequence[str]) -> dict[str
     return {key: Kind(kind) for key, kind in (await ConsentRepository(db).current(email_keys)).items()}
 
 
-async def record_consent(db: AsyncSession, facts: Sequence[ConsentFact], now: datetime) -> None:
-    """Add lines to the ledger. The line with the newest `at` counts, whenever it was recorded."""
+async def record_consent(
+    db: AsyncSession, facts: Sequence[ConsentFact], now: datetime, job_id: int | None = None
+) -> None:
+    """Add lines to the ledger. The line with the newest `at` counts, whenever it was recorded.
+
+    What `job_id` recorded can be taken back by `retract_consents`.
+    """
     lines = [
         {
             "email_key": email_key(fact.email), "kind": fact.kind.value, "at": min(fact.at, now), "how": fact.how,
             "source": fact.source, "wording": fact.wording, "recorded_by": fact.by, "recorded_at": now,
+            "job_id": job_id,
         }
         for fact in facts
     ]  # fmt: skip
     if lines:
         await ConsentRepository(db).add(lines)
+
+
+@dataclass(frozen=True)
+class Retracted:
+    """One batch of lines: the last one looked at, how many were taken back, how many stay (hidden from the account)."""
+
+    last: int
+    count: int
+    kept: int
+
+
+async def retract_consents(
+    db: AsyncSession, principal: Principal, job_id: int, after: int, size: int, by: str, now: datetime
+) -> Retracted | None:
+    """Take back what a job recorded, by lines of their own: what counted without them counts again.
+
+    What people said before and since stays as they said it. None when nothing is left after line `after`.
+    """
+    rows = ConsentRepository(db)
+    lines = await rows.standing_lines(principal, job_id, after, size)
+    if not lines:
+        return None
+    seen = [(number, key) for number, key, visible in lines if visible]
+    back = [
+        {"email_key": key, "kind": "retracted", "at": now, "how": "undo", "recorded_by": by, "recorded_at": now,
+         "retracts": number}
+        for number, key in seen
+    ]  # fmt: skip
+    if back:
+        await rows.add(back)
+    return Retracted(lines[-1][0], len(back), len(lines) - len(back))
 
 
 async def suppressed_among(db: AsyncSession, email_keys: Sequence[str]) -> set[str]:

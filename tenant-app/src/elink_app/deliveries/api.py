@@ -19,6 +19,7 @@ from elink_app.deliveries.schemas import (
     RecipientPage,
     Rejection,
     Release,
+    Resend,
     Resume,
     TestMail,
 )
@@ -156,6 +157,17 @@ async def resume(
 async def cancel(_principal: MaySend, actor: ActorDep, running: RunningDep, delivery_id: Id) -> DeliveryOutput:
     """End it for good: whoever still waits gets nothing."""
     return await running.cancel(actor, delivery_id)
+
+
+@router.post("/{delivery_id}/resend-unknown", responses=problems(404, 409, 422))
+async def resend_unknown(
+    _principal: MaySend, actor: ActorDep, running: RunningDep, state: StateDep, tenant: TenantDep,
+    tasks: BackgroundTasks, delivery_id: Id, data: Resend,
+) -> DeliveryOutput:  # fmt: skip
+    """Send again what may or may not have left. Some people may get the mail twice; nothing does this by itself."""
+    made = await running.resend_unknown(actor, delivery_id, data)
+    tasks.add_task(state.wakeups.wake, tenant.name)
+    return made
 
 
 @router.get("/{delivery_id}/recipients", responses=problems(404, 422))

@@ -122,6 +122,25 @@ class DeliveryRepository:
         """Take the frozen audience back; only before anything was sent."""
         await self._session.execute(delete(DeliveryRecipient).where(DeliveryRecipient.delivery_id == delivery_id))
 
+    async def count_unknown(self, delivery_id: int, visible: ColumnElement[bool]) -> int:
+        """How many mails that fulfil `visible` have an outcome that nobody knows."""
+        unknown = (DeliveryRecipient.delivery_id == delivery_id, DeliveryRecipient.state == RecipientState.UNKNOWN)
+        statement = select(func.count()).select_from(DeliveryRecipient).where(*unknown, visible)
+        return await self._session.scalar(statement) or 0
+
+    async def queue_unknown(self, delivery_id: int, visible: ColumnElement[bool], now: datetime) -> int:
+        """The same mails are sent again; returns how many."""
+        result = await self._session.execute(
+            update(DeliveryRecipient)
+            .where(
+                DeliveryRecipient.delivery_id == delivery_id, DeliveryRecipient.state == RecipientState.UNKNOWN, visible
+            )
+            .values(state=RecipientState.QUEUED.value, next_at=now, updated_at=now)
+            .returning(DeliveryRecipient.id)
+            .execution_options(synchronize_session=False)
+        )
+        return len(result.all())
+
     async def skip_waiting(self, delivery_id: int, now: datetime) -> int:
         """Nobody who still waits gets it; what is in the worker's hands stays there. Returns how many."""
         waiting = (RecipientState.QUEUED.value, RecipientState.DEFERRED.value)

@@ -14,13 +14,14 @@ from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.deps import BookDep
 from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.deps import DeliveriesDep, MayApprove, MayDraft, MaySee, MaySeePeople
+from elink_app.deliveries.running import Running
 from elink_app.deliveries.schemas import DeliveryInput, DeliveryOutput, DeliveryUpdate, Rejection, TestMail
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import DeliveryState
 from elink_app.errors import AppError, EditConflict, InvalidInput, NotFound
 from elink_app.messages import Message
 from elink_app.templates.deps import TemplatesDep
-from elink_app.templates.routes import chosen_address, found_addresses
+from elink_app.templates.routes import chosen_address, preview_page
 from elink_app.validation import field_errors
 from elink_app.web import pages, previews
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
@@ -133,6 +134,7 @@ async def show(
         settings=await deliveries.senders.settings(),
         own=await deliveries.rows.is_author(delivery_id, principal.account_id),
         audience=await deliveries.count(delivery_id) if may_release and found.segment_id else None,
+        unknown=await Running(deliveries).unknown(delivery_id) if principal.may(Permission.DELIVERIES_SEND) else 0,
         business_morning=next_business_morning(deliveries.clock()),
         errors=errors or pages.FormErrors(),
         problem=problem,
@@ -186,20 +188,8 @@ async def content(
     """Both parts, footer included, as one person would see them."""
     found = await deliveries.get(delivery_id)
     person = await chosen_address(principal, book, address)
-    return pages.render(
-        request,
-        "mail_preview.html",
-        principal=principal,
-        headers=previews.PAGE_HEADERS,
-        title=found.name,
-        back=f"/deliveries/{delivery_id}",
-        here=f"/deliveries/{delivery_id}/content",
-        preview=await deliveries.preview(delivery_id, person),
-        person=person,
-        q=q,
-        found=await found_addresses(principal, book, q),
-        may_choose=principal.may(Permission.ADDRESSES_VIEW),
-    )
+    shown = await deliveries.preview(delivery_id, person)
+    return await preview_page(request, principal, book, found.name, f"/deliveries/{delivery_id}", shown, person, q)
 
 
 @router.get("/{delivery_id}/content/frame")

@@ -11,7 +11,7 @@ from elink_app.clock import JST
 from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.errors import RestoredDelivery, WrongState
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
-from elink_app.deliveries.schemas import DeliveryOutput, RecipientOutput, RecipientPage, Release, When
+from elink_app.deliveries.schemas import DeliveryOutput, RecipientOutput, RecipientPage, Release, Resend, When
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import RESTORED, Category, DeliveryState, RecipientState
 from elink_app.emails import email_key
@@ -103,6 +103,34 @@ class Running:
         skipped = await self._rows.skip_waiting(row.id, now)
         await self._rows.change(row.id, {"skipped": Delivery.skipped + skipped})
         return await self._deliveries.step(actor, row.id, "cancelled", recipients=skipped)
+
+    async def unknown(self, delivery_id: int) -> int:
+        """How many mails this account may send again because nobody knows what became of them; 0 until the end."""
+        row, _ = await self._deliveries.load(delivery_id)
+        if DeliveryState(row.state) is not DeliveryState.DONE or not row.unknown:
+            return 0
+        return await self._rows.count_unknown(row.id, self._deliveries.audience.visible_recipients(Action.SEND))
+
+    async def resend_unknown(self, actor: Actor, delivery_id: int, order: Resend) -> DeliveryOutput:
+        """Send again, in an ended delivery, what may or may not have left: some people may get it twice.
+
+        Raises NotFound, WrongState (not ended, or nothing is unknown), ContentChanged, InvalidInput (a wrong number,
+        a sender that is gone).
+        """
+        row, _ = await self._deliveries.load(delivery_id, lock=True)
+        count = await self.unknown(delivery_id)
+        if not count:
+            raise WrongState
+        self._deliveries.require_content(row)
+        if order.typed_count != count:
+            raise InvalidInput([field_error(("typed_count",), "typed_count")])
+        if not await self._deliveries.senders.is_allowed(row.from_address):
+            raise InvalidInput([field_error(("from_address",), "sender_not_allowed")])
+        now = self._clock()
+        await self._deliveries.move(row, DeliveryState.SENDING, finished_at=None)
+        queued = await self._rows.queue_unknown(row.id, self._deliveries.audience.visible_recipients(Action.SEND), now)
+        await self._rows.change(row.id, {"unknown": Delivery.unknown - queued})
+        return await self._deliveries.step(actor, row.id, "resent_unknown", recipients=queued)
 
     async def recipients(
         self, delivery_id: int, *, state: RecipientState | None = None, q: str = "", after: int = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,11 +12,11 @@ from starlette.responses import Response, StreamingResponse
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.visibility import Action
-from elink_app.audit.service import record
+from elink_app.audit.service import Actor, record
 from elink_app.deliveries.deps import DeliveriesDep, MayExportPeople, MaySeePeople, MaySend, RunningDep
 from elink_app.deliveries.routes import Id, errors_of, refused, show
 from elink_app.deliveries.running import Running, csv_row
-from elink_app.deliveries.schemas import Release
+from elink_app.deliveries.schemas import Release, Resend
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import RecipientState
 from elink_app.errors import AppError, InvalidInput
@@ -62,30 +62,24 @@ def _number(typed: str) -> str | None:
     return (str(int(plain[:12])) if plain.isdecimal() else plain) or None
 
 
-@router.post("/{delivery_id}/take-back")
-async def take_back(
-    request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    delivery_id: Id,
-) -> Response:  # fmt: skip
-    """Undo the order to send."""
-    try:
-        await running.take_back(actor, delivery_id)
-    except AppError as error:
-        return await refused(request, principal, deliveries, delivery_id, error)
-    return pages.redirect(f"/deliveries/{delivery_id}?notice=taken-back")
+def _add_step(path: str, notice: str, work: Callable[[Running, Actor, int], Awaitable[object]]) -> None:
+    """A button without a form: one step, then the delivery's page again."""
+
+    @router.post(f"/{{delivery_id}}/{path}")
+    async def step(
+        request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
+        state: StateDep, tenant: TenantDep, delivery_id: Id,
+    ) -> Response:  # fmt: skip
+        try:
+            await work(running, actor, delivery_id)
+        except AppError as error:
+            return await refused(request, principal, deliveries, delivery_id, error)
+        return _woken(state, tenant, delivery_id, notice)
 
 
-@router.post("/{delivery_id}/pause")
-async def pause(
-    request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    delivery_id: Id,
-) -> Response:  # fmt: skip
-    """Stand still."""
-    try:
-        await running.pause(actor, delivery_id)
-    except AppError as error:
-        return await refused(request, principal, deliveries, delivery_id, error)
-    return pages.redirect(f"/deliveries/{delivery_id}?notice=paused")
+_add_step("take-back", "taken-back", Running.take_back)
+_add_step("pause", "paused", Running.pause)
+_add_step("cancel", "cancelled", Running.cancel)
 
 
 @router.post("/{delivery_id}/resume")
@@ -93,28 +87,38 @@ async def resume(
     request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
     state: StateDep, tenant: TenantDep, delivery_id: Id,
 ) -> Response:  # fmt: skip
-    """Go on."""
+    """Go on; what was restored only when the person accepts that some may get it twice."""
     form = await read_form(request)
     try:
         await running.resume(actor, delivery_id, accept_repeats=field(form, "accept_repeats") == "1")
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
-    answer = pages.redirect(f"/deliveries/{delivery_id}?notice=resumed")
+    return _woken(state, tenant, delivery_id, "resumed")
+
+
+def _woken(state: WebState, tenant: Tenant, delivery_id: int, notice: str) -> Response:
+    """Back to the page; the worker looks at once."""
+    answer = pages.redirect(f"/deliveries/{delivery_id}?notice={notice}")
     answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
     return answer
 
 
-@router.post("/{delivery_id}/cancel")
-async def cancel(
+@router.post("/{delivery_id}/resend-unknown")
+async def resend_unknown(
     request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    delivery_id: Id,
+    state: StateDep, tenant: TenantDep, delivery_id: Id,
 ) -> Response:  # fmt: skip
-    """End it for good."""
+    """Send again what may or may not have left."""
+    typed = {"typed_count": field(await read_form(request), "typed_count")}
     try:
-        await running.cancel(actor, delivery_id)
+        order = Resend.model_validate({"typed_count": _number(typed["typed_count"])})
+        async with deliveries.db.begin_nested():
+            await running.resend_unknown(actor, delivery_id, order)
+    except (ValidationError, InvalidInput) as error:
+        return await show(request, principal, deliveries, delivery_id, errors=errors_of(error), typed=typed, status=422)
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
-    return pages.redirect(f"/deliveries/{delivery_id}?notice=cancelled")
+    return _woken(state, tenant, delivery_id, "resent-unknown")
 
 
 @router.get("/{delivery_id}/recipients")

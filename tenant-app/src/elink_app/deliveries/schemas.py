@@ -228,6 +228,14 @@ class Resume(BaseModel):
     ] = False
 
 
+class Resend(BaseModel):
+    """The order to send again the mails whose outcome is unknown."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"typed_count": 3}]})
+
+    typed_count: Annotated[int, Field(ge=1, le=2**31, description="How many are unknown; some may get it twice")]
+
+
 class TestMail(BaseModel):
     """Where test mails go: five addresses at most."""
 

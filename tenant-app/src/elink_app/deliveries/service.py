@@ -284,7 +284,7 @@ class Deliveries:
             errors.append(field_error(("segment_id",), "choice"))
         known = await self._templates.known_fields()
         try:
-            content = check_content(
+            content = await check_content(
                 data.subject, data.text_body, data.layout, data.source, known=known, base_url=self.base_url
             )
         except InvalidInput as error:

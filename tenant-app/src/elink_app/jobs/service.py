@@ -45,6 +45,7 @@ COUNTS: Mapping[str, str] = {
     "over_limit": N_("Too many for the plan"),
     "deleted": N_("Deleted again"),
     "restored": N_("Put back as before"),
+    "retracted": N_("Consents taken back"),
     "kept": N_("Left as saved since"),
     "rows": N_("Addresses written"),
     "consents": N_("Consents recorded"),

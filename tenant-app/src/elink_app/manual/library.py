@@ -1,6 +1,7 @@
 """The pages of the manual: read once, rendered, searched. Sources: `pages/{ja,en}/NN-name.md`.
 
-A heading ends with its anchor, `{#name}`; a link to another page is `name.md#anchor`; **bold** is a label of the app.
+A heading ends with its anchor, `{#name}`; a link to another page is `name.md#anchor`; **bold** is a label of the app;
+a picture, `![text](name-1.webp)`, lies in `pictures/{ja,en}` and is made by tests/tenant_app/browser/test_manual.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 _ANCHOR = re.compile(r"\s*\{#([a-z-]+)\}\Z")
+_PICTURE = re.compile(r"[a-z]{1,20}-[1-9]\.webp\Z")
 _LINK = re.compile(r"([a-z-]+)\.md(#[a-z-]+)?\Z")
 
 
@@ -58,7 +60,16 @@ def pages(language: str) -> tuple[Page, ...]:
     """The manual in one language, in its order."""
     folder = resources.files("elink_app.manual").joinpath("pages", language)
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".md")), key=lambda file: file.name)
-    return tuple(read_page(file.name[3:-3], file.read_text("utf-8")) for file in files)
+    return tuple(read_page(file.name[3:-3], file.read_text("utf-8"), language) for file in files)
+
+
+@cache
+def picture(language: str, name: str) -> bytes | None:
+    """A picture of the manual (WebP), or None when there is no such one."""
+    if language not in ("ja", "en") or not _PICTURE.match(name):
+        return None
+    file = resources.files("elink_app.manual").joinpath("pictures", language, name)
+    return file.read_bytes() if file.is_file() else None
 
 
 def find(language: str, name: str) -> Page | None:
@@ -79,7 +90,7 @@ def search(language: str, words: str) -> list[Found]:
     ]
 
 
-def read_page(name: str, source: str) -> Page:
+def read_page(name: str, source: str, language: str = "ja") -> Page:
     """Render one source; raises ValueError for a heading without an anchor."""
     markdown = MarkdownIt("commonmark", {"html": False})
     tokens = markdown.parse(source)
@@ -89,6 +100,7 @@ def read_page(name: str, source: str) -> Page:
             sections.append(_heading(token, following))
         elif token.type == "inline" and token.level and sections:
             _link_pages(token)
+            _name_pictures(token, language)
             if token.content != sections[-1].title:
                 sections[-1] = _longer(sections[-1], token)
     return Page(name, tuple(sections), Markup(markdown.renderer.render(tokens, markdown.options, {})))  # noqa: S704
@@ -109,6 +121,13 @@ def _link_pages(inline: Token) -> None:
         target = _LINK.match(str(child.attrGet("href") or ""))
         if child.type == "link_open" and target:
             child.attrSet("href", f"/manual/{target[1]}{target[2] or ''}")
+
+
+def _name_pictures(inline: Token, language: str) -> None:
+    for child in inline.children or []:
+        if child.type == "image" and _PICTURE.match(str(child.attrGet("src"))):
+            child.attrSet("src", f"/manual/pictures/{language}/{child.attrGet('src')}")
+            child.attrSet("loading", "lazy")
 
 
 def _longer(section: Section, inline: Token) -> Section:

@@ -35,3 +35,16 @@ async def page(
     if found is None:
         raise NotFound
     return pages.render(request, "manual_page.html", principal=principal, page=found)
+
+
+@router.get("/manual/pictures/{language}/{name}")
+async def picture(
+    _principal: PrincipalDep,
+    language: Annotated[str, Path(max_length=2, pattern=r"^[a-z]+$")],
+    name: Annotated[str, Path(max_length=30, pattern=r"^[a-z0-9.-]+$")],
+) -> Response:
+    """A picture in one of the pages."""
+    found = library.picture(language, name)
+    if found is None:
+        raise NotFound
+    return Response(found, media_type="image/webp", headers={"Cache-Control": "private, max-age=86400"})

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from elink_app.consent.models import Consent, ConsentCurrent, Suppression
 from elink_app.deliveries.models import Delivery, DeliveryRecipient, MailSecret
@@ -71,9 +72,14 @@ class OptOutRepository:
         return await self._session.scalar(select(ConsentCurrent.kind).where(ConsentCurrent.email_key == email_key))
 
     async def ever_consented(self, email_key: str) -> bool:
-        """True when a consent is on record, withdrawn since or not."""
-        statement = select(Consent.id).where(Consent.email_key == email_key, Consent.kind == "given").limit(1)
-        return await self._session.scalar(statement) is not None
+        """True when a consent is on record, withdrawn since or not; one that was taken back as a mistake is none."""
+        back = aliased(Consent)
+        statement = select(Consent.id).where(
+            Consent.email_key == email_key,
+            Consent.kind == "given",
+            ~select(back.id).where(back.retracts == Consent.id).exists(),
+        )
+        return await self._session.scalar(statement.limit(1)) is not None
 
     async def skip_waiting(self, email_key: str, now: datetime, *, adverts_only: bool) -> int:
         """What still waits for this e-mail does not leave any more; returns how many mails."""

@@ -14,9 +14,15 @@ class Metrics:
     """One set per process, in a registry of its own so that tests can make as many as they like."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        self._add_requests(registry)
+        self._add_database(registry)
+        self._add_registry(registry)
+        self._add_worker(registry)
+
+    def _add_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "elink_app_requests_total",
             "Requests answered, by route template.",
@@ -37,6 +43,17 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("elink_app_requests_in_flight", "Requests being answered.", registry=registry)
+        self.logins = Counter(
+            "elink_app_logins_total",
+            "Log-in attempts: success, failure, held_back.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.unknown_hosts = Counter(
+            "elink_app_unknown_host_requests_total", "Requests for a host of no tenant.", registry=registry
+        )
+
+    def _add_database(self, registry: CollectorRegistry) -> None:
         self.db_connections = Gauge(
             "elink_app_db_connections",
             "Connections to tenant databases: idle, in use.",
@@ -56,6 +73,8 @@ class Metrics:
         self.db_queries = Histogram(
             "elink_app_db_query_duration_seconds", "Time of one statement.", buckets=_QUERY, registry=registry
         )
+
+    def _add_registry(self, registry: CollectorRegistry) -> None:
         self.registry_age = Gauge(
             "elink_app_registry_age_seconds", "Time since the registry was last read whole.", registry=registry
         )
@@ -66,15 +85,8 @@ class Metrics:
             "elink_app_registry_errors_total", "Failed reads or lost connections.", registry=registry
         )
         self.tenants = Gauge("elink_app_tenants", "Tenants in the registry.", ["state"], registry=registry)
-        self.logins = Counter(
-            "elink_app_logins_total",
-            "Log-in attempts: success, failure, held_back.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.unknown_hosts = Counter(
-            "elink_app_unknown_host_requests_total", "Requests for a host of no tenant.", registry=registry
-        )
+
+    def _add_worker(self, registry: CollectorRegistry) -> None:
         self.worker_heartbeat = Gauge(
             "elink_app_worker_heartbeat_timestamp_seconds", "When the worker last began a round.", registry=registry
         )

@@ -19,7 +19,7 @@ from elink_app.errors import EditConflict, InvalidInput, NotFound
 from elink_app.messages import Message
 from elink_app.templates import images
 from elink_app.templates.deps import ImagesDep, MayEditTemplates, TemplatesDep
-from elink_app.templates.schemas import TemplateInput, TemplateOutput, TemplateUpdate
+from elink_app.templates.schemas import Preview, TemplateInput, TemplateOutput, TemplateUpdate
 from elink_app.templates.service import Templates
 from elink_app.validation import field_errors
 from elink_app.web import pages, previews
@@ -180,20 +180,8 @@ async def preview(
     """Both parts as one person would see them."""
     template = await templates.get(template_id)
     person = await chosen_address(principal, book, address)
-    return pages.render(
-        request,
-        "mail_preview.html",
-        principal=principal,
-        headers=previews.PAGE_HEADERS,
-        title=template.name,
-        back=f"/templates/{template_id}",
-        here=f"/templates/{template_id}/preview",
-        preview=await templates.preview(template_id, person),
-        person=person,
-        q=q,
-        found=await found_addresses(principal, book, q),
-        may_choose=principal.may(Permission.ADDRESSES_VIEW),
-    )
+    shown = await templates.preview(template_id, person)
+    return await preview_page(request, principal, book, template.name, f"/templates/{template_id}", shown, person, q)
 
 
 @router.get("/templates/{template_id}/preview/frame")
@@ -209,6 +197,27 @@ async def preview_frame(
     return previews.frame((await templates.preview(template_id, person)).html)
 
 
+async def preview_page(
+    request: Request, principal: Principal, book: AddressBook, title: str, back: str, preview: Preview,
+    person: AddressOutput | None, q: str,
+) -> Response:  # fmt: skip
+    """Both parts of a mail, and a search for somebody else to see it as; `back` is the page of what it is made from."""
+    return pages.render(
+        request,
+        "mail_preview.html",
+        principal=principal,
+        headers=previews.PAGE_HEADERS,
+        title=title,
+        back=back,
+        here=request.url.path,
+        preview=preview,
+        person=person,
+        q=q,
+        found=await _found_addresses(principal, book, q),
+        may_choose=principal.may(Permission.ADDRESSES_VIEW),
+    )
+
+
 async def chosen_address(principal: Principal, book: AddressBook, address: int | None) -> AddressOutput | None:
     """The address that a preview is for, as far as the account may see it; raises NotFound."""
     if address is None:
@@ -218,7 +227,7 @@ async def chosen_address(principal: Principal, book: AddressBook, address: int |
     return await book.get(address)
 
 
-async def found_addresses(principal: Principal, book: AddressBook, q: str) -> list[AddressOutput]:
+async def _found_addresses(principal: Principal, book: AddressBook, q: str) -> list[AddressOutput]:
     """A few addresses to choose from."""
     text = q.replace("\0", "").strip()
     if not text or not principal.may(Permission.ADDRESSES_VIEW):

@@ -20,8 +20,9 @@ from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD
 from elink_app.registry.tenant import Tenant
 from elink_app.templates import images
 from elink_app.templates.fields import BUILT_IN, check_placeholders, custom_names, fill, values_of
-from elink_app.templates.layout import Layout, LayoutError, render, to_text
+from elink_app.templates.layout import Layout, LayoutError, to_text
 from elink_app.templates.models import Image, TemplateVersion
+from elink_app.templates.rendering import render_confined
 from elink_app.templates.repository import TemplateRepository
 from elink_app.templates.schemas import (
     ImageOutput,
@@ -53,14 +54,14 @@ async def custom_fields(db: AsyncSession) -> dict[str, str]:
     return custom_names(await definitions(db))
 
 
-def check_content(
+async def check_content(
     subject: str, text_body: str, layout: Layout, source: str, *, known: frozenset[str], base_url: str
 ) -> Content:
     """Make the parts of a mail from what was written; raises InvalidInput with every mistake."""
     errors: list[FieldError] = []
     html = ""
     try:
-        html = render(layout, source, base_url=base_url)
+        html = await render_confined(layout, source, base_url=base_url)
     except LayoutError as error:
         errors.append(field_error(("source",), error.code))
     for name, value in (("subject", subject), ("text_body", text_body), ("source", html or source)):
@@ -160,7 +161,7 @@ class Templates:
     async def content(self, data: TemplateInput) -> Content:
         """The checked parts; raises InvalidInput."""
         known = await self.known_fields()
-        return check_content(
+        return await check_content(
             data.subject, data.text_body, data.layout, data.source, known=known, base_url=self._base_url
         )
 

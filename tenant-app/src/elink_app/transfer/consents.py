@@ -18,6 +18,7 @@ from elink_app.addresses.visibility import visible
 from elink_app.clock import Clock
 from elink_app.consent.service import ConsentFact, Kind, consent_state, record_consent, suppressed_among
 from elink_app.emails import email_key
+from elink_app.jobs.models import Job
 from elink_app.transfer.columns import Column, Target
 from elink_app.transfer.formulas import without_guard
 from elink_app.transfer.plan import Plan
@@ -34,7 +35,7 @@ def consents(cells: Sequence[str], columns: Sequence[Column]) -> bool:
 
 
 async def add_consents(
-    db: AsyncSession, principal: Principal, plan: Plan, emails: Sequence[str], by: str, clock: Clock
+    db: AsyncSession, principal: Principal, plan: Plan, emails: Sequence[str], job: Job, clock: Clock
 ) -> int:
     """Record that these people consented, as the plan says where and to what; returns how many are new."""
     keys = list(dict.fromkeys(email_key(email) for email in emails))
@@ -49,9 +50,9 @@ async def add_consents(
     left_alone |= set(await consent_state(db, keys)) | await suppressed_among(db, keys)
     now = clock()
     facts = [
-        ConsentFact(key, Kind.GIVEN, now, HOW, plan.consent_source, plan.consent_wording, by)
+        ConsentFact(key, Kind.GIVEN, now, HOW, plan.consent_source, plan.consent_wording, job.actor)
         for key in keys
         if key not in left_alone
     ]
-    await record_consent(db, facts, now)
+    await record_consent(db, facts, now, job.id)
     return len(facts)

@@ -76,10 +76,12 @@ class ExportHandler:
             raw = self._store.path(batch.tenant, Shelf.EXPORTS, job.cursor["raw"])
             await asyncio.to_thread(raw.unlink, missing_ok=True)
             return await self._finish(batch)
-        fields = await definitions(batch.db)
         if "file" not in job.result:
+            # Committed before anything is written: no file is without a job that knows it.
             name = self._store.new(batch.tenant, Shelf.EXPORTS)
             job.result = {"file": name, "rows": 0, "replaced": 0, "unfit": []}
+            return False
+        fields = await definitions(batch.db)
         path = self._store.path(batch.tenant, Shelf.EXPORTS, job.result["file"])
         length = int(job.cursor.get("length", 0))
         rows = await self._next(batch, int(job.cursor.get("address", 0)))
@@ -103,7 +105,11 @@ class ExportHandler:
             return False
         if workbook:
             packed = path.with_name(f"{path.name}.xlsx")
-            await asyncio.to_thread(pack_workbook, path, packed)
+            try:
+                await asyncio.to_thread(pack_workbook, path, packed)
+            except OSError:
+                await asyncio.to_thread(packed.unlink, missing_ok=True)
+                raise
             job.cursor, job.result = {"raw": path.name}, {**job.result, "file": packed.name}
             return False
         return await self._finish(batch)

@@ -19,7 +19,7 @@ from elink_app.registry.tenant import Tenant
 from elink_app.segments.service import Segments
 from elink_app.transfer.exporter import Format, Unfit
 from elink_app.transfer.rights import kept_rights
-from elink_app.transfer.store import FileStore, Shelf
+from elink_app.transfer.store import FileStore, Shelf, is_plain_file
 from elink_app.validation import Line
 
 _MEDIA = {
@@ -88,7 +88,7 @@ class Exports:
         if found.kind != "export" or found.state != "done" or "file" not in found.result:
             raise NotFound
         path = self._store.path(self._tenant, Shelf.EXPORTS, found.result["file"])
-        if not await asyncio.to_thread(path.is_file):
+        if not await asyncio.to_thread(is_plain_file, path):
             raise NotFound
         await self._note("addresses.export_downloaded", job_id, None)
         kind = Format(found.parameters["format"])

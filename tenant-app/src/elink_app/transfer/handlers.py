@@ -9,7 +9,7 @@ from elink_app.jobs.runner import JobHandler
 from elink_app.transfer.exporter import ExportHandler
 from elink_app.transfer.importer import CheckHandler, ImportHandler
 from elink_app.transfer.store import FileStore
-from elink_app.transfer.undo import UndoHandler
+from elink_app.transfer.undo import ImportUndo, UndoHandler
 
 
 def make_handlers(store: FileStore, clock: Clock) -> Mapping[str, JobHandler]:
@@ -17,6 +17,6 @@ def make_handlers(store: FileStore, clock: Clock) -> Mapping[str, JobHandler]:
     return {
         "import": ImportHandler(store, clock),
         "import-check": CheckHandler(store, clock),
-        "import-undo": UndoHandler(clock),
+        "import-undo": UndoHandler(ImportUndo(clock), clock),
         "export": ExportHandler(store, clock),
     }

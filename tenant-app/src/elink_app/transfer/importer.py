@@ -172,7 +172,7 @@ class ImportHandler(_Steps):
             if row.consents and row.ready and row.ready.data.emails and row.number not in refused | outcome.skipped
         ]
         if said:
-            added = await add_consents(batch.db, asked_by(batch.job), plan, said, batch.job.actor, self._clock)
+            added = await add_consents(batch.db, asked_by(batch.job), plan, said, batch.job, self._clock)
             outcome.counts[CONSENTS] = added
         await self._advance(batch, outcome, rows[-1].number, keep_bad=None)
         return False

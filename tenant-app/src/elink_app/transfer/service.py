@@ -183,7 +183,9 @@ class Imports:
         if "undo" in job.result or self._clock() - job.finished_at >= self._undo_window:
             raise NotReady(_NO_UNDO)
         total = await self._rows.count_changes(job_id)
-        number = await self._jobs.start("import-undo", {"job": job_id}, actor, total=total)
+        number = await self._jobs.start(
+            "import-undo", {"job": job_id, "rights": kept_rights(principal)}, actor, total=total
+        )
         job.result = {**job.result, "undo": number}
         return number
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 from enum import StrEnum
 from pathlib import Path
 
@@ -47,3 +48,11 @@ class FileStore:
         """How many bytes the tenant's files take."""
         folder = tenant_path(self._tenants_dir, tenant.directory)
         return sum((Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)
+
+
+def is_plain_file(path: Path) -> bool:
+    """True for a file that is there and is no link to another one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import python_calamine
+import orjson
 
+from elink_app import confined
 from elink_app.messages import N_, Message
 from elink_app.transfer.detect import Encoding, Separator
 
@@ -22,6 +23,8 @@ MAX_ROWS = 1_000_000
 # A workbook is read whole: these keep what it unpacks to within the memory of a worker.
 MAX_UNPACKED = 150 << 20
 MAX_RATIO = 200
+_READER = "elink_app.transfer.workbook_reader"
+_TOO_LARGE = N_("The workbook is too large. Save it as CSV.")
 _CSV_FIELD = 1 << 20
 _MAX_LINE = 2 << 20
 
@@ -87,13 +90,20 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 
 def _workbook(path: Path) -> Iterator[list[str]]:
+    """By way of a file without a name: the process that understands workbooks is gone when the rows are read."""
     _refuse_bombs(path)
-    try:
-        sheet = python_calamine.CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0)
-        for row in sheet.iter_rows():
-            yield [_cell(value)[:MAX_CELL] for value in row]
-    except (python_calamine.CalamineError, IndexError, OSError) as error:
-        raise BadTable(N_("The workbook cannot be read. Save it again as .xlsx, or as CSV.")) from error
+    # Beside the workbook: /tmp is small.
+    with tempfile.TemporaryFile(dir=path.parent) as rows:
+        try:
+            confined.run(_READER, [str(path)], b"", rows)
+        except confined.ConfinedError as error:
+            raise BadTable(_TOO_LARGE) from error
+        rows.seek(0)
+        for line in rows:
+            row = orjson.loads(line)
+            if row is None:
+                raise BadTable(N_("The workbook cannot be read. Save it again as .xlsx, or as CSV."))
+            yield row
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -105,21 +115,6 @@ def _refuse_bombs(path: Path) -> None:
         raise BadTable(N_("The workbook is damaged. Save it again.")) from error
     unpacked = sum(size for size, _ in sizes)
     if unpacked > MAX_UNPACKED or len(sizes) > 2000:
-        raise BadTable(N_("The workbook is too large. Save it as CSV."))
+        raise BadTable(_TOO_LARGE)
     if any(size > (1 << 20) and size > MAX_RATIO * max(packed, 1) for size, packed in sizes):
         raise BadTable(N_("The workbook is packed in an unusual way. Save it again, or as CSV."))
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case bool():
-            return "はい" if value else "いいえ"
-        case float() if value.is_integer() and abs(value) < 10**15:
-            return str(int(value))
-        case datetime() if value.time() == time(0):
-            return value.date().isoformat()
-        case datetime() | date() | time():
-            return value.isoformat()
-        case timedelta():
-            return str(value)
-    return str(value).strip()

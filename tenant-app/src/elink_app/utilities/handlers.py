@@ -17,6 +17,7 @@ from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
 from elink_app.transfer.rights import asked_by, hidden_labels
+from elink_app.transfer.undo import UndoHandler
 from elink_app.utilities.models import UtilityRun
 from elink_app.utilities.programs import changed, united
 from elink_app.utilities.repository import UtilityRepository
@@ -30,7 +31,7 @@ from elink_app.utilities.schemas import (
 )
 from elink_app.utilities.service import parsed
 from elink_app.utilities.target import Wanted, wanted
-from elink_app.utilities.undo import UtilityUndoHandler
+from elink_app.utilities.undo import UtilityUndo
 
 BATCH = 500
 # A group takes several statements.
@@ -170,7 +171,7 @@ class UtilityHandler:
 
 def utility_handlers(clock: Clock) -> Mapping[str, JobHandler]:
     """By kind of job."""
-    return {"utility": UtilityHandler(clock), "utility-undo": UtilityUndoHandler(clock)}
+    return {"utility": UtilityHandler(clock), "utility-undo": UndoHandler(UtilityUndo(clock), clock)}
 
 
 def _add(batch: Batch, counts: Mapping[str, int]) -> None:

@@ -6,7 +6,8 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-MAX_FIELDS = 200
+# Three rights of a label for each of a hundred roles (roles.service.MAX_ROLES), with some fields beside them.
+MAX_FIELDS = 320
 # Nowhere else is a multipart body taken apart.
 _UPLOADS = frozenset({"/templates/images", "/utilities/suppress"})
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from elink_app.web.app import ROUTERS
-from fastapi.routing import APIRoute
 
+from tests.tenant_app.hostile.routes import routes
 from tests.tenant_app.support import ORIGIN_HEADERS, Browser, Server, World
 
 pytestmark = pytest.mark.postgres
@@ -20,12 +19,6 @@ OPEN = {
     ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"),
     ("POST", "/login/passkey/start"), ("POST", "/login/second/passkey"), ("POST", "/login/passkey"),
 }  # fmt: skip
-
-
-def routes() -> list[tuple[str, str]]:
-    """(method, path as it is written) of every route."""
-    found = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    return [(method, route.path) for route in found for method in sorted(route.methods)]
 
 
 def filled(path: str) -> str:
