@@ -201,6 +201,8 @@ async def test_back_up_change_restore_switch_and_return(job: Job) -> None:
                 "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             )
             assert [row[0] for row in owners] == [tenant.role]
+            for role in ("elink_app", "elink_template", near.role):
+                assert await inside.fetchval("SELECT has_schema_privilege($1, 'public', 'USAGE')", role) is False
         app = await server.postgres.connect(tenant.database, user="elink_app", password=server.postgres.app_password)
         await app.execute(f"SET ROLE {tenant.role}")
         assert await app.fetchval("SELECT count(*) FROM address") == ADDRESSES
