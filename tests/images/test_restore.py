@@ -6,6 +6,7 @@ The generation is of an older schema; a neighbour whose name begins like the ten
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import shutil
@@ -201,6 +202,8 @@ async def test_back_up_change_restore_switch_and_return(job: Job) -> None:
                 "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             )
             assert [row[0] for row in owners] == [tenant.role]
+            for role in ("elink_app", "elink_template", near.role):
+                assert await inside.fetchval("SELECT has_schema_privilege($1, 'public', 'USAGE')", role) is False
         app = await server.postgres.connect(tenant.database, user="elink_app", password=server.postgres.app_password)
         await app.execute(f"SET ROLE {tenant.role}")
         assert await app.fetchval("SELECT count(*) FROM address") == ADDRESSES
@@ -220,6 +223,15 @@ async def test_back_up_change_restore_switch_and_return(job: Job) -> None:
     finally:
         await databases.close()
     assert not any("a-tenant-key" in path.name for path in job.root.rglob("*"))
+
+
+def test_differences_have_room_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAMS))
+    restore = importlib.import_module("elink_backup.restore")
+    assert restore.first_of([]) == []
+    assert restore.first_of([f"file {n}" for n in range(100)]) == [f"file {n}" for n in range(20)]
+    assert restore.first_of(["file " + "画" * 300] * 10) == ["file " + "画" * 300] * 2
+    assert restore.first_of(["file " + "画" * 3000]) == ["file " + "画" * 495]
 
 
 async def test_a_restore_follows_no_link_and_overwrites_nothing(job: Job) -> None:

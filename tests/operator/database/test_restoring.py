@@ -8,7 +8,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 from elink_operator import naming
-from elink_operator.database import DatabaseError, DatabaseLost, Databases, DatabaseTaken, ServerDb, TenantDb
+from elink_operator.database import DatabaseError, DatabaseLost, Databases, DatabaseTaken, ServerDb, TenantDb, census
 from elink_operator.database.model import Census, kept_marker, scratch_marker, tenant_marker
 
 from tests.operator.database.conftest import target, tenant
@@ -353,3 +353,25 @@ async def test_a_registry_from_before_learns_of_maintenance(own_postgres: Postgr
     with pytest.raises(asyncpg.CheckViolationError):
         await old.execute(insert, "wrong", "Maintaining")
     await old.close()
+
+
+async def test_a_switch_in_the_middle_of_a_census_is_no_answer(
+    postgres: Postgres, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = target(postgres)
+    one = await prepared(postgres, databases, "meanwhile")
+    scratch, kept = names(one)
+    real = census._count
+    other = Databases()
+
+    async def late(sessions: object, name: str) -> dict[str, int]:
+        if name == one.database:
+            await other.adopt_scratch(server, one, scratch, kept)
+        return await real(sessions, name)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(census, "_count", late)
+        with pytest.raises(DatabaseError, match="exchanged by a restore while"):
+            await databases.census(server, "t_somebody_else")
+    assert one.database in (await databases.census(server, "t_somebody_else")).databases
+    await other.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncpg
 import pytest
 from elink_app.deliveries.states import DeliveryState
 from elink_app.outbox.repository import OutboxRepository
@@ -57,13 +56,6 @@ async def test_every_state_and_every_mail(office: Office) -> None:
     async with office.world.parts.databases.transaction(known) as db:
         now = (await office.sql("SELECT now() + interval '1 day' AS at"))[0]["at"]
         assert await OutboxRepository(db).claim(now, now) is None
-
-
-async def test_only_the_owner_may_disarm(office: Office) -> None:
-    async with office.world.server.inside(office.tenant.database) as inside:
-        await inside.execute("SET ROLE elink_template")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await inside.fetch("SELECT * FROM elink_disarm()")
 
 
 async def test_going_on_asks_first(office: Office) -> None:

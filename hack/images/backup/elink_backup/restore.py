@@ -12,7 +12,8 @@ from elink_backup.errors import BackupError
 from elink_backup.job import Job
 from elink_backup.repository import DUMP, Contents, Repository
 
-_LISTED = 20
+_LISTED, _LISTED_BYTES = 20, 2500
+"""A termination message has no room for more."""
 
 
 def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) -> dict[str, Any]:
@@ -50,8 +51,18 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
         "files": len(contents.files),
         "bytes": int(contents.manifest["dump"]["bytes"]) + sum(contents.files.values()),
         "seconds": round(time.monotonic() - began),
-        "different": different[:_LISTED],
+        "different": first_of(different),
     }
+
+
+def first_of(texts: list[str]) -> list[str]:
+    """The first of them, as many as the report has room for; never none of some."""
+    room = _LISTED_BYTES
+    for number, text in enumerate(texts[:_LISTED]):
+        room -= len(text.encode(errors="replace"))
+        if room < 0:
+            return texts[:number] or [texts[0][:500]]
+    return texts[:_LISTED]
 
 
 def _prepare(job: Job, folder: Path) -> None:

@@ -39,8 +39,15 @@ async def take_census(sessions: Sessions, without: str) -> Census:
             counted[name] = (oid, tables)
     if failed:
         await _only_dropped_ones(sessions, failed)
-    # Read last: a switch is recorded before it is made, so one that the counting saw is among them.
-    return Census(counted, await read_switches(sessions))
+    # Read last: a switch is recorded before it is made, so one that the counting met is among them.
+    switches = await read_switches(sessions)
+    if {oid for oid, _ in counted.values()} & {before for before, _ in switches}:
+        snapshot = await read_snapshot(sessions)
+        for name, (oid, _) in counted.items():
+            fact = snapshot.databases.get(name)
+            if fact is not None and fact.oid != oid:
+                raise DatabaseError(f"neighbour {name} was exchanged by a restore while it was counted; it is retried")
+    return Census(counted, switches)
 
 
 def _no_exchange(snapshot: Snapshot, without: str) -> None:

@@ -37,7 +37,6 @@ $$
 
 def upgrade() -> None:
     op.execute(DISARM)
-    op.execute("REVOKE ALL ON FUNCTION elink_disarm() FROM PUBLIC")
 
 
 def downgrade() -> None:
