@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from functools import partial
 
@@ -58,10 +59,11 @@ async def test_a_drill_proves_the_generation_and_leaves_nothing(world: World, sc
         assert is_ready(world.et(tenant))
         await until(lambda: not (world.er("drill") or {})["metadata"].get("finalizers"))
         # A damaged one is found by the drill, not by the customer; the proof before it is remembered.
-        script.broken["restore"] = (1, '{"result": "error", "different": ["address", "file 秘密.pdf"]}')
+        report = {"generation": GENERATION, "made": "2026-01-31T17:00:00Z", "rows": 1, "tables": 1, "files": 1}
+        script.broken["restore"] = (1, json.dumps({**report, "different": ["table address", "file 秘密.pdf"]}))
         world.restore("damaged", tenant, "Drill")
         failed = await ended(world, "damaged", "Failed")
-        assert failed["failure"] == "Different"
+        assert (failed["failure"], failed["different"]) == ("Different", ["table address", "1 file"])
         assert "秘密" not in str(world.er("damaged"))
         found = (world.et(tenant) or {})["status"]["restoreDrill"]
         assert (found["result"], found["provenAt"]) == ("Failed", drill["provenAt"])

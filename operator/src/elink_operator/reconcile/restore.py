@@ -191,7 +191,7 @@ async def _advance(case: Case, step: Step, facts: Obj) -> None:
 async def _turn_back(case: Case, step: Step, failed: RestoreFailed) -> None:
     log.warning("restore turns back", tenant=case.restore.spec.tenant, step=step.value, reason=failed.reason)
     back = way_back(case.restore.spec.mode, step)
-    facts: Obj = {"failure": failed.reason, "message": str(failed)[:1000]}
+    facts: Obj = {**failed.facts, "failure": failed.reason, "message": str(failed)[:1000]}
     if back is Step.DONE:
         await _finish(case, RestorePhase.FAILED, failed.reason, str(failed), facts)
         return

@@ -19,11 +19,15 @@ from elink_operator.reconcile.rows import server_row, tenant_row
 
 
 class RestoreFailed(Exception):
-    """The restore cannot go on: it turns back. `reason` is CamelCase, the message a sentence for people."""
+    """The restore cannot go on: it turns back. `reason` is CamelCase, the message a sentence for people.
 
-    def __init__(self, reason: str, message: str) -> None:
+    `facts`: what the status should say of it.
+    """
+
+    def __init__(self, reason: str, message: str, facts: Obj | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.facts = facts or {}
 
 
 @dataclass(frozen=True)

@@ -165,24 +165,15 @@ async def read_generation(case: Case) -> Obj:
         await case.ctx.applier.apply_if_changed(JOB, build_read_job(place.inputs, attempt))
     state = observe.job_state(job)
     if state == "failed" and job is not None:
-        found = _why(job, restore_report.container_messages(await _pods(case, place, job)))
+        said = restore_report.container_messages(await _pods(case, place, job))
+        found = _why(job, said)
         if not found.again or attempt >= _TRIES:
-            raise RestoreFailed(found.reason, found.message)
+            raise RestoreFailed(found.reason, found.message, _compared(case, said))
         return {"attempt": attempt + 1}
     if state != "succeeded":
         raise Waiting("Restoring", "the generation is read out of the store and compared", retry_after=_LOOK)
     said = restore_report.container_messages(await _pods(case, place, job))
-    facts: Obj = {"attempt": attempt}
-    report = restore_report.parse_report(said.get("restore", (0, ""))[1])
-    if report is not None:
-        facts |= {
-            "generation": report.generation,
-            "rows": report.rows,
-            "tables": report.tables,
-            "files": report.files,
-            "different": list(report.different),
-        }
-        facts |= _age(case.restore, report.made)
+    facts: Obj = {"attempt": attempt, **_compared(case, said)}
     held = restore_report.parse_held(said.get("disarm", (0, ""))[1])
     return facts if held is None else {**facts, "held": held}
 
@@ -343,6 +334,21 @@ def _why(job: Obj, said: dict[str, tuple[int, str]]) -> restore_report.RestoreFa
         return restore_report.failure("JobLost")
     name, text = broken
     return restore_report.parse_failure(text, name)
+
+
+def _compared(case: Case, said: dict[str, tuple[int, str]]) -> Obj:
+    """What the container that read the generation compared, whether or not it was the same."""
+    report = restore_report.parse_report(said.get("restore", (0, ""))[1])
+    if report is None:
+        return {}
+    return {
+        "generation": report.generation,
+        "rows": report.rows,
+        "tables": report.tables,
+        "files": report.files,
+        "different": list(report.different),
+        **_age(case.restore, report.made),
+    }
 
 
 def _age(restore: ElinkRestore, made: str) -> Obj:
