@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 import uvicorn
 from elink_operator.database.model import TenantDb
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support.certificates import Authority
 from tests.support.postgres import free_port
@@ -24,6 +24,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 T = TypeVar("T")
+# As long as an action may take: a password check on a busy machine outlasts Playwright's five seconds.
+expect.set_options(timeout=20_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
