@@ -291,17 +291,17 @@ def test_a_store_that_goes_away_in_the_middle(own: Remote) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_job_that_ends_in_the_middle_leaves_no_generation_in_a_bucket(bench: Remote, sent: signal.Signals) -> None:
-    days(bench, 1, 3)
+    days(bench, 1, 7)
     (bench.files / "big").write_bytes(os.urandom(150 << 20))
     before = packs(bench)
     process = start(bench)
     eventually(lambda: packs(bench) > before, timeout=60, every=0.02)
     os.killpg(process.pid, sent)
     assert process.wait(60) in (143, -sent)
-    assert bench.names() == named(1, 3)
+    assert bench.names() == named(1, 7)
     (bench.files / "big").unlink()
     code, said = bench.run("backup")
-    assert (code, said["generations"]) == (0, 4), said
+    assert (code, said["generations"]) == (0, 7), said
     bench.restic("check", "--read-data")
     assert said["bytes"] < 20 << 20, "what the killed job wrote is gone"
 
