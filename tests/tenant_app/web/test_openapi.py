@@ -52,6 +52,7 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/master-offer", "/api/v1/master-offer/accept", "/api/v1/dashboard", "/api/v1/support",
         "/api/v1/notices", "/api/v1/notices/{notice_id}", "/api/v1/notices/{notice_id}/receipt",
         "/api/v1/notices/{notice_id}/receipts",
+        "/api/v1/deliveries/{delivery_id}/resend-unknown",
         "/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/cancel",
         "/api/v1/jobs/{job_id}/undo", "/api/v1/imports", "/api/v1/imports/{file_id}", "/api/v1/imports/{file_id}/plan",
         "/api/v1/imports/{file_id}/check", "/api/v1/imports/{file_id}/run",
