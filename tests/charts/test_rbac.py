@@ -7,7 +7,19 @@ import re
 from pathlib import Path
 
 from elink_operator.cluster import kinds
-from elink_operator.cluster.kinds import CHANGE, CRON_JOB, ERASURE, HTTP_ROUTE, LEASE, OURS, OWNED, SECRET, SERVER, Kind
+from elink_operator.cluster.kinds import (
+    CHANGE,
+    CRON_JOB,
+    ERASURE,
+    HTTP_ROUTE,
+    JOB,
+    LEASE,
+    OURS,
+    OWNED,
+    SECRET,
+    SERVER,
+    Kind,
+)  # fmt: skip
 
 from tests.charts import helm
 from tests.charts.helm import ROOT, Obj
@@ -40,6 +52,8 @@ VARIABLE: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("records.py", "list"): (ERASURE, CHANGE),
     ("reconcile/erase_steps.py", "get"): (HTTP_ROUTE, CRON_JOB, SECRET),
     ("reconcile/erase_steps.py", "delete"): (HTTP_ROUTE, CRON_JOB, SECRET),
+    ("reconcile/move_steps.py", "get"): (JOB, SECRET),
+    ("reconcile/move_steps.py", "delete"): (JOB, SECRET),
     ("reconcile/status.py", "patch_status"): OURS,
     ("reconcile/status.py", "json_patch"): OURS,
     ("reconcile/server.py", "apply_if_changed"): OWNED,

@@ -133,7 +133,8 @@ def test_webhook_paths_are_the_handlers_of_the_operator() -> None:
     assert admission.check_tenant
     registered = {handler.id for handler in kopf.get_default_registry()._webhooks._handlers}
     hooks = helm.only(helm.template(), "ValidatingWebhookConfiguration", "elink")["webhooks"]
-    called = {hook["clientConfig"]["service"]["path"].removeprefix("/") for hook in hooks}
+    authors = helm.only(helm.template(), "MutatingWebhookConfiguration", "elink")["webhooks"]
+    called = {hook["clientConfig"]["service"]["path"].removeprefix("/") for hook in (*hooks, *authors)}
     assert called == registered
     for hook in hooks:
         assert hook["rules"][0]["operations"] == list(admission.OPERATIONS)
