@@ -128,9 +128,9 @@ def test_webhook_certificate_fits_its_service_and_its_authority() -> None:
 
 def test_webhook_paths_are_the_handlers_of_the_operator() -> None:
     import kopf
-    from elink_operator.handlers import admission
+    from elink_operator.handlers import admission, authors
 
-    assert admission.check_tenant
+    assert admission.check_tenant, authors.__name__
     registered = {handler.id for handler in kopf.get_default_registry()._webhooks._handlers}
     hooks = helm.only(helm.template(), "ValidatingWebhookConfiguration", "elink")["webhooks"]
     authors = helm.only(helm.template(), "MutatingWebhookConfiguration", "elink")["webhooks"]
