@@ -32,16 +32,16 @@ def plant_file(live: Live, tenant: str, text: str) -> None:
     live.kubectl.exec(SHARED, web, "python3", "-c", script, tenant, text)
 
 
-def digest(live: Live, database: str) -> str:
+def digest(live: Live, database: str, server: str = "shared-1") -> str:
     """A digest over every row of every table of a tenant's database."""
     tables = live.psql(
-        "shared-1",
+        server,
         database,
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ).split()
     parts = [
         live.psql(
-            "shared-1",
+            server,
             database,
             f"SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM \"{t}\" t",
         )
