@@ -129,6 +129,9 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         await source_is_removed(world, op, tenant)
         assert await traces(world, world.more[0], one, tenant) == []
         assert await contents(world, world.more[1], two, tenant) == NEW
+        selector = f"?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"
+        told = [c["spec"]["what"] for c in world.items(f"/apis/elink-lc.com/v1/elinkchanges{selector}")]
+        assert {"Created", "MoveSucceeded"} <= set(told)
         assert lives_on(world, neighbour, one)
         assert is_ready(world.et(tenant))
         writes = len(world.proxy.writes())

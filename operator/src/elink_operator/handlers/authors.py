@@ -1,4 +1,4 @@
-"""Admission webhooks `/tenant-author` and `/server-author`: who changed a spec, or an annotation that people set.
+"""Admission webhooks `/tenant-author`, `/server-author` and `/restore-author`: who changed spec or annotations.
 
 Only admission knows the user of a request. The answer is an annotation that the webhook alone decides on: what a user
 writes into it is overwritten. Nothing is ever refused here (docs/adr/0019).
@@ -23,6 +23,7 @@ OPERATIONS: Final = ("CREATE", "UPDATE")
 
 @kopf.on.mutate(naming.GROUP, naming.VERSION, "elinktenants", id="tenant-author", operations=OPERATIONS)
 @kopf.on.mutate(naming.GROUP, naming.VERSION, "elinkservers", id="server-author", operations=OPERATIONS)
+@kopf.on.mutate(naming.GROUP, naming.VERSION, "elinkrestores", id="restore-author", operations=OPERATIONS)
 async def note_author(*, userinfo: Mapping[str, Any], patch: kopf.Patch, **kwargs: Any) -> None:
     """Write the annotations `changed-by` and `annotated-by`."""
     try:

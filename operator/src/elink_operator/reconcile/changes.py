@@ -62,15 +62,17 @@ def forget(ctx: Context, uid: str) -> None:
     ctx.memory.recorded.pop(uid, None)
 
 
-async def note(ctx: Context, kind: Kind, name: str, *, what: str, key: str, summary: str) -> None:
-    """Record what the operator did by itself. `key`: the same deed has the same key. Its own Event is the caller's."""
+async def note(
+    ctx: Context, kind: Kind, name: str, *, what: str, key: str, summary: str, who: str = naming.FIELD_MANAGER
+) -> None:
+    """Record what the operator did, for `who`. `key`: the same deed has the same key. Its own Event is the caller's."""
     live = ctx.store.get(kind, None, name)
     if live is not None:
         made = build_change(
             About.of(live),
             key=key,
             what=what,
-            who=naming.FIELD_MANAGER,
+            who=who,
             now=ctx.clock(),
             generation=live["metadata"].get("generation", 0),
             summary=summary,

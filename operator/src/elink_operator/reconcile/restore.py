@@ -21,7 +21,7 @@ from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
 from elink_operator.reconcile.restore_plan import AFTER_SUCCESS, can_turn_back, first_step, next_step, way_back
-from elink_operator.reconcile.restore_result import announce, result_of
+from elink_operator.reconcile.restore_result import announce, record_result, result_of
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, remove_finalizer, write_status
 
 log = structlog.get_logger()
@@ -228,6 +228,7 @@ async def _finish(case: Case, phase: RestorePhase, reason: str, message: str, fa
         result["durationSeconds"] = max(0, round((case.now - started).total_seconds()))
     make = conditions.true if fine else conditions.false
     await result_of(case, phase, result)
+    await record_result(case, phase, message)
     await _write(case, result, make(COMPLETE, reason, message))
     mode = restore.spec.mode.value
     log.info("restore ended", tenant=restore.spec.tenant, mode=mode, phase=phase.value, reason=reason)

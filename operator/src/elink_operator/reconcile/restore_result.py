@@ -1,15 +1,18 @@
 """Telling the result of a restore: Events at both resources, and the proof of a drill in the tenant's status."""
 
-from elink_operator import conditions
+from elink_operator import conditions, naming
 from elink_operator.api import ElinkRestore
 from elink_operator.api.restore import Mode, RestorePhase
 from elink_operator.cluster.kinds import RESTORE, TENANT, Obj
+from elink_operator.desired import change
+from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.restore_case import Case
 from elink_operator.reconcile.status import write_status
 
 DRILL_SUCCEEDED = "Succeeded"
 DRILL_FAILED = "Failed"
+_SUMMARY = 200
 
 
 async def announce(ctx: Context, restore: ElinkRestore, reason: str, message: str, *, fine: bool = True) -> None:
@@ -21,6 +24,24 @@ async def announce(ctx: Context, restore: ElinkRestore, reason: str, message: st
     for live in regarding:
         if live is not None:
             await ctx.client.event(live, type_=type_, reason=reason, message=message)
+
+
+async def record_result(case: Case, phase: RestorePhase, message: str) -> None:
+    """A record of the change at each tenant whose data was restored or copied, by whom the restore was asked for."""
+    restore, live = case.restore, case.ctx.store.get(RESTORE, None, case.restore.name)
+    if restore.spec.mode is Mode.DRILL or live is None:
+        return
+    what = f"{'Move' if restore.spec.mode is Mode.MOVE else 'Restore'}{phase.value}"
+    for name in sorted({restore.spec.tenant, restore.target}):
+        await changes.note(
+            case.ctx,
+            TENANT,
+            name,
+            what=what,
+            key=f"restore-{naming.digest(restore.metadata.uid)}",
+            summary=f"{restore.name} ({restore.spec.mode.value} of {restore.spec.tenant}): {message}"[:_SUMMARY],
+            who=change.spec_author(live),
+        )
 
 
 async def result_of(case: Case, phase: RestorePhase, result: Obj) -> None:
