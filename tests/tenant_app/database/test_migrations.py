@@ -170,7 +170,7 @@ async def test_killed_half_way_and_run_again(server: Server) -> None:
             *arguments, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             async with server.inside("postgres") as watcher:
                 while not await watcher.fetchval(waiting, target.database):
                     assert process.returncode is None
