@@ -10,7 +10,7 @@ from tests.cluster.test_lifecycle import SHARED, digest, plant, plant_file
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
-SMALL = {"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "1Gi"}, "files": {"size": "1Gi"}}
+SMALL = {"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "2Gi"}}
 TEXT = "引っ越し 4c1d90"
 
 

@@ -68,6 +68,12 @@ class TestTransitions:
     def test_plan_with_the_annotation_that_asks_for_the_move(self) -> None:
         assert validate_tenant(tenant(plan="Dedicated", meta=MOVE), tenant(), world()) == []
 
+    def test_a_tenant_that_moves_to_a_server_of_its_own_may_begin_small(self) -> None:
+        small = {"database": {"mode": "Embedded", "storage": "1Gi"}, "files": {"size": "1Gi"}}
+        assert validate_tenant(tenant(plan="Dedicated", size=small, meta=MOVE), tenant(), world()) == []
+        refusals = validate_tenant(tenant(plan="Dedicated", size=small), tenant(plan="Dedicated"), world())
+        assert "cannot shrink" in refusals[0]
+
     @pytest.mark.parametrize("value", ["false", "yes", "True", ""])
     def test_plan_with_another_annotation(self, value: str) -> None:
         asked = tenant(plan="Dedicated", meta={"annotations": {"elink-lc.com/move": value}})
