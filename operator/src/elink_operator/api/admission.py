@@ -116,8 +116,8 @@ def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) 
             f"The cancellation of tenant {new.name} can no longer be undone: its time to do so ended at "
             f"{erase_after:%Y-%m-%d %H:%M %Z} and erasure has begun; make a new tenant under another name"
         )
-    resized = old.spec.size is None and new.spec.size is not None and old is not new
-    if resized and old.spec.plan is Plan.DEDICATED:
+    dedicated = old.spec.plan is Plan.DEDICATED
+    if dedicated and old.spec.size is None and new.spec.size is not None and old is not new:
         yield from _smaller_volumes(new.spec.size)
 
 
