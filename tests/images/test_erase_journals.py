@@ -57,7 +57,8 @@ def test_exactly_one_tenants_lines_go(folder: Path) -> None:
     assert read(folder / "3-c.journal") == OTHERS
     assert (folder / "3-c.journal").stat().st_ino == before, "what is none of its business is not touched"
     assert sorted(path.name for path in folder.iterdir()) == ["1-a.journal", "3-c.journal"]
-    assert run(folder) == (0, said | {"lines": 0, "looked_again": run(folder)[1]["looked_again"]})
+    code, again = run(folder)
+    assert (code, again | {"looked_again": ""}) == (0, said | {"lines": 0, "looked_again": ""})
 
 
 def test_a_journal_that_a_worker_holds_is_left_and_said_so(folder: Path) -> None:

@@ -26,6 +26,11 @@ def walk(mode: Mode, step: RestoreStep, *, failed: bool) -> list[str]:
             "SafetyBackup Maintenance Restore SwitchFiles SwitchDatabase Verify KeepOld RemoveOld",
         ),
         (Mode.AS_NEW, "MakeTenant Maintenance Restore SwitchFiles SwitchDatabase Verify RemoveOld"),
+        (
+            Mode.MOVE,
+            "PrepareTarget Maintenance SafetyBackup Restore SwitchFiles SwitchDatabase MoveHome Verify KeepOld "
+            "RemoveSource",
+        ),
     ],
 )
 def test_forwards(mode: Mode, expected: str) -> None:
@@ -46,7 +51,13 @@ def test_forwards(mode: Mode, expected: str) -> None:
 def test_what_was_done_last_is_undone_first(step: str, expected: str) -> None:
     mode = Mode.AS_NEW if step == "MakeTenant" else Mode.IN_PLACE
     assert can_turn_back(mode, RestoreStep(step))
-    assert walk(mode, way_back(RestoreStep(step)), failed=True) == expected.split()
+    assert walk(mode, way_back(mode, RestoreStep(step)), failed=True) == expected.split()
+
+
+@pytest.mark.parametrize("step", FORWARD[Mode.MOVE][:6])
+def test_until_its_switch_a_move_is_undone_at_the_target_alone(step: RestoreStep) -> None:
+    assert can_turn_back(Mode.MOVE, step)
+    assert walk(Mode.MOVE, way_back(Mode.MOVE, step), failed=True) == ["RemoveTarget"]
 
 
 @pytest.mark.parametrize(("mode", "step"), STEPS)
