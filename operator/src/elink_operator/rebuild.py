@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from elink_operator import conditions, labels, naming
 from elink_operator.api import ElinkRestore, ElinkTenant
 from elink_operator.api.meta import find_condition
-from elink_operator.api.restore import KIND, Mode, RestorePhase
+from elink_operator.api.restore import Mode, RestorePhase
 from elink_operator.cluster.client import Client
 from elink_operator.cluster.connection import connect
 from elink_operator.cluster.errors import ClusterError, Conflict
-from elink_operator.cluster.kinds import RESTORE, TENANT, Obj
+from elink_operator.cluster.kinds import RESTORE, TENANT
+from elink_operator.desired.own_restores import build_rebuild
 from elink_operator.metrics import Metrics
 from elink_operator.settings import Settings
 
@@ -77,7 +78,7 @@ async def rebuild(client: Client, server: str, at_once: int, say: Say, look: flo
         for tenant in plan.lost[: max(0, at_once - len(plan.under_way))]:
             seen.add(restore_name(tenant))
             with suppress(Conflict):
-                await client.create(RESTORE, restore_of(tenant))
+                await client.create(RESTORE, build_rebuild(tenant, restore_name(tenant)))
             say(f"{tenant.name}: the newest generation is being restored")
         line = progress(plan)
         if line != before:
@@ -154,17 +155,3 @@ def restore_name(tenant: ElinkTenant) -> str:
     lost_at = tenant.status.database_lost_at
     mark = naming.digest(f"{tenant.metadata.uid} {conditions.timestamp(lost_at) if lost_at else ''}")
     return f"rebuild-{naming.short_id(tenant.name)}-{mark}"
-
-
-def restore_of(tenant: ElinkTenant) -> Obj:
-    """The ElinkRestore that brings the tenant's newest generation back."""
-    return {
-        "apiVersion": naming.API_VERSION,
-        "kind": KIND,
-        "metadata": {
-            "name": restore_name(tenant),
-            "labels": {labels.TENANT: tenant.name, labels.REBUILD: tenant.status.server},
-            "annotations": {labels.CONFIRM_RESTORE: tenant.name},
-        },
-        "spec": {"tenant": tenant.name, "mode": Mode.IN_PLACE.value},
-    }

@@ -22,8 +22,8 @@ from elink_operator.desired import (
     volume,
 )
 from elink_operator.desired.copied import build_copied_tenant
-from elink_operator.desired.drill import build_drill
 from elink_operator.desired.inputs import Access, Endpoint, MailLogin, MasterLink, ServerInputs, TenantInputs
+from elink_operator.desired.own_restores import build_drill
 from elink_operator.desired.restore import RestoreInputs, build_files_job, build_read_job, build_safety_backup
 from elink_operator.desired.server import build_dedicated_server
 from elink_operator.desired.store import repository_of

@@ -1,11 +1,11 @@
 """The parts of metadata and status that every elink resource shares."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from elink_operator.api.schema import Part, Time
+from elink_operator.api.schema import NAME_RULE, Part, Rule, Time
 
 
 class OwnerReference(Part):
@@ -35,6 +35,22 @@ class Metadata(Part):
     def controlled_by(self, kind: str, name: str) -> bool:
         """True when the controller reference names this elink resource."""
         return any(owner.controller and owner.kind == kind and owner.name == name for owner in self.owner_references)
+
+
+class Resource(Part):
+    """What every elink resource that people make has; `spec` and `status` are its own."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
+
+    metadata: Metadata
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
 
 
 class ConditionStatus(StrEnum):
@@ -80,6 +96,12 @@ Conditions = Annotated[
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]
+
+
+def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
+    """True only when the condition was set and is True."""
+    found = find_condition(conditions, type_)
+    return found is not None and found.status is ConditionStatus.TRUE
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from elink_operator.api.meta import Conditions, Metadata
-from elink_operator.api.schema import NAME_RULE, Matches, ObjectName, Part, Rule, Time
+from elink_operator.api.meta import Conditions, Resource
+from elink_operator.api.schema import Matches, ObjectName, Part, Rule, Time
 
 KIND: Final = "ElinkRestore"
 LATEST: Final = "latest"
@@ -184,22 +184,11 @@ class RestoreStatus(Part):
     """When the status last changed."""
 
 
-class ElinkRestore(Part):
+class ElinkRestore(Resource):
     """Brings a generation of a tenant's data back: InPlace, AsNew under another name, or as a Drill."""
 
-    RULES: ClassVar = (NAME_RULE,)
-
-    metadata: Metadata
     spec: RestoreSpec
     status: RestoreStatus = RestoreStatus()
-
-    @property
-    def name(self) -> str:
-        return self.metadata.name
-
-    @property
-    def deleting(self) -> bool:
-        return self.metadata.deletion_timestamp is not None
 
     @property
     def target(self) -> str:
@@ -230,6 +219,11 @@ class ElinkRestore(Part):
     def goes_on_as_it_was(self) -> bool:
         """Whether the restored data is the last state, so that deliveries may go on without being asked."""
         return self.spec.move is not None and not self.spec.move.from_backup
+
+    @property
+    def from_backup(self) -> bool:
+        """Whether this moves what the store has, because the tenant's server is lost."""
+        return self.spec.move is not None and self.spec.move.from_backup
 
     @property
     def moves(self) -> bool:

@@ -5,9 +5,8 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from elink_operator.api.meta import Conditions, Metadata, Recorded
+from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
-    NAME_RULE,
     ImageTag,
     Part,
     Quantity,
@@ -269,19 +268,8 @@ class ServerStatus(Part):
     """When the status last changed."""
 
 
-class ElinkServer(Part):
+class ElinkServer(Resource):
     """A server: a namespace with the web app, delivery workers, one PostgreSQL and one file volume."""
 
-    RULES: ClassVar = (NAME_RULE,)
-
-    metadata: Metadata
     spec: ServerSpec
     status: ServerStatus = ServerStatus()
-
-    @property
-    def name(self) -> str:
-        return self.metadata.name
-
-    @property
-    def deleting(self) -> bool:
-        return self.metadata.deletion_timestamp is not None

@@ -5,9 +5,8 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from elink_operator.api.meta import Conditions, Metadata, Recorded
+from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
-    NAME_RULE,
     DailyCron,
     DisplayName,
     Email,
@@ -339,19 +338,8 @@ class TenantStatus(Part):
     """When the status last changed."""
 
 
-class ElinkTenant(Part):
+class ElinkTenant(Resource):
     """A customer: one database, database role, directory, host name, backup schedule and master account."""
 
-    RULES: ClassVar = (NAME_RULE,)
-
-    metadata: Metadata
     spec: TenantSpec
     status: TenantStatus = TenantStatus()
-
-    @property
-    def name(self) -> str:
-        return self.metadata.name
-
-    @property
-    def deleting(self) -> bool:
-        return self.metadata.deletion_timestamp is not None

@@ -31,83 +31,40 @@ def value_hash(value: str) -> str:
 
 def build_postgres_secret(server: str, namespace: str, values: Mapping[str, str]) -> Obj:
     """`postgres-credentials`. An External server's operator log-in is not in it: no tenant pod needs that."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": naming.POSTGRES_SECRET,
-            "namespace": namespace,
-            "labels": labels.server_labels(server),
-        },
-        "type": "Opaque",
-        "stringData": dict(values),
-    }
+    return _opaque(naming.POSTGRES_SECRET, namespace, labels.server_labels(server), values)
 
 
 def build_mail_login(inputs: ServerInputs, login: MailLogin) -> Obj:
     """`mail-login`: the password of the relay for this server's pods; the name stands in their environment."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": naming.MAIL_LOGIN_SECRET,
-            "namespace": inputs.namespace,
-            "labels": labels.server_labels(inputs.name),
-        },
-        "type": "Opaque",
-        "stringData": {"password": login.password},
-    }
+    values = {"password": login.password}
+    return _opaque(naming.MAIL_LOGIN_SECRET, inputs.namespace, labels.server_labels(inputs.name), values)
 
 
 def build_tenant_secret(inputs: TenantInputs) -> Obj:
     """`tenant-<id>`: the tenant's own log-in to its own database; used by the backup Job only."""
     endpoint = inputs.access.endpoint
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": naming.tenant_secret(inputs.name),
-            "namespace": inputs.namespace,
-            "labels": labels.tenant_labels(inputs.server, inputs.name),
-        },
-        "type": "Opaque",
-        "stringData": {
-            "host": endpoint.host,
-            "port": str(endpoint.port),
-            "database": naming.tenant_database(inputs.name),
-            "username": naming.tenant_role(inputs.name),
-            "password": inputs.access.tenant_password(inputs.tenant.metadata.uid),
-        },
+    values = {
+        "host": endpoint.host,
+        "port": str(endpoint.port),
+        "database": naming.tenant_database(inputs.name),
+        "username": naming.tenant_role(inputs.name),
+        "password": inputs.access.tenant_password(inputs.tenant.metadata.uid),
     }
+    return _of_tenant(inputs, naming.tenant_secret(inputs.name), values)
 
 
 def build_backup_key(inputs: TenantInputs, key: str, *, copy: bool) -> Obj:
     """The key of the tenant's backups, or its copy beside the server. Immutable: another key would lose them all."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": naming.backup_key_copy(inputs.name) if copy else naming.backup_key_secret(inputs.name),
-            "namespace": inputs.namespace if copy else inputs.settings.namespace,
-            "labels": labels.tenant_labels(inputs.server, inputs.name),
-        },
-        "type": "Opaque",
-        "immutable": True,
-        "stringData": {BACKUP_KEY: key},
-    }
+    name = naming.backup_key_copy(inputs.name) if copy else naming.backup_key_secret(inputs.name)
+    namespace = inputs.namespace if copy else inputs.settings.namespace
+    return {**_of_tenant(inputs, name, {BACKUP_KEY: key}, namespace), "immutable": True}
 
 
 def build_borrowed_secret(
     name: str, namespace: str, secret_labels: Mapping[str, str], values: Mapping[str, str]
 ) -> Obj:
     """What a restore on another server needs to read the source's store; removed when it ends."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "labels": dict(secret_labels)},
-        "type": "Opaque",
-        "stringData": dict(values),
-    }
+    return _opaque(name, namespace, secret_labels, values)
 
 
 def build_store_secret(inputs: TenantInputs, access: str, password: str, authority: str) -> Obj:
@@ -119,40 +76,35 @@ def build_store_secret(inputs: TenantInputs, access: str, password: str, authori
         STORE_CREDENTIALS: f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {password}\n",
         **({STORE_AUTHORITY: authority} if authority else {}),
     }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": naming.backup_store_secret(inputs.name),
-            "namespace": inputs.namespace,
-            "labels": labels.tenant_labels(inputs.server, inputs.name),
-        },
-        "type": "Opaque",
-        "stringData": values,
-    }
+    return _of_tenant(inputs, naming.backup_store_secret(inputs.name), values)
 
 
 def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:
     """`elink-<TENANT>-master` in the management namespace: where the platform team reads the first log-in."""
     link_url = f"{inputs.url}{SETUP_PATH}{link.token}"
+    values = {"email": inputs.tenant.spec.master_account.email, "setup-url": link_url}
+    made = _of_tenant(inputs, naming.master_secret(inputs.name), values, inputs.settings.namespace)
+    made["metadata"]["annotations"] = {
+        TOKEN_SHA256: token_sha256(link.token),
+        TOKEN_EXPIRES: link.expires_at,
+        MASTER_URL: inputs.url,
+        LINK_HASH: value_hash(link_url),
+        TENANT_UID: inputs.tenant.metadata.uid,
+    }
+    return made
+
+
+def _of_tenant(inputs: TenantInputs, name: str, values: Mapping[str, str], namespace: str | None = None) -> Obj:
+    """A Secret of one tenant; in its server's namespace unless another is named."""
+    tenant_labels = labels.tenant_labels(inputs.server, inputs.name)
+    return _opaque(name, namespace or inputs.namespace, tenant_labels, values)
+
+
+def _opaque(name: str, namespace: str, secret_labels: Mapping[str, str], values: Mapping[str, str]) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "name": naming.master_secret(inputs.name),
-            "namespace": inputs.settings.namespace,
-            "labels": labels.tenant_labels(inputs.server, inputs.name),
-            "annotations": {
-                TOKEN_SHA256: token_sha256(link.token),
-                TOKEN_EXPIRES: link.expires_at,
-                MASTER_URL: inputs.url,
-                LINK_HASH: value_hash(link_url),
-                TENANT_UID: inputs.tenant.metadata.uid,
-            },
-        },
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(secret_labels)},
         "type": "Opaque",
-        "stringData": {
-            "email": inputs.tenant.spec.master_account.email,
-            "setup-url": link_url,
-        },
+        "stringData": dict(values),
     }

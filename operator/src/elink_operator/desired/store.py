@@ -51,6 +51,11 @@ def on_volumes(settings: Settings) -> bool:
     return settings.backup_store == "Volume"
 
 
+def own_accounts(settings: Settings) -> bool:
+    """Whether each tenant has an account of its own in the object store."""
+    return settings.backup_s3_accounts == "versitygw"
+
+
 def bucket_of(tenant: str, settings: Settings) -> str:
     """The bucket of `tenant`."""
     return naming.backup_bucket(settings.backup_s3_bucket_prefix, tenant)

@@ -12,7 +12,7 @@ from elink_operator.conditions import Condition
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.secret import build_store_secret, value_hash
-from elink_operator.desired.store import bucket_of, on_volumes
+from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
 from elink_operator.objectstore import ObjectStore, ObjectStoreError
 from elink_operator.objectstore.signature import Login
 from elink_operator.reconcile.context import Context
@@ -32,7 +32,7 @@ async def ensure_bucket(ctx: Context, inputs: TenantInputs) -> Condition | None:
         if _is_there(ctx, wanted):
             return None
         bucket = bucket_of(inputs.name, ctx.settings)
-        own = ctx.settings.backup_s3_accounts == "versitygw"
+        own = own_accounts(ctx.settings)
         if own:
             await ctx.objects.ensure_account(tenant_login(ctx.settings, ctx.objects.admin(), inputs.tenant))
         await ctx.objects.ensure_bucket(bucket, bucket if own else None)
@@ -48,7 +48,7 @@ def tenant_login(settings: Settings, admin: Login, tenant: ElinkTenant) -> Login
     Derived from the administrator's secret and the tenant's uid, as its database password is from another: a lost
     Secret comes back as it was, on whatever server.
     """
-    if settings.backup_s3_accounts == "shared":
+    if not own_accounts(settings):
         return admin
     mac = hmac.digest(admin.secret.encode(), f"elink backup store {tenant.metadata.uid}".encode(), "sha256")
     return Login(bucket_of(tenant.name, settings), base64.urlsafe_b64encode(mac).decode().rstrip("="))

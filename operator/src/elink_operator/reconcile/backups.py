@@ -7,10 +7,11 @@ from typing import Any
 
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkTenant
-from elink_operator.cluster.kinds import POD, Obj
+from elink_operator.cluster.kinds import Obj
 from elink_operator.conditions import Condition
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.drills import drill_doubts
+from elink_operator.reconcile.jobs import pods_of
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,4 @@ async def _failure(
 
 
 async def _pods(ctx: Context, namespace: str, job: Mapping[str, Any]) -> list[Obj]:
-    selector = f"batch.kubernetes.io/job-name={job['metadata']['name']},{labels.COMPONENT}={labels.BACKUP}"
-    pods, _ = await ctx.client.list(POD, namespace=namespace, label_selector=selector)
-    return list(pods)
+    return await pods_of(ctx, namespace, str(job["metadata"]["name"]), labels.BACKUP)

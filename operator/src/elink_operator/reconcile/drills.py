@@ -10,7 +10,7 @@ from elink_operator.api.restore import Mode, RestorePhase
 from elink_operator.cluster.errors import Conflict, Forbidden
 from elink_operator.cluster.kinds import RESTORE
 from elink_operator.conditions import Condition
-from elink_operator.desired.drill import build_drill
+from elink_operator.desired.own_restores import build_drill
 from elink_operator.reconcile.context import Context
 
 _AFTER_A_FAILURE = timedelta(days=1)
@@ -28,7 +28,7 @@ async def begin_drill(ctx: Context, server: ElinkServer) -> None:
         here = [r for r in running if _server_of(ctx, r.spec.tenant) == server.name]
         if len(running) >= settings.drills_at_once or len(here) >= settings.drills_per_server:
             return
-        due = [t for t in ctx.world.residents(server.name) if _may_be_drilled(ctx, server, t) and _is_due(ctx, t, now)]
+        due = [t for t in ctx.world.residents(server.name) if _is_due(ctx, t, now) and _may_be_drilled(ctx, server, t)]
         if not due:
             return
         chosen = min(due, key=lambda tenant: (_last_look(tenant, now), tenant.name))

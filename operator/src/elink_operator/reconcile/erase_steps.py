@@ -1,19 +1,20 @@
 """What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.api.meta import find_condition
 from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import ErasedStore, Plan
-from elink_operator.cluster.errors import Conflict, NotFound
+from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, PVC, RESTORE, SECRET, SERVER, Kind, Obj
 from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
 from elink_operator.desired.secret import TENANT_UID
-from elink_operator.desired.store import bucket_of, on_volumes
+from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
+from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.evidence import dropped, erased_bucket, erased_files, removed, with_the_server
@@ -22,7 +23,6 @@ from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
 BUCKET_STEP = "BackupBucket"
-_JOB_AGAIN_AFTER = timedelta(minutes=2)
 
 
 class Hold(Exception):
@@ -147,10 +147,10 @@ async def remove_backup_schedule(case: Case) -> Evidence:
     name = naming.backup_cronjob(case.tenant.name)
     was_there = await _remove(case, CRON_JOB, name)
     selector = f"{labels.TENANT}={case.tenant.name},{labels.COMPONENT} in ({labels.BACKUP},{labels.RESTORING})"
-    jobs, _ = await case.ctx.client.list(JOB, namespace=case.namespace, label_selector=selector)
-    for job in jobs:
+    found, _ = await case.ctx.client.list(JOB, namespace=case.namespace, label_selector=selector)
+    for job in found:
         await case.ctx.client.delete(JOB, job["metadata"]["name"], namespace=case.namespace, uid=job["metadata"]["uid"])
-    if jobs:
+    if found:
         raise Hold("backup Jobs are being removed", retry_after=1)
     pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
     if pods:
@@ -195,8 +195,10 @@ async def remove_files(case: Case) -> Evidence:
         await ctx.applier.apply_if_changed(JOB, wanted)
         raise Hold("a Job removes directory and backups", retry_after=5) from None
     state = observe.job_state(job)
-    if job["metadata"].get("annotations", {}).get(TENANT_UID) != tenant.metadata.uid or _failed_long_ago(case, job):
-        await _delete_job(case, job)
+    if job["metadata"].get("annotations", {}).get(TENANT_UID) != tenant.metadata.uid or jobs.failed_long_ago(
+        job, ctx.clock()
+    ):
+        await jobs.remove(ctx, job)
         raise Hold("an old erase Job is being replaced", retry_after=2)
     if state == "failed":
         raise Hold(
@@ -221,7 +223,7 @@ async def remove_bucket(case: Case) -> Evidence:
             reason="StoreNotConfigured",
             retry_after=60,
         )
-    bucket, own = bucket_of(tenant.name, ctx.settings), ctx.settings.backup_s3_accounts == "versitygw"
+    bucket, own = bucket_of(tenant.name, ctx.settings), own_accounts(ctx.settings)
     erased = await ctx.objects.erase_bucket(bucket)
     if own:
         await ctx.objects.delete_account(bucket)
@@ -309,7 +311,7 @@ async def remove_server(case: Case) -> Evidence:
             )
         if not server.deleting:
             await ctx.client.delete(SERVER, server.name, uid=server.metadata.uid)
-        ready = next((c for c in server.status.conditions if c.type == conditions.READY), None)
+        ready = find_condition(server.status.conditions, conditions.READY)
         raise Hold(f"the server is being removed: {ready.message if ready and server.deleting else 'asked to go'}")
     left = await namespace_left(ctx, case.namespace) or await volumes_left(ctx, case.namespace)
     if left:
@@ -325,7 +327,7 @@ def _stop_if_harm_was_found(case: Case) -> None:
     """One erasure that harmed a neighbour stops all others on the server until a human has looked."""
     home = case.home.server if case.home else ""
     for other in case.ctx.world.residents(home, besides=case.tenant.name):
-        ready = next((c for c in other.status.conditions if c.type == conditions.READY), None)
+        ready = find_condition(other.status.conditions, conditions.READY)
         if other.deleting and ready is not None and ready.reason == conditions.NEIGHBOURS_HARMED:
             raise Hold(
                 f"the erasure of {other.name} on this server harmed a neighbour; nothing is removed here until that "
@@ -383,25 +385,9 @@ async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = Non
     raise Hold(f"{kind} {name} is being deleted", retry_after=2)
 
 
-def _failed_long_ago(case: Case, job: Obj) -> bool:
-    failed = conditions.find(job.get("status", {}).get("conditions", ()), "Failed")
-    if failed is None or failed.get("status") != "True" or not failed.get("lastTransitionTime"):
-        return False
-    return case.ctx.clock() - conditions.parse_timestamp(str(failed["lastTransitionTime"])) > _JOB_AGAIN_AFTER
-
-
-async def _delete_job(case: Case, job: Obj) -> None:
-    metadata = job["metadata"]
-    try:
-        await case.ctx.client.delete(JOB, metadata["name"], namespace=case.namespace, uid=metadata["uid"])
-    except Conflict:
-        return
-
-
 async def _erase_report(case: Case, job: str) -> Evidence:
     """What the Job's pod said; its pod may be gone, then the Job's success is what is known."""
-    selector = f"batch.kubernetes.io/job-name={job}"
-    pods, _ = await case.ctx.client.list(POD, namespace=case.namespace, label_selector=selector)
+    pods = await jobs.pods_of(case.ctx, case.namespace, job)
     report = observe.termination_message(pods)
     journals = observe.termination_message(pods, init=True)
     return Evidence(

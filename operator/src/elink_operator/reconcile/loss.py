@@ -4,6 +4,7 @@ from typing import Final
 
 from elink_operator import conditions, labels, naming
 from elink_operator.api import ElinkTenant
+from elink_operator.api.meta import is_true
 from elink_operator.cluster.kinds import TENANT, Obj
 from elink_operator.conditions import Condition
 from elink_operator.desired import change
@@ -20,7 +21,7 @@ def had_data(tenant: ElinkTenant) -> bool:
     return (
         status.observed_generation > 0
         or status.database_lost_at is not None
-        or any(c.type == conditions.DATABASE_READY and c.status.value == "True" for c in status.conditions)
+        or is_true(status.conditions, conditions.DATABASE_READY)
     )
 
 

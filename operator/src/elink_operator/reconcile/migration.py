@@ -1,16 +1,13 @@
 """Migrating a server's template and tenant databases: one Job per app version and template revision."""
 
-from datetime import timedelta
-
-from elink_operator import conditions, naming, observe
+from elink_operator import naming, observe
 from elink_operator.cluster.kinds import JOB, Obj
 from elink_operator.desired.inputs import Access, ServerInputs
 from elink_operator.desired.job import build_migrate_job
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.jobs import failed_long_ago
 from elink_operator.reconcile.rows import server_row
-
-_AGAIN_AFTER = timedelta(minutes=2)
 
 
 async def migrate(ctx: Context, inputs: ServerInputs, access: Access, version: str, *, done: str) -> str:
@@ -42,9 +39,7 @@ async def migrate(ctx: Context, inputs: ServerInputs, access: Access, version: s
 
 async def _failed(ctx: Context, inputs: ServerInputs, job: Obj, version: str) -> None:
     name = job["metadata"]["name"]
-    failed = conditions.find(job.get("status", {}).get("conditions", ()), "Failed") or {}
-    since = conditions.parse_timestamp(str(failed.get("lastTransitionTime") or conditions.timestamp(ctx.clock())))
-    if ctx.clock() - since > _AGAIN_AFTER:
+    if failed_long_ago(job, ctx.clock()):
         await ctx.client.delete(JOB, name, namespace=inputs.namespace, uid=job["metadata"]["uid"])
     raise Waiting(
         "MigrationFailed",

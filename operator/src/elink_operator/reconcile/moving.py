@@ -4,12 +4,12 @@ from contextlib import suppress
 
 from elink_operator import conditions, labels, naming, placement
 from elink_operator.api import ElinkRestore, ElinkTenant
-from elink_operator.api.admission import FROM_BACKUP, may_move, named_server
-from elink_operator.api.restore import KIND, Mode
+from elink_operator.api.admission import may_move, named_server
 from elink_operator.api.tenant import Plan
 from elink_operator.cluster.errors import Conflict
-from elink_operator.cluster.kinds import RESTORE, SERVER, Obj
+from elink_operator.cluster.kinds import RESTORE, SERVER
 from elink_operator.conditions import Condition
+from elink_operator.desired.own_restores import build_move
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.placing import Home, candidates, is_owned_by, wish_of
 
@@ -19,10 +19,10 @@ async def ask_for_move(ctx: Context, tenant: ElinkTenant, home: Home) -> Conditi
 
     Returns ServerReady False while the tenant is not where its spec wants it: it goes on where it is.
     """
-    target = _target(ctx, tenant, home)
+    move = ctx.world.moving(tenant.name)
+    target = _target(ctx, tenant, home, move)
     if isinstance(target, Condition):
         return target
-    move = ctx.world.moving(tenant.name)
     if move is not None:
         return await _under_way(ctx, move, home, target or home.server)
     if target is None:
@@ -43,7 +43,7 @@ async def ask_for_move(ctx: Context, tenant: ElinkTenant, home: Home) -> Conditi
             f'{labels.MOVE}: "true" to move its data, or set spec.plan and spec.server back',
         )
     with suppress(Conflict):
-        await ctx.client.create(RESTORE, _move(tenant, name, target))
+        await ctx.client.create(RESTORE, build_move(tenant, target))
     return _moving(name, target)
 
 
@@ -59,7 +59,7 @@ async def _under_way(ctx: Context, move: ElinkRestore, home: Home, wanted: str) 
     return _no("MoveCalledOff", f"the move to server {to} is being undone; 'kubectl get er {move.name}' says how far")
 
 
-def _target(ctx: Context, tenant: ElinkTenant, home: Home) -> str | Condition | None:
+def _target(ctx: Context, tenant: ElinkTenant, home: Home, move: ElinkRestore | None) -> str | Condition | None:
     """Where the tenant has to move to; None when it is at home, a condition when no server fits."""
     wanted = named_server(tenant)
     if wanted is not None:
@@ -67,9 +67,8 @@ def _target(ctx: Context, tenant: ElinkTenant, home: Home) -> str | Condition | 
     server = ctx.world.servers.get(home.server)
     if server is None or not is_owned_by(server, tenant):
         return None
-    known = next((m.spec.move.server for m in _unfinished(ctx, tenant) if m.spec.move is not None), None)
-    if known is not None:
-        return known
+    if move is not None and move.spec.move is not None and not move.finished:
+        return move.spec.move.server
     choice = placement.choose(wish_of(ctx, tenant), candidates(ctx))
     return _no(choice.reason, choice.message) if isinstance(choice, placement.Unplaced) else choice.server
 
@@ -82,10 +81,6 @@ def _no(reason: str, message: str) -> Condition:
     return conditions.false(conditions.SERVER_READY, reason, message)
 
 
-def _unfinished(ctx: Context, tenant: ElinkTenant) -> list[ElinkRestore]:
-    return [r for r in ctx.world.restores_of(tenant.name) if r.moves and not r.finished]
-
-
 async def _remove_unused_server(ctx: Context, tenant: ElinkTenant, home: Home) -> None:
     """The own server that a called-off move had begun to make."""
     own = ctx.world.servers.get(tenant.name)
@@ -93,20 +88,3 @@ async def _remove_unused_server(ctx: Context, tenant: ElinkTenant, home: Home) -
         return
     if is_owned_by(own, tenant):
         await ctx.client.delete(SERVER, own.name, uid=own.metadata.uid)
-
-
-def _move(tenant: ElinkTenant, name: str, target: str) -> Obj:
-    from_backup = tenant.metadata.annotations.get(labels.MOVE) == FROM_BACKUP
-    return {
-        "apiVersion": naming.API_VERSION,
-        "kind": KIND,
-        "metadata": {
-            "name": name,
-            "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE, labels.TENANT: tenant.name},
-        },
-        "spec": {
-            "tenant": tenant.name,
-            "mode": Mode.MOVE.value,
-            "move": {"server": target, "fromBackup": from_backup},
-        },
-    }

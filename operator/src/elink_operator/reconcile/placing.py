@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from elink_operator import labels, naming, placement
+from elink_operator import conditions, labels, naming, placement
 from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.meta import is_true
 from elink_operator.api.server import Tenancy
 from elink_operator.api.tenant import Plan
 from elink_operator.cluster.kinds import SERVER, TENANT
@@ -90,7 +91,7 @@ def candidates(ctx: Context) -> list[placement.Candidate]:
 
 def is_ready(server: ElinkServer) -> bool:
     """The server's condition Ready."""
-    return any(c.type == "Ready" and c.status.value == "True" for c in server.status.conditions)
+    return is_true(server.status.conditions, conditions.READY)
 
 
 async def own_server(ctx: Context, tenant: ElinkTenant) -> None:

@@ -14,6 +14,7 @@ from elink_operator.desired.store import repository_of
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.jobs import pods_of
 from elink_operator.reconcile.placing import home_of
 from elink_operator.reconcile.rows import server_row, tenant_row
 
@@ -138,3 +139,7 @@ class Case:
             return await self.ctx.client.get(JOB, name, place.namespace)
         except NotFound:
             return None
+
+    async def pods(self, place: Place, what: str) -> list[Obj]:
+        """The pods of one of them."""
+        return await pods_of(self.ctx, place.namespace, naming.restore_job(self.restore.metadata.uid, what))

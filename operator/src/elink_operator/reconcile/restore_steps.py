@@ -4,29 +4,27 @@ A step raises Waiting while something is not done yet, and RestoreFailed when th
 """
 
 from contextlib import suppress
-from datetime import timedelta
 from typing import Final
 
 from elink_operator import conditions, labels, naming, observe, restore_report
 from elink_operator.api.admission import FROM_BACKUP
-from elink_operator.api.meta import find_condition
+from elink_operator.api.meta import is_true
 from elink_operator.api.restore import ElinkRestore, Mode
 from elink_operator.api.restored import made_by
 from elink_operator.api.tenant import Plan
 from elink_operator.cluster.errors import Conflict, Forbidden, Invalid
-from elink_operator.cluster.kinds import JOB, POD, TENANT, Obj
+from elink_operator.cluster.kinds import JOB, TENANT, Obj
 from elink_operator.database import DatabaseLost
 from elink_operator.desired.copied import build_copied_tenant
 from elink_operator.desired.restore import FilesAction, build_files_job, build_read_job, build_safety_backup
 from elink_operator.desired.store import reachable_from
-from elink_operator.reconcile import master
+from elink_operator.reconcile import jobs, master
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.placing import home_of
 from elink_operator.reconcile.restore_case import Case, Place, RestoreFailed
 from elink_operator.reconcile.restore_loan import borrow, give_back
 
 _TRIES: Final = 3
-_AGAIN_AFTER: Final = timedelta(minutes=2)
 _LOOK: Final = 5.0
 _LONGEST_LOOK: Final = 3600.0
 
@@ -34,7 +32,7 @@ _LONGEST_LOOK: Final = 3600.0
 async def back_up_first(case: Case) -> Obj:
     """A backup of what is there now; without a database there is nothing to back up."""
     tenant = case.live_source()
-    if case.restore.spec.move is not None and case.restore.spec.move.from_backup:
+    if case.restore.from_backup:
         return {"safetyBackup": "none: the newest generation in the store is moved, as asked"}
     place = await case.place_left()
     if tenant.metadata.annotations.get(labels.SKIP_SAFETY_BACKUP) == tenant.name:
@@ -54,7 +52,7 @@ async def back_up_first(case: Case) -> Obj:
     state = observe.job_state(job)
     if state == "failed":
         said = observe.parse_backup_failure(
-            observe.termination_message(await _pods(case, place, job), failed=True) or ""
+            observe.termination_message(await case.pods(place, "safety"), failed=True) or ""
         )
         why = said.message if said else observe.job_failure(job or {})
         raise RestoreFailed(
@@ -64,7 +62,7 @@ async def back_up_first(case: Case) -> Obj:
         )
     if state != "succeeded":
         raise Waiting("BackingUp", "the present data is being backed up first", retry_after=_LOOK)
-    report = observe.parse_backup_summary(observe.termination_message(await _pods(case, place, job)) or "")
+    report = observe.parse_backup_summary(observe.termination_message(await case.pods(place, "safety")) or "")
     newest = report.newest if report is not None else None
     return {"safetyBackup": _generation_of(newest) if newest else "made; its report is lost"}
 
@@ -126,11 +124,12 @@ async def enter_maintenance(case: Case) -> Obj:
                 f"the data that restore {other.name} replaced is being removed first",
                 retry_after=2,
             )
-    jobs = [job for job in observe.backup_jobs(case.ctx.store.by_tenant(tenant)) if observe.job_state(job) == "running"]
-    if jobs:
-        name = jobs[-1]["metadata"]["name"]
+    backups = observe.backup_jobs(case.ctx.store.by_tenant(tenant))
+    running = [job for job in backups if observe.job_state(job) == "running"]
+    if running:
+        name = running[-1]["metadata"]["name"]
         raise Waiting("BackupRunning", f"backup Job {name} of the tenant runs; its end is waited for")
-    if case.restore.spec.move is None or not case.restore.spec.move.from_backup:
+    if not case.restore.from_backup:
         await hold(case, await case.place_left())
     known = case.restore.status.maintenance_at
     return {"maintenanceAt": conditions.timestamp(known) if known else case.stamp}
@@ -158,21 +157,22 @@ async def read_generation(case: Case) -> Obj:
     case.live_source()
     place = await case.place()
     attempt = max(1, case.restore.status.attempt)
-    job = await case.job(place, f"read-{attempt}")
+    what = f"read-{attempt}"
+    job = await case.job(place, what)
     if job is None:
         await borrow(case, place)
         await case.ctx.databases.make_scratch(place.server_db, place.held, place.inputs.scratch)
         await case.ctx.applier.apply_if_changed(JOB, build_read_job(place.inputs, attempt))
     state = observe.job_state(job)
     if state == "failed" and job is not None:
-        said = restore_report.container_messages(await _pods(case, place, job))
+        said = restore_report.container_messages(await case.pods(place, what))
         found = _why(job, said)
         if not found.again or attempt >= _TRIES:
             raise RestoreFailed(found.reason, found.message, _compared(case, said))
         return {"attempt": attempt + 1}
     if state != "succeeded":
         raise Waiting("Restoring", "the generation is read out of the store and compared", retry_after=_LOOK)
-    said = restore_report.container_messages(await _pods(case, place, job))
+    said = restore_report.container_messages(await case.pods(place, what))
     facts: Obj = {"attempt": attempt, **_compared(case, said)}
     held = restore_report.parse_held(said.get("disarm", (0, ""))[1])
     return facts if held is None else {**facts, "held": held}
@@ -279,8 +279,8 @@ async def _files(case: Case, place: Place, action: FilesAction, reason: str, *, 
         where = f"kubectl logs -n {place.namespace} job/{job['metadata']['name']}"
         if not lasting:
             raise RestoreFailed("FilesNotSwitched", f"the tenant's directory could not be switched; see '{where}'")
-        if _failed_long_ago(case, job):
-            await _delete(case, place, job)
+        if jobs.failed_long_ago(job, case.now):
+            await jobs.remove(case.ctx, job)
         raise Waiting(
             "FilesJobFailed",
             f"a Job that moves the tenant's files failed ({observe.job_failure(job)}); it is tried again every two "
@@ -294,34 +294,13 @@ async def _files(case: Case, place: Place, action: FilesAction, reason: str, *, 
 async def stop_job(case: Case, place: Place, what: str) -> None:
     """A running Job and its pods are gone; a finished one stays for its log."""
     job = await case.job(place, what)
-    if job is None:
+    if job is not None:
+        if observe.job_state(job) != "running":
+            return
+        await jobs.remove(case.ctx, job)
+    if await case.pods(place, what):
         name = naming.restore_job(case.restore.metadata.uid, what)
-    elif observe.job_state(job) == "running":
-        name = job["metadata"]["name"]
-        await _delete(case, place, job)
-    else:
-        return
-    pods, _ = await case.ctx.client.list(
-        POD, namespace=place.namespace, label_selector=f"batch.kubernetes.io/job-name={name}"
-    )
-    if pods:
         raise Waiting("StoppingJob", f"pods of Job {name} are ending", retry_after=2)
-
-
-async def _delete(case: Case, place: Place, job: Obj) -> None:
-    metadata = job["metadata"]
-    try:
-        await case.ctx.client.delete(JOB, metadata["name"], namespace=place.namespace, uid=metadata["uid"])
-    except Conflict:
-        return
-
-
-async def _pods(case: Case, place: Place, job: Obj | None) -> list[Obj]:
-    if job is None:
-        return []
-    selector = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
-    pods, _ = await case.ctx.client.list(POD, namespace=place.namespace, label_selector=selector)
-    return list(pods)
 
 
 def _why(job: Obj, said: dict[str, tuple[int, str]]) -> restore_report.RestoreFailure:
@@ -370,12 +349,4 @@ def _generation_of(newest: str) -> str:
 
 def _is_ready(case: Case, tenant: str) -> bool:
     found = case.ctx.world.tenants.get(tenant)
-    ready = find_condition(found.status.conditions, conditions.READY) if found is not None else None
-    return ready is not None and ready.status.value == "True"
-
-
-def _failed_long_ago(case: Case, job: Obj) -> bool:
-    failed = conditions.find(job.get("status", {}).get("conditions", ()), "Failed")
-    if failed is None or not failed.get("lastTransitionTime"):
-        return False
-    return case.now - conditions.parse_timestamp(str(failed["lastTransitionTime"])) > _AGAIN_AFTER
+    return found is not None and is_true(found.status.conditions, conditions.READY)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from elink_operator import conditions, naming, observe
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.admission import validate_delete_tenant, validate_tenant
+from elink_operator.api.meta import find_condition, is_true
 from elink_operator.api.tenant import Phase, Plan, State
 from elink_operator.cluster.errors import Forbidden, Invalid
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, SECRET, TENANT, Obj
@@ -127,7 +128,7 @@ def _server_condition(server: ElinkServer | None, home: Home) -> Condition:
         return conditions.false(
             type_, "ServerMissing", f"ElinkServer {home.server} does not exist (yet); it is waited for"
         )
-    ready = next((c for c in server.status.conditions if c.type == conditions.READY), None)
+    ready = find_condition(server.status.conditions, conditions.READY)
     if ready is None:
         return conditions.false(type_, "ServerStarting", f"server {server.name} is being made")
     if ready.status.value != "True":
@@ -136,16 +137,14 @@ def _server_condition(server: ElinkServer | None, home: Home) -> Condition:
 
 
 def _isolated(server: ElinkServer | None) -> Condition:
-    known = next((c for c in server.status.conditions if c.type == conditions.ISOLATED), None) if server else None
+    known = find_condition(server.status.conditions, conditions.ISOLATED) if server else None
     if known is None:
         return conditions.unknown(conditions.ISOLATED, "NothingToProbe", "the server is not up yet")
     return Condition(conditions.ISOLATED, known.status.value, known.reason, known.message)
 
 
 def _database_usable(server: ElinkServer) -> bool:
-    return bool(server.status.migration) and any(
-        c.type == conditions.DATABASE_READY and c.status.value == "True" for c in server.status.conditions
-    )
+    return bool(server.status.migration) and is_true(server.status.conditions, conditions.DATABASE_READY)
 
 
 async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, home: Home, found: _Findings) -> None:
