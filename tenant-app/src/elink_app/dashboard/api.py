@@ -13,7 +13,7 @@ from elink_app.dashboard.schemas import (
     LimitOutput,
     RecentAddress,
 )
-from elink_app.dashboard.service import Health, LimitUsed, ended
+from elink_app.dashboard.service import Health, LimitUsed
 from elink_app.notices.deps import NoticesDep
 from elink_app.web.deps import PrincipalDep
 from elink_app.web.openapi import problems
@@ -39,7 +39,7 @@ async def get_dashboard(_principal: PrincipalDep, board: BoardDep, notices: Noti
         if sees
         else None,
         under_way=[
-            DeliveryUnderWay(id=row.id, name=row.name, state=row.state, total=row.total, ended=ended(row))
+            DeliveryUnderWay(id=row.id, name=row.name, state=row.state, total=row.total, ended=row.ended)
             for row in board.sending.under_way
         ]
         if board.sending

@@ -75,11 +75,6 @@ class Health:
         return "bad" if share > _BAD else "doubtful" if share > _DOUBTFUL else "good"
 
 
-def ended(row: Delivery) -> int:
-    """How many mails of a delivery have come to an end."""
-    return row.accepted + row.refused + row.bounced + row.skipped + row.unknown
-
-
 @dataclass(frozen=True)
 class Sending:
     """Deliveries under way, and how the last ones went."""

@@ -81,6 +81,11 @@ class Delivery(Base):
     skipped: Mapped[int] = mapped_column(server_default=text("0"))
     unknown: Mapped[int] = mapped_column(server_default=text("0"))
 
+    @property
+    def ended(self) -> int:
+        """How many mails have come to an end, whatever it was."""
+        return self.accepted + self.refused + self.bounced + self.skipped + self.unknown
+
 
 class DeliveryRecipient(Base):
     """One mail of a delivery. Rows are narrow: Message-ID, sender address and links follow from the two ids.

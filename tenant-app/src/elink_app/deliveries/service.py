@@ -47,9 +47,8 @@ _TEXTS = ("name", "from_name", "from_address", "reply_to", "subject")
 
 
 def _kept_counts(row: Delivery) -> Counts:
-    done = row.accepted + row.refused + row.bounced + row.skipped + row.unknown
     return Counts(
-        total=row.total, pending=max(0, row.total - done), accepted=row.accepted, refused=row.refused,
+        total=row.total, pending=max(0, row.total - row.ended), accepted=row.accepted, refused=row.refused,
         bounced=row.bounced, skipped=row.skipped, unknown=row.unknown,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -127,19 +127,19 @@ def ask_for_proof(party: RelyingParty, challenge: bytes, allowed: Sequence[Known
 
 def read_new(text: str) -> Answer:
     """Take the answer to `ask_for_new` apart; raises NotProved."""
-    try:
-        credential = parse_registration_credential_json(_short(text))
-        return Answer(_challenge_of(credential.response.client_data_json), credential)
-    # A stranger's bytes: the library's parsers let errors of many kinds through.
-    except Exception as error:
-        raise NotProved from error
+    return _read(parse_registration_credential_json, text)
 
 
 def read_proof(text: str) -> Answer:
     """Take the answer to `ask_for_proof` apart; raises NotProved."""
+    return _read(parse_authentication_credential_json, text)
+
+
+def _read(parse: Callable[[str], RegistrationCredential | AuthenticationCredential], text: str) -> Answer:
     try:
-        credential = parse_authentication_credential_json(_short(text))
+        credential = parse(_short(text))
         return Answer(_challenge_of(credential.response.client_data_json), credential)
+    # A stranger's bytes: the library's parsers let errors of many kinds through.
     except Exception as error:
         raise NotProved from error
 
