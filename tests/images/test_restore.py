@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elink_app.database.migrate import newest_revision
+from alembic import command
+from elink_app.database.connect import open_connection
+from elink_app.database.migrate import alembic_config, newest_revision
 from elink_operator import naming
 from elink_operator.database import Databases, TenantDb
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from tests.support.postgres import Postgres, find_program, running
 from tests.support.restic import find_restic
@@ -29,8 +34,8 @@ from tests.tenant_app.support import Server, make_settings, new_tenant
 pytestmark = pytest.mark.postgres
 PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
 ADDRESSES = 5000
-# The schema before migration 0010.
-OLD_SCHEMA = "DROP FUNCTION elink_disarm(); UPDATE alembic_version SET version_num = '0009'"
+# Before the function that disarms a restored database was there.
+OLD_SCHEMA = "0009"
 PEOPLE = f"""
 INSERT INTO address (name, sort_key, search_text, search_grams)
 SELECT '顧客 ' || n, 'k' || n, '顧客 ' || n || chr(10) || chr(9) || chr(92), '{{}}'
@@ -105,6 +110,22 @@ class Job:
         }
         return subprocess.run([sys.executable, "-m", "elink_app", "migrate"], env=environment, check=False).returncode
 
+    async def downgrade(self, revision: str) -> None:
+        """The tenant's database as an older version of the app left it."""
+
+        def run(connection: Connection) -> None:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+
+        async def connect(*_args: Any, **_kwargs: Any) -> Any:
+            return await open_connection(self.server.settings, self.tenant.database, role=self.tenant.role)
+
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+        await engine.dispose()
+
     def back_up(self) -> str:
         """A generation of what is there; the pod has the directory mounted as its source."""
         source = self.root / "snapshot" / "files"
@@ -154,7 +175,8 @@ async def test_back_up_change_restore_switch_and_return(job: Job) -> None:
     await server.ensure(near)
     (job.tenants / near.directory).mkdir()
     (job.tenants / near.directory / "mine").write_text("x")
-    await job.sql(tenant.database, PEOPLE + OLD_SCHEMA)
+    await job.downgrade(OLD_SCHEMA)
+    await job.sql(tenant.database, PEOPLE)
     before, files_before = await job.facts(tenant.database), job.files(tenant.directory)
     near_before = await job.facts(near.database)
     generation = job.back_up()

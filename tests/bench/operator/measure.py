@@ -167,5 +167,10 @@ async def template_of(world: World, name: str) -> floor.Template:
         for item in listed["items"]:
             full = {"apiVersion": listed["apiVersion"], "kind": kind, **item}
             owned.append((f"{base}/{item['metadata']['name']}", floor.clean(full)))
+    changes = "/apis/elink-lc.com/v1/elinkchanges"
+    listed = await world.api.call("GET", f"{changes}?labelSelector=elink-lc.com/tenant={name}")
+    for item in listed["items"]:
+        full = {"apiVersion": listed["apiVersion"], "kind": "ElinkChange", **item}
+        owned.append((f"{changes}/{item['metadata']['name']}", floor.clean(full)))
     whole = await world.api.call("GET", f"{TENANTS}/{name}")
     return floor.Template(name, whole, owned)

@@ -32,7 +32,8 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, An
 def set_the_scene(kubectl: Kubectl, documents: list[dict[str, Any]]) -> None:
     for document in documents:
         status = document.pop("status", None)
-        kubectl.run(*APPLY, stdin=json.dumps(document))
+        # The webhook's cache follows within moments: a tenant may come before the server that it names is known.
+        eventually(lambda made=json.dumps(document): kubectl.run(*APPLY, stdin=made), timeout=15)
         if status:
             name = f"{document['kind'].lower()}/{document['metadata']['name']}"
             kubectl.run("patch", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))

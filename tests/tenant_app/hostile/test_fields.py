@@ -67,8 +67,12 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/api/v1/utilities": {"request": {"program": "edit", "field": "company", "value": "x"}},
 }  # fmt: skip
-# What these take is no text of a person's: numbers, files, codes of ours.
-NO_TEXT = {"/api/v1/exports", "/api/v1/duplicates/merge", "/api/v1/segments/preview", "/api/v1/settings/dkim-keys"}
+# What these take is no text of a person's: numbers, files, codes of ours, passwords.
+NO_TEXT = {
+    "/api/v1/exports", "/api/v1/duplicates/merge", "/api/v1/segments/preview", "/api/v1/settings/dkim-keys",
+    "/api/v1/account/factors/recovery-codes", "/api/v1/account/factors/totp/remove", "/api/v1/account/password",
+    "/api/v1/master-offer", "/api/v1/master-offer/accept",
+}  # fmt: skip
 
 
 def models() -> dict[str, type[BaseModel]]:

@@ -126,7 +126,10 @@ async def test_who_may_not_see_a_label_finds_it_by_no_id(world: World) -> None:
     clerk, _, _ = await member(world, tenant, me, *most)
     told = found_in(await Probe(clerk, (1, 2, 3), NAMES, PART).tries())
     assert told == [], "\n".join(map(str, told))
-    assert await standing(world, tenant, 0) == before
+    after = await standing(world, tenant, 0)
+    # What one says oneself about an e-mail is added to what others recorded, which is neither shown nor changed.
+    own = {name: [row for row in after[name] if row in before[name]] for name in ("consent", "suppression")}
+    assert {**after, **own} == before
     assert (await clerk.get(f"/api/v1/addresses?q={PART}")).json()["total"] == 0
     assert TAG not in json.dumps((await clerk.get("/api/v1/tags")).json(), ensure_ascii=False)
 
@@ -146,7 +149,7 @@ async def test_who_may_nothing_reaches_nothing(world: World) -> None:
     assert changed <= {"api_token", "audit_entry", "notice_receipt"}
     own = ("/", "/account", "/api/v1/session", "/api/v1/tokens", "/language", "/manual", "/contact", "/notices",
            "/api/v1/notices", "/jobs", "/api/v1/jobs", "/welcome", "/login", "/setup", "/unsubscribe", "/files/img",
-           "/imports", "/exports", "/logout")  # fmt: skip
+           "/imports", "/exports", "/logout", "/api/v1/account", "/api/v1/dashboard", "/api/v1/support")  # fmt: skip
     reached = [
         (call, answer.status_code)
         for call, answer in answers
