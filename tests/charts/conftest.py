@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from hack.cluster.binaries import bin_dir
 from tests.charts import helm
 from tests.charts.helm import CHART, NAMESPACE, Obj
 from tests.support.apiserver import ApiServer, running
@@ -18,7 +17,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server of its own: the chart's cluster-wide objects would disturb other tests."""
     with running(tmp_path_factory.mktemp("charts-apiserver")) as started:
         started.install_crds()
-        started.apply_files(bin_dir() / "standard.yaml")
+        started.install_gateway()
         for name in (NAMESPACE, "elink-gateway"):
             started.kubectl.run("create", "namespace", name)
             # There is no controller manager that would make it.

@@ -127,15 +127,15 @@ class ApiServer:
     def install_crds(self) -> None:
         """The elink resources, established; safe to repeat."""
         self.apply_files(ROOT / "crds")
-        self.kubectl.run(
-            "wait",
-            "--for=condition=Established",
-            "crd/elinkservers.elink-lc.com",
-            "crd/elinktenants.elink-lc.com",
-            "crd/elinkrestores.elink-lc.com",
-            "crd/elinkerasures.elink-lc.com",
-            "crd/elinkchanges.elink-lc.com",
-        )
+        self._await_crds()
+
+    def install_gateway(self) -> None:
+        """The resources of the Gateway API, established."""
+        self.apply_files(program("standard.yaml"))
+        self._await_crds()
+
+    def _await_crds(self) -> None:
+        self.kubectl.run("wait", "--for=condition=Established", "crd", "--all")
 
     def kill(self) -> None:
         """SIGKILL the API server; etcd keeps the data."""

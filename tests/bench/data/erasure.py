@@ -17,7 +17,6 @@ from typing import Any
 from tests.operator.reconcile.conftest import surroundings
 from tests.operator.reconcile.harness import SYSTEM, World, is_ready, until
 from tests.operator.reconcile.test_erase import erase_now, fill, plant_files
-from tests.support.apiserver import program
 from tests.support.apiserver import running as api_running
 from tests.support.controllers import controllers
 from tests.support.postgres import running as postgres_running
@@ -31,7 +30,7 @@ async def measure_erasure(tenants: int) -> dict[str, Any]:
     try:
         with api_running(folder / "api") as api, postgres_running(fsync=True) as postgres:
             api.install_crds()
-            api.apply_files(program("standard.yaml"))
+            api.install_gateway()
             api.kubectl.run("create", "namespace", SYSTEM)
             with controllers(api):
                 async with surroundings(api, [postgres], folder) as world:

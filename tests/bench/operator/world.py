@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hack.cluster.binaries import program
 from tests.bench.operator import standin
 from tests.bench.operator.api import Api, connect
 from tests.bench.operator.process import Usage
@@ -97,6 +96,11 @@ class World:
             return self.metric("rest_client_requests_total")
         return sum(self.metric("rest_client_requests_total", verb=verb) for verb in verbs)
 
+    def requests_for_tenants(self) -> float:
+        """All of them but those about the lease and the server, whose number depends on time."""
+        others = (self.metric("rest_client_requests_total", kind=kind) for kind in ("Lease", "ElinkServer"))
+        return self.requests() - sum(others)
+
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
@@ -104,7 +108,7 @@ async def world() -> AsyncIterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="elink-bench-"))
     with apiserver.running(folder / "api") as server, postgres.running(fsync=True) as database:
         server.install_crds()
-        server.apply_files(program("standard.yaml"))
+        server.install_gateway()
         async with connect(server.url, str(server.ca), server.admin_token) as api:
             found = World(api, server, database, folder / "operator.log")
             environ = {

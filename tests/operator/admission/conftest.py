@@ -135,7 +135,7 @@ def refusing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("admission")
     with running(folder / "api") as server:
         server.install_crds()
-        server.apply_files(program("standard.yaml"))
+        server.install_gateway()
         for document in render("admission-policy.yaml", folder):
             server.kubectl.apply(document)
         wait_for_policies(server)

@@ -7,6 +7,7 @@ scene (a `status` in them is written too), and the document that must be refused
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def set_the_scene(kubectl: Kubectl, documents: list[dict[str, Any]]) -> None:
     for document in documents:
         status = document.pop("status", None)
         # The webhook's cache follows within moments: a tenant may come before the server that it names is known.
-        eventually(lambda made=json.dumps(document): kubectl.run(*APPLY, stdin=made), timeout=15)
+        eventually(partial(kubectl.run, *APPLY, stdin=json.dumps(document)), timeout=15)
         if status:
             name = f"{document['kind'].lower()}/{document['metadata']['name']}"
             kubectl.run("patch", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.operator.database.conftest import migrate_template
 from tests.operator.reconcile.harness import SYSTEM, World
-from tests.support.apiserver import ApiServer, program, running
+from tests.support.apiserver import ApiServer, running
 from tests.support.controllers import controllers
 from tests.support.faultproxy import FaultProxy
 from tests.support.postgres import Postgres
@@ -35,7 +35,7 @@ def cluster() -> Iterator[ApiServer]:
     folder = Path(tempfile.mkdtemp(prefix="elink-reconcile-"))
     with running(folder) as server:
         server.install_crds()
-        server.apply_files(program("standard.yaml"))
+        server.install_gateway()
         server.kubectl.run("create", "namespace", SYSTEM)
         with controllers(server):
             yield server

@@ -2,7 +2,7 @@
 
 `status.recorded` says what the newest record says. While spec or annotations differ from it, a record is due; its name
 depends on nothing but the change, so a second one is refused by the API server. The field rides on the status that is
-written anyway: a change costs one write, and one Event.
+written anyway: a change costs one write, and one Event; a creation no Event.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from elink_operator.reconcile.context import Context
 
 log = structlog.get_logger()
 
+# What an Event would not make clearer: an object that is there, and an upgrade of the operator, of all objects at once.
+_SILENT: Final = frozenset({change.CREATED, change.RECORDS_BEGIN})
 _PRUNE_SECONDS: Final = 6 * 3600.0
 _PRUNE_RETRY_SECONDS: Final = 300.0
 
@@ -40,8 +42,7 @@ async def record(ctx: Context, kind: Kind, name: str) -> None:
         return
     now = ctx.clock().replace(microsecond=0)
     for made in _due(live, None if known is None else Recorded.parse(known), now):
-        # An upgrade of the operator begins the records of all at once: nothing has changed that an Event should tell.
-        if not await _write(ctx, live, made, event=made["spec"]["what"] != change.RECORDS_BEGIN):
+        if not await _write(ctx, live, made, event=made["spec"]["what"] not in _SILENT):
             return
     ctx.memory.recorded[uid] = {
         "generation": live["metadata"].get("generation", 0),
