@@ -12,21 +12,27 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import asyncpg
 import httpx
+from elink_app.accounts import passwords
 from elink_app.database.migrate import migrate_all, newest_revision
 from elink_app.process import Parts, background, make_parts
 from elink_app.process_web import make_web
 from elink_app.settings import Settings
 from elink_operator.database.databases import Databases
 from elink_operator.database.model import ServerDb, TenantDb
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from tests.support.postgres import Postgres
 
 PASSWORD = "いろはにほへと correct horse"
 ORIGIN_HEADERS = {"Sec-Fetch-Site": "same-origin"}
 _NUMBERS = itertools.count(1)
+# The same algorithm for a thousandth of the work: nearly every test logs somebody in.
+_QUICK_HASHER = PasswordHash((Argon2Hasher(memory_cost=64, time_cost=1, parallelism=1),))
 
 
 @dataclass
@@ -236,6 +242,7 @@ async def eventually(condition: object, timeout: float = 60.0) -> None:
 async def running_world(server: Server) -> AsyncIterator[World]:
     """The application with its background work."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(patch.object(passwords, "_HASHER", _QUICK_HASHER))
         parts = make_parts(server.settings)
         web = make_web(parts)
         await stack.enter_async_context(background(parts))

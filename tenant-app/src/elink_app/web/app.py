@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from fastapi import Depends, FastAPI
 from starlette.requests import Request
@@ -134,8 +135,9 @@ async def _static(request: Request, name: str) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": _A_YEAR})
 
 
-def create_app(state: WebState) -> WebApp:
-    """The application around its state; the order of the layers is the order of the questions asked of a request."""
+@cache
+def _framework() -> FastAPI:
+    """The routes, which are the same whatever the state is."""
     app = FastAPI(
         title="elink API",
         version="1",
@@ -145,17 +147,24 @@ def create_app(state: WebState) -> WebApp:
         dependencies=[Depends(csrf.guard)],
         redirect_slashes=False,
     )
-    app.state.elink = state
     app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"], include_in_schema=False)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
     openapi.install(app)
+    # FastAPI prepares routes when they are first matched: nobody shall wait for it.
+    for route in app.router.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []})
+    return app
 
-    layered: ASGIApp = SameOrigin(app, app)
+
+def create_app(state: WebState) -> WebApp:
+    """The application around its state; the order of the layers is the order of the questions asked of a request."""
+    app = _framework()
+    layered: ASGIApp = SameOrigin(app)
     larger = dict.fromkeys(uploads.PATHS, state.settings.upload_limit_bytes)
-    layered = Limits(layered, state.settings.body_limit_bytes, larger, app)
-    layered = Tenancy(layered, state.directory, state.metrics, app)
+    layered = Limits(layered, state.settings.body_limit_bytes, larger)
+    layered = Tenancy(layered, state.directory, state.metrics)
     layered = SecurityHeaders(layered)
-    layered = RequestContext(layered, state.metrics)
+    layered = RequestContext(layered, state)
     return WebApp(layered, app)

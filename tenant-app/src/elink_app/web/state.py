@@ -25,11 +25,12 @@ from elink_app.web.i18n import TRANSLATORS, Translator, choose_language
 
 TENANT = "elink.tenant"
 REQUEST_ID = "elink.request_id"
+STATE = "elink.state"
 
 
 @dataclass(frozen=True)
 class WebState:
-    """Made once at start; kept at `app.state.elink`."""
+    """Made once at start; the outermost layer puts it into the scope of each request."""
 
     settings: Settings
     directory: TenantDirectory
@@ -60,7 +61,7 @@ class WebState:
 
 def state_of(request: Request) -> WebState:
     """The process's state."""
-    state: WebState = request.app.state.elink
+    state: WebState = request.scope[STATE]
     return state
 
 

@@ -1,4 +1,4 @@
-"""Outermost: an id for every request, its log line, its metrics, and the last net under every error."""
+"""Outermost: state and id of every request, its log line, its metrics, and the last net under every error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elink_app.database.errors import is_outage
-from elink_app.telemetry.metrics import Metrics
-from elink_app.web.state import REQUEST_ID, TENANT
+from elink_app.web.state import REQUEST_ID, STATE, TENANT, WebState
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9-]{8,64}\Z")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -28,15 +27,17 @@ def _request_id(scope: Scope) -> str:
 class RequestContext:
     """Logs path and status, never the query string (it may hold a set-up token or a name that is searched for)."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, state: WebState) -> None:
         self._app = app
-        self._metrics = metrics
+        self._state = state
+        self._metrics = state.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[STATE] = self._state
         request_id = scope[REQUEST_ID] = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -21,10 +21,8 @@ class Limits:
     `larger` names paths with a limit of their own.
     """
 
-    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int], fastapi: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int]) -> None:
         self._app = app
-        # Refusals are rendered here before the framework has put itself into the scope.
-        self._fastapi = fastapi
         self._body_limit = body_limit
         self._larger = larger
 
@@ -36,7 +34,6 @@ class Limits:
         limit = self._larger.get(scope["path"], self._body_limit)
         refused = self._refused(scope, limit)
         if refused is not None:
-            scope["app"] = self._fastapi
             error = from_http(HTTPException(refused, headers={"Connection": "close"}))
             await respond(Request(scope), error)(scope, receive, send)
             return

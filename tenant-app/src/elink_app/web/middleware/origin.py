@@ -37,14 +37,12 @@ def _may_pass(scope: Scope) -> bool:
 class SameOrigin:
     """Stands before every route, so that a route that forgets its own guard is covered all the same."""
 
-    def __init__(self, app: ASGIApp, fastapi: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._fastapi = fastapi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] == "http" and not _may_pass(scope):
-            scope["app"] = self._fastapi
             await respond(Request(scope), CsrfRefused())(scope, receive, send)
             return
         await self._app(scope, receive, send)

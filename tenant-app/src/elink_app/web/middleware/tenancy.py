@@ -74,12 +74,10 @@ def state_error(tenant: Tenant) -> AppError | None:
 class Tenancy:
     """Everything inside may rely on `scope[TENANT]`, an Active tenant (any tenant for `_ALWAYS_OPEN`)."""
 
-    def __init__(self, app: ASGIApp, directory: TenantDirectory, metrics: Metrics, fastapi: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, directory: TenantDirectory, metrics: Metrics) -> None:
         self._app = app
         self._directory = directory
         self._metrics = metrics
-        # Pages are rendered here before the framework has put itself into the scope.
-        self._fastapi = fastapi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -99,7 +97,6 @@ class Tenancy:
         structlog.contextvars.bind_contextvars(tenant=tenant.name)
         error = state_error(tenant)
         if error is not None and not scope["path"].startswith(_ALWAYS_OPEN):
-            scope["app"] = self._fastapi
             await self._closed(Request(scope), tenant, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
