@@ -97,9 +97,9 @@ class World:
         return sum(self.metric("rest_client_requests_total", verb=verb) for verb in verbs)
 
     def requests_for_tenants(self) -> float:
-        """All of them but those about the lease and the server, whose number depends on time."""
-        others = (self.metric("rest_client_requests_total", kind=kind) for kind in ("Lease", "ElinkServer"))
-        return self.requests() - sum(others)
+        """All of them but those about the lease and the server with its credentials, whose number depends on time."""
+        others = ({"kind": "Lease"}, {"kind": "ElinkServer"}, {"kind": "Secret", "verb": "get"})
+        return self.requests() - sum(self.metric("rest_client_requests_total", **labels) for labels in others)
 
 
 @asynccontextmanager
