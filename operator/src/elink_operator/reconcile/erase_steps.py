@@ -25,7 +25,7 @@ from elink_operator.reconcile.evidence import (
 )
 from elink_operator.reconcile.placing import is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
-from elink_operator.reconcile.server_backup import place_of, server_backups_left
+from elink_operator.reconcile.server_backup import forget_old_versions, place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
 
@@ -108,6 +108,7 @@ async def forget_in_server_backups(case: Case) -> Evidence:
     region = ctx.world.region(server.spec)
     wanted = build_forget_job(ctx.settings, server, region, tenant.name, tenant.metadata.uid)
     await job_ended(case, wanted, "the tenant is taken out of the backups of the server's own data")
+    await forget_old_versions(ctx, server.name)
     report = observe.termination_message(await jobs.pods_of(ctx, case.namespace, naming.forget_job(tenant.name)))
     return Evidence(
         report or "rows and journal lines removed; the Job looked again and found nothing",

@@ -62,7 +62,7 @@ async def remove_source(case: Case) -> Obj:
     server = case.ctx.world.servers.get(case.restore.status.source_server)
     if server is None:
         return {}
-    await _remove_from(case, server)
+    await _remove_from(case, server, copies=True)
     if case.target is not None and is_owned_by(server, case.target):
         await _hold_is_waiting(erase_steps.remove_server(_erasure(case, server)))
     return {}
@@ -100,17 +100,18 @@ async def _settle_home(case: Case) -> None:
         raise Waiting("MovingHome", f"the tenant is being registered on server {target}", retry_after=1)
 
 
-async def _remove_from(case: Case, server: ElinkServer) -> None:
-    """Route, schedule, database, role, registry row, directory, journal lines, copies of them, and Secrets there."""
+async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False) -> None:
+    """Route, schedule, database, role, registry row, directory, journal lines and Secrets on one of the servers."""
     erasure = _erasure(case, server)
     for step in (
         erase_steps.remove_route,
         erase_steps.remove_backup_schedule,
         erase_steps.drop_database,
         erase_steps.remove_files,
-        erase_steps.forget_in_server_backups,
     ):
         await _hold_is_waiting(step(erasure))
+    if copies:  # of the registry and the journals; a target from which a move came back was in neither
+        await _hold_is_waiting(erase_steps.forget_in_server_backups(erasure))
     await _remove_secrets(case, erasure.namespace)
     # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
     for name in (naming.erase_job(case.restore.target), naming.forget_job(case.restore.target)):

@@ -60,6 +60,12 @@ async def _erase_bucket(ctx: Context, objects: ObjectStore, server: str) -> None
         raise ObjectStoreError(f"bucket {bucket} is still there")
 
 
+async def forget_old_versions(ctx: Context, server: str) -> None:
+    """What a Job removed is gone, also where the object store keeps versions. Raises ObjectStoreError."""
+    if ctx.objects is not None and not on_volumes(ctx.settings):
+        await ctx.objects.erase_old_versions(naming.server_bucket(ctx.settings.backup_s3_bucket_prefix, server))
+
+
 def store_is_unknown(ctx: Context, server: str) -> str:
     """A sentence when a bucket was made for the server and the operator is told of no object store any more."""
     login = ctx.store.get(SECRET, naming.server_namespace(server), naming.SERVER_STORE_SECRET)
