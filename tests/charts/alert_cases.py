@@ -277,7 +277,7 @@ CASES: dict[str, list[Case]] = {
             2 * DAY,
             [{"server": "new"}],
             step=30,
-        ),  # fmt: skip
+        ),
         Case({'elink_server_backup_generations{server="new"}': f"0x{HALF_HOURS}"}, DAY, step=30),
     ],
     "ElinkRestoreDrillFailed": [
