@@ -56,7 +56,7 @@ async def traces(world: World, tenant: str, uid: str) -> list[str]:
     ]
     for path in KINDS:
         for obj in world.items(f"{path}?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"):
-            if not obj["metadata"]["name"].startswith("erase-"):
+            if not obj["metadata"]["name"].startswith(("erase-", "forget-")):
                 found.append(f"{path} {obj['metadata']['name']}")
     for journal in world.standin.volumes.glob("*/files/journals/*"):
         if f'"{tenant}"' in journal.read_text():

@@ -21,7 +21,7 @@ from tests.support.versitygw import Gateway
 
 __all__ = ["admin", "store"]
 
-PATIENCE = 240
+PATIENCE = 600
 """Seconds; only a failure takes that long."""
 
 
@@ -68,7 +68,7 @@ def writes(op: Operator) -> float:
     return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["verb"] in ("POST", "PATCH", "PUT"))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_a_server_is_backed_up_and_an_erased_tenant_leaves_its_copies(world: World, tmp_path: Path) -> None:
     server = world.unique("shared")
     victim, neighbour = world.unique("t"), world.unique("n")
@@ -118,7 +118,7 @@ async def test_a_server_is_backed_up_and_an_erased_tenant_leaves_its_copies(worl
         assert key_of(world, server) == key
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_in_a_bucket_of_its_own_that_goes_with_the_server(world: World, store: Gateway, admin: Any) -> None:
     server = world.unique("shared")
     bucket = naming.server_bucket("elink-", server)
