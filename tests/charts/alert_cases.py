@@ -269,6 +269,17 @@ CASES: dict[str, list[Case]] = {
         Case({'elink_backup_generations{tenant="new"}': f"0x{2 * HALF_HOURS}"}, 2 * DAY, [{"tenant": "new"}], step=30),
         Case({'elink_backup_generations{tenant="new"}': f"0x{HALF_HOURS}"}, DAY, step=30),
     ],
+    "ElinkServerBackupTooOld": [
+        Case({'elink_server_backup_newest_age_seconds{server="tokyo-1"}': "93700+60x60"}, 40, [{"server": "tokyo-1"}]),
+        Case({'elink_server_backup_newest_age_seconds{server="tokyo-1"}': "80000x60"}, 40),
+        Case(
+            {'elink_server_backup_generations{server="new"}': f"0x{2 * HALF_HOURS}"},
+            2 * DAY,
+            [{"server": "new"}],
+            step=30,
+        ),
+        Case({'elink_server_backup_generations{server="new"}': f"0x{HALF_HOURS}"}, DAY, step=30),
+    ],
     "ElinkRestoreDrillFailed": [
         Case({'elink_restore_drill_failed{tenant="aozora"}': "1x30"}, 20, [{"tenant": "aozora"}]),
         Case({'elink_restore_drill_failed{tenant="aozora"}': "0x30"}, 20),

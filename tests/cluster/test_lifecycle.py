@@ -128,7 +128,7 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
     assert live.psql("shared-1", "elink_registry", f"SELECT 1 FROM tenant WHERE name='{victim}'").strip() == ""
     for kind in ("secrets", "httproutes", "cronjobs", "jobs", "configmaps", "pods"):
         left = [o["metadata"]["name"] for o in kubectl.items(kind, "-A", "-l", f"elink-lc.com/tenant={victim}")]
-        left = [n for n in left if not n.startswith("erase-")] if kind in {"jobs", "pods"} else left
+        left = [n for n in left if not n.startswith(("erase-", "forget-"))] if kind in {"jobs", "pods"} else left
         assert left == [], f"{kind} left of {victim}: {left}"
     assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
     assert files_of(live, victim) == [], "directory and backups are gone"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from elink_operator.api import ElinkRestore, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.world import World
 from elink_operator.business import BusinessCollector
 
@@ -33,6 +33,23 @@ def gauges(world: World, days: int = 30) -> dict[str, dict[str, float]]:
         family.name: {s.labels.get("tenant", ""): s.value for s in family.samples}
         for family in families
         if family.name.startswith("elink_restore")
+    }
+
+
+def test_backups_of_servers_own_data() -> None:
+    world = World(base_domain="elink.example.jp", regions=frozenset({"jp"}), default_region="jp")
+    for name, backup in (("new", {}), ("old", {"generations": 7, "newest": "2026-02-27T00:00:00Z"})):
+        metadata = {"name": name, "uid": name}
+        parsed = ElinkServer.parse({"metadata": metadata, "spec": {"tenancy": "Shared"}, "status": {"backup": backup}})
+        world.put_server(parsed)
+    found = {
+        family.name: {s.labels["server"]: s.value for s in family.samples}
+        for family in BusinessCollector(world, lambda: NOW).collect()
+        if family.name.startswith("elink_server_backup")
+    }
+    assert found == {
+        "elink_server_backup_generations": {"new": 0, "old": 7},
+        "elink_server_backup_newest_age_seconds": {"old": 2 * 86400},
     }
 
 

@@ -44,6 +44,7 @@ class Postgres:
     admin: str = "elink_operator"
     admin_password: str = _ADMIN_PASSWORD
     app_password: str = _APP_PASSWORD
+    backup_password: str = "backup-password"
     superuser: str = _SUPERUSER
     running: subprocess.Popen[bytes] | None = None
 

@@ -270,7 +270,11 @@ async def erase(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> t
 
 
 async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> tuple[int, str]:
-    """The backup image's program, into the tenant's own folder of the store."""
+    """The backup image's program, into the tenant's own folder of the store; of the server's own, with its mounts."""
+    container = pod["spec"]["containers"][0]
+    if container["command"][0] == "elink-server-backup":
+        with tempfile.TemporaryDirectory(prefix="elink-pod-") as scratch:
+            return await run_container(standin, pod["metadata"]["namespace"], pod["spec"], container, Path(scratch))
     namespace, tenant = pod["metadata"]["namespace"], environment["ELINK_TENANT_ID"]
     secret = f"tenant-{tenant}"
     store = standin.folder(namespace, "backups") / tenant
@@ -303,6 +307,7 @@ async def backup(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> 
 
 MODULES = {
     "elink-backup": ("elink_backup.backup", ROOT / "hack" / "images" / "backup"),
+    "elink-server-backup": ("elink_backup.server", ROOT / "hack" / "images" / "backup"),
     "elink-files": ("elink_backup.files", ROOT / "hack" / "images" / "backup"),
 }
 """Programs that are run; the app's migration of a restored database has tests of its own (tests/images)."""
@@ -326,7 +331,7 @@ async def run_container(standin: Standin, namespace: str, spec: Obj, container: 
     volumes = {v["name"]: v for v in spec["volumes"]}
     with tempfile.NamedTemporaryFile("r", prefix="elink-report-") as report:
         told = {"ELINK_TERMINATION_LOG": report.name}
-        if container["command"][0] == "elink-backup":
+        if container["command"][0] in ("elink-backup", "elink-server-backup"):
             told["PATH"] = f"{find_restic().parent}:{os.environ['PATH']}"
         folders = {
             path: await _mounted(standin, namespace, volumes[mount["name"]], mount, scratch)
@@ -334,11 +339,12 @@ async def run_container(standin: Standin, namespace: str, spec: Obj, container: 
         }
         variables = {
             "/backup": "ELINK_STORE", "/run/secrets/elink": "ELINK_SECRET_DIR", "/tenants": "ELINK_TENANTS",
+            "/snapshot": "ELINK_SOURCE", "/journals": "ELINK_JOURNALS",
         }  # fmt: skip
         told |= {variables[path]: str(folder) for path, folder in folders.items() if path in variables}
         if "/snapshot/database" in folders:
             told["ELINK_SOURCE"] = str(folders["/snapshot/database"].parent)
-        given = {e["name"]: e["value"] for e in container["env"]}
+        given = {e["name"]: e["value"] for e in container["env"] if "value" in e}
         command = [*container["command"]]
         for path, folder in sorted(folders.items(), reverse=True):
             command = [word.replace(f"={path}", f"={folder}") for word in command]

@@ -50,6 +50,7 @@ class Server:
             port=self.postgres.port,
             password=self.postgres.admin_password,
             app_password=self.postgres.app_password,
+            backup_password=self.postgres.backup_password,
         )
 
     async def prepare(self) -> None:

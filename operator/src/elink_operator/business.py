@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from elink_operator import conditions
+from elink_operator.api.server import ElinkServer
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
 from elink_operator.desired.letter import letters_due
@@ -41,6 +42,7 @@ class BusinessCollector(Collector):
         yield from self._conditions(tenants)
         yield from self._servers()
         yield from _backups(tenants, now)
+        yield from _server_backups(self._world.servers.values(), now)
         yield from _drills(tenants, now, self._drill_days)
         yield self._unfinished_restores(now)
         yield _erasures(tenants, now)
@@ -141,6 +143,24 @@ def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricF
         generations.add_metric([tenant.name], backup.generations)
         if backup.newest is not None:
             age.add_metric([tenant.name], (now - backup.newest).total_seconds())
+    yield age
+    yield generations
+
+
+def _server_backups(servers: Iterable[ElinkServer], now: datetime) -> Iterator[GaugeMetricFamily]:
+    age = GaugeMetricFamily(
+        "elink_server_backup_newest_age_seconds",
+        "Age of the newest generation of a server's own data (registry, journals).",
+        labels=["server"],
+    )
+    generations = GaugeMetricFamily(
+        "elink_server_backup_generations", "Generations of a server's own data in the store.", labels=["server"]
+    )
+    for server in servers:
+        backup = server.status.backup
+        generations.add_metric([server.name], backup.generations)
+        if backup.newest is not None:
+            age.add_metric([server.name], (now - backup.newest).total_seconds())
     yield age
     yield generations
 

@@ -29,6 +29,12 @@ WORKER: Final = "worker"
 INBOUND: Final = "inbound"
 FILES_VOLUME: Final = "files"
 BACKUPS_VOLUME: Final = "backups"
+SERVER_BACKUP: Final = "server-backup"
+"""CronJob of a server's own backups, and the Secret with the log-in of `BACKUP_ROLE`."""
+SERVER_KEY_COPY: Final = "server-backup-key"
+SERVER_STORE_SECRET: Final = "server-backup-store"  # noqa: S105 - the name of a Secret, not a password
+SERVER_BACKUP_FOLDER: Final = ".server"
+"""Folder of a server's own backups on its volume; a tenant's ID begins with a letter."""
 RESOURCE_QUOTA: Final = "server"
 LIMIT_RANGE: Final = "defaults"
 DEFAULT_DENY: Final = "default-deny"
@@ -50,6 +56,7 @@ TEMPLATE_DATABASE: Final = "elink_template"
 OPERATOR_ROLE: Final = "elink_operator"
 APP_ROLE: Final = "elink_app"
 TEMPLATE_ROLE: Final = "elink_template"
+BACKUP_ROLE: Final = "elink_backup"
 SPARE_PREFIX: Final = "spare_"
 SCRATCH_PREFIX: Final = "r_"
 KEPT_PREFIX: Final = "k_"
@@ -155,6 +162,26 @@ def backup_store_secret(tenant: str) -> str:
 def backup_bucket(prefix: str, tenant: str) -> str:
     """The tenant's bucket in the object store; its account has the same name."""
     return f"{prefix}{short_id(tenant)}"
+
+
+def server_key_secret(server: str) -> str:
+    """The key of a server's own backups, in the management namespace. No tenant's name has a dot."""
+    return f"elink-server.{server}-backup-key"
+
+
+def server_bucket(prefix: str, server: str) -> str:
+    """The bucket of a server's own backups; its account has the same name. A tenant's goes on with a letter.
+
+    At most 40 characters after the prefix, as a tenant's.
+    """
+    if len(server) < ID_MAX_LENGTH:
+        return f"{prefix}0{server}"
+    return f"{prefix}0{server[: _ID_HEAD_LENGTH - 1]}-{digest(server)}"
+
+
+def forget_job(tenant: str) -> str:
+    """The Job that takes an erased tenant out of the server's own backups."""
+    return f"forget-{short_id(tenant)}"
 
 
 def erase_job(tenant: str) -> str:

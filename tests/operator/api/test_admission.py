@@ -230,6 +230,16 @@ class TestNames:
             == []
         )
 
+    def test_two_servers_in_one_postgresql(self) -> None:
+        external = {"mode": "External", "secretRef": {"name": "pg-tokyo"}}
+        first, second = server("one", database=external), server("two", meta=LATER, database=external)
+        assert validate_server(second, None, world(first)) == [
+            "database.secretRef pg-tokyo is the one of server one: each server needs a PostgreSQL of its own"
+        ]
+        assert validate_server(first, first, world(first, second)) == []
+        other = {"mode": "External", "secretRef": {"name": "pg-tokyo-2"}}
+        assert validate_server(server("two", meta=LATER, database=other), None, world(first, server("three"))) == []
+
     def test_server_ids_that_collide(self) -> None:
         thief = naming.short_id(self.LONG)
         assert validate_server(server(thief, meta=LATER), None, world(server(self.LONG))) == [

@@ -34,6 +34,7 @@ def target(postgres: Postgres, name: str = "shared-1", **changes: Any) -> Server
         "port": postgres.port,
         "password": postgres.admin_password,
         "app_password": postgres.app_password,
+        "backup_password": postgres.backup_password,
     }
     return ServerDb(**{**values, **changes})
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from elink_operator import naming
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.cluster.kinds import kind_of
 from elink_operator.desired import (
@@ -16,9 +17,11 @@ from elink_operator.desired import (
     pdb,
     quota,
     secret,
+    server_backup,
     service,
     statefulset,
     store,
+    vault,
     volume,
 )
 from elink_operator.desired.copied import build_copied_tenant
@@ -91,8 +94,8 @@ def everything_of_tenant(inputs: TenantInputs) -> list[dict[str, Any]]:
     link = MasterLink("the-token", "2026-07-08T12:00:00Z")
     return [
         secret.build_tenant_secret(inputs),
-        secret.build_backup_key(inputs, "the-key", copy=False),
-        secret.build_backup_key(inputs, "the-key", copy=True),
+        secret.build_backup_key(vault.of_tenant(inputs), "the-key", copy=False),
+        secret.build_backup_key(vault.of_tenant(inputs), "the-key", copy=True),
         httproute.build_route(inputs),
         cronjob.build_backup(inputs),
         secret.build_master_secret(inputs, link),
@@ -166,7 +169,7 @@ def test_backups_in_a_bucket(golden: Golden) -> None:
     ]
     objects = [
         cronjob.build_backup(inputs),
-        secret.build_store_secret(inputs, "elink-acme", "the-password", "the-authority"),
+        secret.build_store_secret(vault.of_tenant(inputs), "elink-acme", "the-password", "the-authority"),
         job.build_erase_job(IN_BUCKETS, "shared-1", "jp", "acme", "uid-acme", backups=False),
         *added,
     ]
@@ -174,6 +177,38 @@ def test_backups_in_a_bucket(golden: Golden) -> None:
     specs = str([spec for _, spec in pod_specs(objects)])
     assert "backups" not in specs
     assert "the-password" not in specs
+
+
+def test_backups_of_a_servers_own_data(golden: Golden) -> None:
+    made = []
+    for settings in (SETTINGS, IN_BUCKETS):
+        inputs = server_inputs(server(), settings=settings)
+        made += [
+            server_backup.build_server_backup(inputs),
+            server_backup.build_forget_job(settings, inputs.server, "jp", "acme", "uid-acme"),
+        ]
+    access = tenant_inputs(tenant()).access
+    mine = vault.of_server(server_inputs(server()))
+    secrets = [
+        secret.build_server_backup_login(server_inputs(server()), access),
+        secret.build_backup_key(mine, "the-key", copy=False),
+        secret.build_backup_key(mine, "the-key", copy=True),
+        secret.build_store_secret(mine, mine.bucket, "the-password", ""),
+    ]
+    golden.check("server-backup", [*made, *secrets])
+    assert access.backup_password not in str(made)
+    assert "t_acme" not in str(made)
+    for obj in made:
+        assert len(obj["metadata"]["name"]) <= 52
+
+
+@pytest.mark.parametrize("name", ["a", "shared-1", "a" * 39, "a" * 40, LONGEST])
+def test_a_servers_bucket_is_no_tenants(name: str) -> None:
+    longest_prefix = "p" * 23
+    bucket = naming.server_bucket(longest_prefix, name)
+    assert len(bucket) <= 63
+    assert not naming.is_valid_name(bucket.removeprefix(longest_prefix))
+    assert naming.server_bucket("", "a" * 40) != naming.server_bucket("", "a" * 41)
 
 
 @pytest.mark.parametrize(

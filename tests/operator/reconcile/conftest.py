@@ -89,7 +89,7 @@ async def empty(postgres: Postgres) -> None:
             "SELECT datname FROM pg_database WHERE datname ~ '^(t_|r_|k_|elink_|spare_|making_)'"
         ):
             await connection.execute(f'DROP DATABASE "{row[0]}" WITH (FORCE)')
-        roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^t_' OR rolname IN ('elink_app', 'elink_template')"
+        roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^(t_|elink_(app|backup|template)$)'"
         for row in await connection.fetch(roles):
             await connection.execute(f'DROP ROLE "{row[0]}"')
     finally:

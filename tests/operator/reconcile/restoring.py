@@ -36,6 +36,8 @@ class Script:
     ran: list[str] = field(default_factory=list)
     """Job (without the restore's ID) and container, in order."""
     backups: int = 0
+    forgotten: list[str] = field(default_factory=list)
+    """Namespaces of servers whose own backups have forgotten a tenant."""
 
     def install(self) -> Script:
         """Let the stand-in ask this script for every backup and restore pod."""
@@ -44,6 +46,9 @@ class Script:
 
     async def answer(self, standin: Standin, pod: Obj, _: Any) -> Any:
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+        if pod["spec"]["containers"][0]["command"] == ["elink-server-backup", "forget"]:
+            self.forgotten.append(pod["metadata"]["namespace"])
+            return 0, json.dumps({"result": "ok", "generations": 1, "rewritten": 1, "lines": 2, "left": []})
         if labels.RESTORE not in pod["metadata"]["labels"] or job.endswith("-safety"):
             return self._back_up(job)
         answers: list[tuple[int, str]] = []

@@ -56,7 +56,7 @@ async def traces(world: World, tenant: str, uid: str) -> list[str]:
     ]
     for path in KINDS:
         for obj in world.items(f"{path}?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"):
-            if not obj["metadata"]["name"].startswith("erase-"):
+            if not obj["metadata"]["name"].startswith(("erase-", "forget-")):
                 found.append(f"{path} {obj['metadata']['name']}")
     for journal in world.standin.volumes.glob("*/files/journals/*"):
         if f'"{tenant}"' in journal.read_text():
@@ -107,7 +107,9 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         check_record(world, victim, uid)
         steps = {s["name"]: s for s in last_erasure(seen)["steps"]}
         assert steps["FilesAndBackups"]["done"]
-        expected = "NeighboursCounted Route BackupSchedule Database FilesAndBackups Secrets NeighboursUnharmed"
+        expected = (
+            "NeighboursCounted Route BackupSchedule Database FilesAndBackups ServerBackups Secrets NeighboursUnharmed"
+        )
         assert list(steps) == expected.split()
         for name in neighbours:
             assert await rows_of(world, name) == 5
@@ -133,7 +135,7 @@ def check_record(world: World, victim: str, uid: str) -> None:
         assert place["removedAt"].endswith("+09:00")
     expected = (
         "BackupGeneration BackupKey BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role "
-        "Route Secret"
+        "Route Secret ServerBackups"
     )
     assert sorted(places) == expected.split()
     assert [p["name"] for p in places["BackupGeneration"]] == [SNAPSHOT[:8]]

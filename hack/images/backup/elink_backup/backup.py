@@ -11,12 +11,10 @@ Exit codes: 0 done, 1 failed (older generations are untouched), 2 wrong usage or
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,13 +25,20 @@ from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.lock import alone
+from elink_backup.manifest import write_manifest
 from elink_backup.report import jst, now, report
-from elink_backup.repository import DUMP, MANIFEST, Repository
+from elink_backup.repository import DUMP, Repository
 from elink_backup.restore import bring_back, clear
 
+Gather = Callable[[Job, datetime], None]
+"""Fills `database` (dump, manifest) and `files` of a job's source; the time is the generation's."""
 
-def back_up(job: Job) -> Snapshot:
-    """Make one generation and keep the newest `job.keep`. Raises `BackupError`; a failure displaces nothing."""
+
+def back_up(job: Job, gather: Gather) -> Snapshot:
+    """Make one generation of what `gather` brings together, and keep the newest `job.keep`.
+
+    Raises `BackupError`; a failure displaces nothing.
+    """
     store = Repository.of(job)
     with alone(job) as lock:
         started = now()
@@ -43,7 +48,7 @@ def back_up(job: Job) -> Snapshot:
         store.location.check_room()
         try:
             # The database first: a file that it names was there before it, and is there unless it was deleted since.
-            _dump(job, started)
+            gather(job, started)
             name = generations.name_of(started)
             made = store.add(job.source, job.tags(name, started))
             store.read(made)
@@ -60,7 +65,8 @@ def back_up(job: Job) -> Snapshot:
         return proven
 
 
-def _dump(job: Job, started: datetime) -> None:
+def gather_tenant(job: Job, started: datetime) -> None:
+    """The dump of the tenant's database and its manifest; the files are where they are."""
     folder = job.source / "database"
     clear(folder)
     folder.mkdir(exist_ok=True)
@@ -71,15 +77,7 @@ def _dump(job: Job, started: datetime) -> None:
     facts = database.facts_of_dump(target)
     if not facts:
         raise BackupError("the dump holds no table data: is the database migrated?")
-    with target.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    manifest = {
-        **job.tags("", started),
-        "started": jst(started),
-        "dump": {"bytes": target.stat().st_size, "sha256": digest},
-        "tables": facts,
-    }
-    (job.source / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+    write_manifest(job.source, {**job.tags("", started), "started": jst(started), "tables": facts})
 
 
 def stored(job: Job) -> list[Snapshot]:
@@ -134,22 +132,17 @@ def main() -> int:
     try:
         return _act(job, arguments)
     except BackupError as error:
-        _report_failure(job, error.reason, str(error))
+        report_failure(job, error.reason, str(error))
     except OSError as error:
-        _report_failure(job, errors.store_reason(1, str(error)), str(error))
+        report_failure(job, errors.store_reason(1, str(error)), str(error))
     return 1
 
 
 def _act(job: Job, arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
-        mine = stored(job)
-        report(result="listed", tenant=job.tenant, names=[s.name for s in mine], **summary(job, mine))
-        return 0
+        return tell_stored(job)
     if arguments.action == "verify":
-        checked = verify(job)
-        damaged = {name: wrong for name, wrong in checked.items() if wrong}
-        report(result="error" if damaged else "ok", tenant=job.tenant, checked=len(checked), damaged=damaged)
-        return 1 if damaged else 0
+        return tell_verified(job)
     if arguments.action == "restore":
         facts = bring_back(job, arguments.generation, arguments.into_database, arguments.into_directory)
         report(result="error" if facts["different"] else "ok", tenant=job.tenant, **facts)
@@ -157,13 +150,33 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
     if arguments.action == "disarm":
         report(result="ok", tenant=job.tenant, **database.disarm(job, arguments.database))
         return 0
-    made = back_up(job)
-    verified = now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, stored(job)))
+    tell_made(job, back_up(job, gather_tenant))
     return 0
 
 
-def _report_failure(job: Job, reason: str, message: str) -> None:
+def tell_made(job: Job, made: Snapshot) -> None:
+    """Report a new generation, which was read back."""
+    verified = now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, stored(job)))
+
+
+def tell_stored(job: Job) -> int:
+    """Report what is in the store; exit code 0."""
+    mine = stored(job)
+    report(result="listed", tenant=job.tenant, names=[s.name for s in mine], **summary(job, mine))
+    return 0
+
+
+def tell_verified(job: Job) -> int:
+    """Read all of it and report what is damaged; exit code 0 or 1."""
+    checked = verify(job)
+    damaged = {name: wrong for name, wrong in checked.items() if wrong}
+    report(result="error" if damaged else "ok", tenant=job.tenant, checked=len(checked), damaged=damaged)
+    return 1 if damaged else 0
+
+
+def report_failure(job: Job, reason: str, message: str) -> None:
+    """Report why it failed, and what is in the store if that can be seen."""
     facts: dict[str, Any] = {}
     with suppress(BackupError, OSError):
         facts = summary(job, stored(job))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,14 @@ def disarm(job: Job, database: str) -> dict[str, int]:
         said = _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", command], environ)
     deliveries, mails = said.strip().split("|")
     return {"deliveries": int(deliveries), "mails": int(mails)}
+
+
+def rows(job: Job, statements: Sequence[str]) -> str:
+    """What the statements answer, a line for each row, all of one moment."""
+    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+    commands = [word for statement in (begin, *statements) for word in ("-c", statement)]
+    with login(job, job.secret("database")) as environ:
+        return _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", *commands], {**environ, "PGCLIENTENCODING": "UTF8"})
 
 
 def facts_of_dump(source: Path) -> Facts:
@@ -128,7 +136,9 @@ def login(job: Job, database: str) -> Iterator[dict[str, str]]:
 
 
 def _run(command: list[str], environ: dict[str, str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environ)
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=environ
+    )
     _judge(command[0], done.returncode, done.stderr)
     return done.stdout
 

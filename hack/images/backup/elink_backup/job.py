@@ -10,14 +10,18 @@ from pathlib import Path
 
 _TAG = re.compile(r"[^A-Za-z0-9._-]")
 ID = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+"""Of a tenant; its ID is the name, or a shorter text made of it."""
 KEY = "repository-key"
+SERVER = ".server"
+"""Stands where a tenant's ID stands else, for what belongs to the server itself: no ID begins with a dot."""
 _LATEST = 24 * 3600
 """Seconds after its due time in which a Job of the schedule may still run: six to start, six per try, three tries."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One tenant, its store, and where its data is seen."""
+    """One tenant (or the server itself: `SERVER`), its store, and where its data is seen."""
 
     tenant: str
     secrets: Path
@@ -44,13 +48,22 @@ class Job:
         tenant = environ["ELINK_TENANT_ID"]
         if not ID.fullmatch(tenant):
             raise ValueError("ELINK_TENANT_ID is not the ID of a tenant")
+        return cls._read(environ, tenant, environ.get("ELINK_TENANT_UID", ""))
+
+    @classmethod
+    def of_server(cls, environ: Mapping[str, str]) -> Job:
+        """The server's own data. KeyError names a missing variable, ValueError a wrong one."""
+        return cls._read(environ, SERVER, environ["ELINK_SERVER_UID"])
+
+    @classmethod
+    def _read(cls, environ: Mapping[str, str], tenant: str, uid: str) -> Job:
         return cls(
             tenant,
             Path(environ.get("ELINK_SECRET_DIR", "/run/secrets/elink")),
             Path(environ.get("ELINK_STORE", "/backup")),
             Path(environ.get("ELINK_SOURCE", "/snapshot")),
             int(environ.get("ELINK_GENERATIONS", cls.keep)),
-            environ.get("ELINK_TENANT_UID", ""),
+            uid,
             environ.get("ELINK_SERVER", ""),
             environ.get("ELINK_REVISION", ""),
             environ.get("ELINK_JOB", ""),
@@ -68,7 +81,8 @@ class Job:
         """
         if not self.name:
             return "daily"
-        due = re.fullmatch(rf"backup-{re.escape(self.tenant)}-(\d{{1,12}})", self.name)
+        schedule = "server-backup" if self.tenant == SERVER else f"backup-{self.tenant}"
+        due = re.fullmatch(rf"{re.escape(schedule)}-(\d{{1,12}})", self.name)
         late = moment.timestamp() - int(due[1]) * 60 if due else -1
         return "daily" if 0 <= late < _LATEST else "extra"
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import secrets
 import signal
 import sys
 import time
 from pathlib import Path
 
+from elink_backup.job import NAME
 from elink_backup.report import jst, now, report
 
-_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.5
 _NEW = ".new"
@@ -97,7 +96,7 @@ def main() -> int:
     """Erase the lines of the tenant in ELINK_TENANT from the journals in ELINK_JOURNALS (/journals)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tenant = os.environ.get("ELINK_TENANT", "")
-    if not _NAME.fullmatch(tenant):
+    if not NAME.fullmatch(tenant):
         report(result="error", message="ELINK_TENANT is not the name of a tenant")
         return 2
     folder = Path(os.environ.get("ELINK_JOURNALS", "/journals"))

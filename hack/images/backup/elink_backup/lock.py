@@ -1,4 +1,4 @@
-"""One job at a time per tenant: an advisory lock in the tenant's own database, whatever kind of store there is."""
+"""One job at a time per repository: an advisory lock in the database that is backed up, whatever the store is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from elink_backup.job import Job
 
 _KEY = 0x656C696E6B
 """The same number in every tenant's database: locks of different databases have nothing to do with each other."""
+_PAUSE = 0.3
 _ALIVE = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6"
 """A lock of a node that died is free again after two minutes, not after two hours."""
 
@@ -58,8 +59,8 @@ def alone(job: Job) -> Iterator[Lock]:
                         said = session.communicate()[1]
                         raise BackupError(f"psql failed: {' '.join(said.split())[-500:]}", errors.database_reason(said))
                     if time.monotonic() >= deadline:
-                        raise BackupError("another backup of this tenant is still running", errors.STILL_RUNNING)
-                    time.sleep(1)
+                        raise BackupError("another backup is still running", errors.STILL_RUNNING)
+                    time.sleep(_PAUSE)
                 yield lock
             finally:
                 session.kill()

@@ -80,9 +80,9 @@ class Repository:
             raise BackupError("restic named no snapshot")
         return made
 
-    def prove(self, snapshot: str) -> None:
-        """Make a snapshot that was read back a generation."""
-        self._restic("tag", "--add", COMPLETE, "--remove", UNPROVEN, snapshot)
+    def prove(self, *snapshots: str) -> None:
+        """Make snapshots that were read back generations."""
+        self._restic("tag", "--add", COMPLETE, "--remove", UNPROVEN, *snapshots)
 
     def check(self) -> None:
         """Structure of the whole repository: every blob that a snapshot needs is in a pack that exists."""
@@ -92,6 +92,10 @@ class Repository:
         """Remove snapshots, and the data that no other one uses."""
         if snapshots:
             self._restic("forget", "--prune", "--quiet", *snapshots)
+
+    def purge(self) -> None:
+        """Remove all data that no snapshot uses. A prune by itself leaves some of it, where that saves work."""
+        self._restic("prune", "--max-unused=0", "--quiet")
 
     def unlock(self) -> None:
         """Remove what a killed job left. The caller holds the tenant's lock, so nobody else is at work."""

@@ -60,6 +60,7 @@ def validate_server(new: ElinkServer, old: ElinkServer | None, world: World) -> 
         *_server_transition(new, old, world),
         *_region_allowed(world.region(new.spec), world),
         *_server_names(new, world),
+        *_own_database(new, world),
     ]
 
 
@@ -245,6 +246,19 @@ def _server_names(new: ElinkServer, world: World) -> Iterator[str]:
             f"The name {new.name} is kept for the server of the Dedicated tenant {claimant.name}: choose another name"
         )
     yield from _fit(new.name, {naming.server_namespace(new.name): _LABEL_MAX})
+
+
+def _own_database(new: ElinkServer, world: World) -> Iterator[str]:
+    """Registry, template and roles have fixed names: two servers in one PostgreSQL would take each other's."""
+    reference = new.spec.database.secret_ref
+    for other in world.servers.values() if reference is not None else ():
+        same = other.name != new.name and other.spec.database.secret_ref == reference
+        if same and not other.deleting and _seniority(other) <= _seniority(new):
+            yield (
+                f"database.secretRef {reference.name} is the one of server {other.name}: each server needs a "
+                "PostgreSQL of its own"
+            )
+            break
 
 
 def _fit(name: str, derived: dict[str, int]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
+from elink_operator.api.backup import BackupStatus
 from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
     ImageTag,
@@ -247,7 +248,7 @@ class ServerStatus(Part):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The generation of the spec that has taken effect."""
     conditions: Conditions = ()
-    """Ready, DatabaseReady, AppReady, WorkerReady, Isolated."""
+    """Ready, DatabaseReady, AppReady, WorkerReady, Isolated, BackupHealthy (of the server's own data)."""
     tenants: Annotated[int, Field(ge=0)] = 0
     """Tenants that live here."""
     version: Annotated[str, Field(max_length=128)] = ""
@@ -262,6 +263,8 @@ class ServerStatus(Part):
     """The workers."""
     migration: Annotated[str, Field(max_length=63)] = ""
     """Name of the migration Job that last succeeded."""
+    backup: BackupStatus = BackupStatus()
+    """What is really in the store of the server's own data, which belongs to no tenant."""
     recorded: Recorded | None = None
     """What the newest ElinkChange says."""
     last_reconcile_time: Time | None = None

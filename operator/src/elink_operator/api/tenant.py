@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
+from elink_operator.api.backup import BackupStatus
 from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
     DailyCron,
@@ -176,19 +177,6 @@ class TenantSpec(Part):
     """How mails leave."""
     language: Language = Language.JA
     """Language of pages and mails."""
-
-
-class BackupStatus(Part):
-    """What is really in the backup store."""
-
-    generations: Annotated[int, Field(ge=0)] = 0
-    """Complete generations present."""
-    newest: Time | None = None
-    """When the newest was made."""
-    bytes: Annotated[int, Field(ge=0)] = 0
-    """Size of all generations."""
-    verified_at: Time | None = None
-    """When the newest was read back out of the store to its last byte."""
 
 
 class RestoreDrill(Part):

@@ -82,6 +82,11 @@ class Store:
         """Every owned object labelled with the server, those of its tenants included."""
         return self._collect(self._by_server.get(server, ()))
 
+    def by_server_alone(self, server: str) -> list[Obj]:
+        """Every owned object labelled with the server and with no tenant."""
+        references = self._by_server.get(server, ())
+        return self._collect((kind, key) for kind, key in references if self._kinds[kind][key].tenant is None)
+
     def subscribe(self, kind: Kind, listener: Listener) -> None:
         """Call `listener(name, object or None when removed)` for every object of a cluster-scoped kind, now and later.
 

@@ -20,6 +20,8 @@ class ServerDb:
     port: int
     password: str = field(repr=False)
     app_password: str = field(repr=False)
+    backup_password: str = field(repr=False)
+    """Of the role that reads the registry for the server's own backups."""
     user: str = "elink_operator"
     maintenance_database: str = "postgres"
     tls: bool = False

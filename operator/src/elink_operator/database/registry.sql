@@ -93,3 +93,9 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO elink_app;
 GRANT SELECT ON tenant, notice TO elink_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_wakeup TO elink_app;
+-- For the server's own backups: nothing of the customer but the tenant's name and addresses of its service. The columns
+-- are those of hack/images/backup/elink_backup/server_data.py.
+GRANT USAGE ON SCHEMA public TO elink_backup;
+GRANT SELECT (name, uid, host, database, role, directory, state, language, limits, spec_hash, updated_at)
+    ON tenant TO elink_backup;
+GRANT SELECT ON delivery_wakeup, notice, database_switch TO elink_backup;

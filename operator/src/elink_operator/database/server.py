@@ -12,7 +12,7 @@ from elink_operator.database.model import Snapshot
 from elink_operator.database.sessions import Connection, Sessions
 from elink_operator.database.snapshot import read_database
 from elink_operator.database.sql import ident, literal, scram_verifier
-from elink_operator.naming import APP_ROLE, REGISTRY_DATABASE, TEMPLATE_DATABASE, TEMPLATE_ROLE
+from elink_operator.naming import APP_ROLE, BACKUP_ROLE, REGISTRY_DATABASE, TEMPLATE_DATABASE, TEMPLATE_ROLE
 
 Salt = Callable[[], bytes]
 _TEMPLATE_MARK = "elink template "
@@ -34,25 +34,29 @@ async def ensure_server(sessions: Sessions, salt: Salt = random_salt) -> None:
         async with held(connection, "elink server"):
             await _ensure_role(connection, APP_ROLE, f"LOGIN NOINHERIT PASSWORD {_password(server.app_password, salt)}")
             await _ensure_role(connection, TEMPLATE_ROLE, "NOLOGIN")
+            log_in = f"LOGIN NOINHERIT PASSWORD {_password(server.backup_password, salt)}"
+            await _ensure_role(connection, BACKUP_ROLE, log_in)
             await connection.execute(grant_role(connection, APP_ROLE, server.user))
             await connection.execute(grant_role(connection, TEMPLATE_ROLE, server.user))
             await connection.execute(f"GRANT {ident(TEMPLATE_ROLE)} TO {ident(APP_ROLE)}")
             for database in (REGISTRY_DATABASE, TEMPLATE_DATABASE):
                 await _ensure_database(connection, database)
+            await connection.execute(f"GRANT CONNECT ON DATABASE {ident(REGISTRY_DATABASE)} TO {ident(BACKUP_ROLE)}")
             await connection.execute(f"GRANT CREATE ON DATABASE {ident(TEMPLATE_DATABASE)} TO {ident(TEMPLATE_ROLE)}")
     async with sessions.registry() as connection:
         await connection.execute(files(__package__).joinpath("registry.sql").read_text(encoding="utf-8"))
     async with sessions.into(TEMPLATE_DATABASE) as connection:
         await connection.execute(f"ALTER SCHEMA public OWNER TO {ident(TEMPLATE_ROLE)}")
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-    if not await sessions.accepts(APP_ROLE, server.app_password, REGISTRY_DATABASE):
-        async with sessions.admin() as connection:
-            await connection.execute(f"ALTER ROLE {ident(APP_ROLE)} PASSWORD {_password(server.app_password, salt)}")
+    for role, password in ((APP_ROLE, server.app_password), (BACKUP_ROLE, server.backup_password)):
+        if not await sessions.accepts(role, password, REGISTRY_DATABASE):
+            async with sessions.admin() as connection:
+                await connection.execute(f"ALTER ROLE {ident(role)} PASSWORD {_password(password, salt)}")
 
 
 def is_prepared(snapshot: Snapshot) -> bool:
     """False when something that `ensure_server` makes is not there."""
-    return {APP_ROLE, TEMPLATE_ROLE} <= snapshot.roles and TEMPLATE_DATABASE in snapshot.databases
+    return {APP_ROLE, BACKUP_ROLE, TEMPLATE_ROLE} <= snapshot.roles and TEMPLATE_DATABASE in snapshot.databases
 
 
 async def mark_template(sessions: Sessions, revision: str) -> None:

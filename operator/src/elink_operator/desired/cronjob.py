@@ -1,4 +1,6 @@
-"""The backup CronJob of a tenant."""
+"""The backup CronJob of a tenant, and what every one of backups has in common."""
+
+from collections.abc import Mapping
 
 from elink_operator import labels, naming
 from elink_operator.desired import app, pod
@@ -6,6 +8,7 @@ from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.store import repository_of
 from elink_operator.schedule import default_schedule
+from elink_operator.settings import Settings
 
 _LATE_SECONDS = 6 * 3600
 """A cluster that was down at night still makes the backup in the morning."""
@@ -13,8 +16,15 @@ _LONGEST_SECONDS = 6 * 3600
 _KEEP_SECONDS = 24 * 3600
 _DUMP_SIZE = "10Gi"
 """Room on the node for one dump; it is gone with the pod, and never lies unsealed in the store."""
-_PACKS_SIZE = "512Mi"
+PACKS_SIZE = "512Mi"
 """restic gathers packs in /tmp before it writes them."""
+JOB_NAME: Obj = {
+    "name": "ELINK_JOB",
+    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
+}
+"""Tells the program which Job it runs in: one of the schedule, or one made by hand."""
+LOGIN_KEYS = ("host", "port", "database", "username", "password")
+"""Of a Secret with a log-in to one database."""
 
 
 def build_backup(inputs: TenantInputs) -> Obj:
@@ -22,30 +32,47 @@ def build_backup(inputs: TenantInputs) -> Obj:
 
     The pod sees its own repository (writable) and its own files (read-only), and reaches PostgreSQL and the store only.
     """
-    job_labels = labels.tenant_labels(inputs.server, inputs.name, labels.BACKUP)
+    return nightly(
+        naming.backup_cronjob(inputs.name),
+        inputs.namespace,
+        labels.tenant_labels(inputs.server, inputs.name, labels.BACKUP),
+        schedule=inputs.tenant.spec.backup.schedule or default_schedule(inputs.name),
+        settings=inputs.settings,
+        spec=_pod_spec(inputs),
+        suspend=inputs.maintenance,
+    )
+
+
+def nightly(
+    name: str,
+    namespace: str,
+    marks: Mapping[str, str],
+    *,
+    schedule: str,
+    settings: Settings,
+    spec: Obj,
+    suspend: bool = False,
+) -> Obj:
+    """A CronJob of backups; `marks` are the labels of everything in it, `spec` is the pod's."""
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": {
-            "name": naming.backup_cronjob(inputs.name),
-            "namespace": inputs.namespace,
-            "labels": job_labels,
-        },
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(marks)},
         "spec": {
-            "schedule": inputs.tenant.spec.backup.schedule or default_schedule(inputs.name),
-            "timeZone": inputs.settings.time_zone,
+            "schedule": schedule,
+            "timeZone": settings.time_zone,
             "concurrencyPolicy": "Forbid",
-            "suspend": inputs.maintenance,
+            "suspend": suspend,
             "startingDeadlineSeconds": _LATE_SECONDS,
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 1,
             "jobTemplate": {
-                "metadata": {"labels": job_labels},
+                "metadata": {"labels": dict(marks)},
                 "spec": {
                     "backoffLimit": 2,
                     "activeDeadlineSeconds": _LONGEST_SECONDS,
                     "ttlSecondsAfterFinished": _KEEP_SECONDS,
-                    "template": {"metadata": {"labels": job_labels}, "spec": _pod_spec(inputs)},
+                    "template": {"metadata": {"labels": dict(marks)}, "spec": spec},
                 },
             },
         },
@@ -72,10 +99,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
                     **store.env,
                 }
             ),
-            {
-                "name": "ELINK_JOB",
-                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
-            },
+            JOB_NAME,
         ],
         "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
         "securityContext": pod.container_security(),
@@ -93,7 +117,6 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
             {"name": "database", "mountPath": app.SECRETS_MOUNT, "readOnly": True},
         ],
     }
-    keys = ("host", "port", "database", "username", "password")
     return {
         **pod.pod_base(settings, naming.SERVICE_ACCOUNT, inputs.region),
         "restartPolicy": "Never",
@@ -102,7 +125,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
             *store.volumes,
             pod.claim(naming.FILES_VOLUME),
             pod.scratch("dump", size=_DUMP_SIZE),
-            pod.scratch(size=_PACKS_SIZE),
-            pod.secret_files("database", {naming.tenant_secret(inputs.name): keys, **store.secrets}),
+            pod.scratch(size=PACKS_SIZE),
+            pod.secret_files("database", {naming.tenant_secret(inputs.name): LOGIN_KEYS, **store.secrets}),
         ],
     }

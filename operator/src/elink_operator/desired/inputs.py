@@ -39,6 +39,11 @@ class Access:
         mac = hmac.digest(self.tenant_key.encode(), uid.encode(), "sha256")
         return base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
+    @property
+    def backup_password(self) -> str:
+        """The password of the role that reads the registry for the server's own backups; no uid has a space."""
+        return self.tenant_password("elink server backup")
+
 
 @dataclass(frozen=True)
 class MailLogin:

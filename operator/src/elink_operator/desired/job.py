@@ -24,7 +24,7 @@ def build_migrate_job(inputs: ServerInputs, version: str) -> Obj:
     container = app.app_container(target, labels.MIGRATE, pod.fixed_resources("100m", "192Mi", "512Mi"))
     spec = app.app_pod_spec(target, container)
     spec["restartPolicy"] = "Never"
-    return _job(
+    return one_shot(
         name,
         inputs.namespace,
         labels.server_labels(inputs.name, labels.MIGRATE),
@@ -73,7 +73,7 @@ def build_erase_job(
         "containers": [container],
         "volumes": [pod.claim(naming.FILES_VOLUME), *([pod.claim(naming.BACKUPS_VOLUME)] if backups else [])],
     }
-    job = _job(
+    job = one_shot(
         naming.erase_job(tenant),
         naming.server_namespace(server),
         labels.tenant_labels(server, tenant, labels.ERASE),
@@ -85,9 +85,17 @@ def build_erase_job(
     return job
 
 
-def _job(
-    name: str, namespace: str, job_labels: dict[str, str], spec: Obj, *, backoff_limit: int, deadline_seconds: int
+def one_shot(
+    name: str,
+    namespace: str,
+    job_labels: dict[str, str],
+    spec: Obj,
+    *,
+    backoff_limit: int,
+    deadline_seconds: int,
+    pod_labels: dict[str, str] | None = None,
 ) -> Obj:
+    """A Job that is kept for an hour; `pod_labels`: where they differ from the Job's."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -96,6 +104,6 @@ def _job(
             "backoffLimit": backoff_limit,
             "activeDeadlineSeconds": deadline_seconds,
             "ttlSecondsAfterFinished": _KEEP_SECONDS,
-            "template": {"metadata": {"labels": job_labels}, "spec": spec},
+            "template": {"metadata": {"labels": pod_labels or job_labels}, "spec": spec},
         },
     }

@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Mapping
 
 from elink_operator import labels, naming
-from elink_operator.desired.inputs import MailLogin, MasterLink, ServerInputs, TenantInputs
+from elink_operator.desired.inputs import Access, MailLogin, MasterLink, ServerInputs, TenantInputs
 from elink_operator.desired.pod import Obj
+from elink_operator.desired.vault import Vault
 
 TOKEN_SHA256 = f"{naming.GROUP}/token-sha256"
 TOKEN_EXPIRES = f"{naming.GROUP}/token-expires"
@@ -53,11 +54,22 @@ def build_tenant_secret(inputs: TenantInputs) -> Obj:
     return _of_tenant(inputs, naming.tenant_secret(inputs.name), values)
 
 
-def build_backup_key(inputs: TenantInputs, key: str, *, copy: bool) -> Obj:
-    """The key of the tenant's backups, or its copy beside the server. Immutable: another key would lose them all."""
-    name = naming.backup_key_copy(inputs.name) if copy else naming.backup_key_secret(inputs.name)
-    namespace = inputs.namespace if copy else inputs.settings.namespace
-    return {**_of_tenant(inputs, name, {BACKUP_KEY: key}, namespace), "immutable": True}
+def build_server_backup_login(inputs: ServerInputs, access: Access) -> Obj:
+    """`server-backup`: the log-in that reads the registry for the server's own backups; used by their Jobs only."""
+    values = {
+        "host": access.endpoint.host,
+        "port": str(access.endpoint.port),
+        "database": naming.REGISTRY_DATABASE,
+        "username": naming.BACKUP_ROLE,
+        "password": access.backup_password,
+    }
+    return _opaque(naming.SERVER_BACKUP, inputs.namespace, labels.server_labels(inputs.name), values)
+
+
+def build_backup_key(vault: Vault, key: str, *, copy: bool) -> Obj:
+    """The key of backups, or its copy beside the server. Immutable: another key would lose them all."""
+    name, namespace = (vault.key_copy, vault.namespace) if copy else (vault.key, vault.settings.namespace)
+    return {**_opaque(name, namespace, vault.marks, {BACKUP_KEY: key}), "immutable": True}
 
 
 def build_borrowed_secret(
@@ -67,8 +79,8 @@ def build_borrowed_secret(
     return _opaque(name, namespace, secret_labels, values)
 
 
-def build_store_secret(inputs: TenantInputs, access: str, password: str, authority: str) -> Obj:
-    """`backup-store-<id>`: the tenant's log-in to the object store, as a file of the AWS tools; used by its Jobs only.
+def build_store_secret(vault: Vault, access: str, password: str, authority: str) -> Obj:
+    """The log-in to the object store, as a file of the AWS tools; used by the Jobs of these backups only.
 
     `authority`: the store's certificate authority (PEM), empty for a public one.
     """
@@ -76,7 +88,7 @@ def build_store_secret(inputs: TenantInputs, access: str, password: str, authori
         STORE_CREDENTIALS: f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {password}\n",
         **({STORE_AUTHORITY: authority} if authority else {}),
     }
-    return _of_tenant(inputs, naming.backup_store_secret(inputs.name), values)
+    return _opaque(vault.login, vault.namespace, vault.marks, values)
 
 
 def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:

@@ -1,4 +1,4 @@
-"""How a pod reaches the repository of one tenant's backups: the one place that knows what kind of store it is."""
+"""How a pod reaches one repository of backups: the one place that knows what kind of store it is."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from elink_operator.settings import Settings
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """What a pod spec needs to reach one tenant's repository.
+    """What a pod spec needs to reach one repository.
 
     `env`: variables of the container. `mounts` and `volumes`: where the store is a volume. `secrets`: Secret of the
     server's namespace → keys that are mounted as files below `app.SECRETS_MOUNT`, the repository's key among them.
@@ -24,26 +24,39 @@ class StoreAccess:
 
 def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
-    key: dict[str, tuple[str, ...]] = {naming.backup_key_copy(tenant): (secret.BACKUP_KEY,)}
-    if not on_volumes(settings):
-        login: tuple[str, ...] = (secret.STORE_CREDENTIALS,)
-        if settings.backup_s3_ca_file:
-            login += (secret.STORE_AUTHORITY,)
-        return StoreAccess(
-            env={
-                "ELINK_BUCKET": f"{settings.backup_s3_endpoint}/{bucket_of(tenant, settings)}",
-                "ELINK_BUCKET_REGION": settings.backup_s3_region,
-            },
-            mounts=(),
-            volumes=(),
-            secrets={**key, naming.backup_store_secret(tenant): login},
-        )
-    mount: Obj = {
-        "name": naming.BACKUPS_VOLUME,
-        "mountPath": naming.BACKUP_MOUNT,
-        "subPath": naming.tenant_backup_folder(tenant),
+    return _access(
+        settings,
+        key=naming.backup_key_copy(tenant),
+        login=naming.backup_store_secret(tenant),
+        bucket=bucket_of(tenant, settings),
+        folder=naming.tenant_backup_folder(tenant),
+    )
+
+
+def repository_of_server(server: str, settings: Settings) -> StoreAccess:
+    """Access to the repository of the server's own data, where no tenant's is."""
+    return _access(
+        settings,
+        key=naming.SERVER_KEY_COPY,
+        login=naming.SERVER_STORE_SECRET,
+        bucket=naming.server_bucket(settings.backup_s3_bucket_prefix, server),
+        folder=naming.SERVER_BACKUP_FOLDER,
+    )
+
+
+def _access(settings: Settings, *, key: str, login: str, bucket: str, folder: str) -> StoreAccess:
+    secrets: dict[str, tuple[str, ...]] = {key: (secret.BACKUP_KEY,)}
+    if on_volumes(settings):
+        mount: Obj = {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT, "subPath": folder}
+        return StoreAccess(env={}, mounts=(mount,), volumes=(pod.claim(naming.BACKUPS_VOLUME),), secrets=secrets)
+    files: tuple[str, ...] = (secret.STORE_CREDENTIALS,)
+    if settings.backup_s3_ca_file:
+        files += (secret.STORE_AUTHORITY,)
+    env = {
+        "ELINK_BUCKET": f"{settings.backup_s3_endpoint}/{bucket}",
+        "ELINK_BUCKET_REGION": settings.backup_s3_region,
     }
-    return StoreAccess(env={}, mounts=(mount,), volumes=(pod.claim(naming.BACKUPS_VOLUME),), secrets=key)
+    return StoreAccess(env=env, mounts=(), volumes=(), secrets={**secrets, login: files})
 
 
 def on_volumes(settings: Settings) -> bool:

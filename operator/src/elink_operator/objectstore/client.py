@@ -100,6 +100,23 @@ class ObjectStore:
         await self._transport.ask(f"delete bucket {bucket}", "DELETE", f"/{bucket}", fine={_MISSING})
         return Erased(True, rest[0] + last[0], rest[1] + last[1], uploads, snapshots)
 
+    async def erase_old_versions(self, bucket: str) -> int:
+        """Remove what a store that keeps versions still has of objects that were replaced or deleted; how many."""
+        gone = 0
+        before: list[Item] = []
+        while page := await self._old_page(bucket):
+            if page == before:
+                raise ObjectStoreError(f"versions in bucket {bucket} do not go: {page[0][0]}", reason="StoreRefused")
+            await self._delete(bucket, page)
+            gone, before = gone + len(page), page
+        return gone
+
+    async def _old_page(self, bucket: str) -> list[Item]:
+        async for page in self._versions(bucket, old=True):
+            if page:
+                return page
+        return []
+
     async def _clear(self, bucket: str, *, but: str | None = None) -> tuple[int, int]:
         """Delete everything that is not below `but`; how many objects and bytes it was."""
         objects = size = 0
@@ -125,13 +142,16 @@ class ObjectStore:
                 break
         return found
 
-    async def _versions(self, bucket: str) -> AsyncIterator[list[Item]]:
+    async def _versions(self, bucket: str, *, old: bool = False) -> AsyncIterator[list[Item]]:
+        """Pages of versions; `old`: only those that no object is any more, and marks of deletion."""
         query = {"versions": "", "max-keys": str(_PAGE)}
         while True:
             answer = await self._list("versions", bucket, query, fine=_NO_VERSIONS)
             if answer.status >= 300:
                 return
-            found = [*answer.body.iterfind("{*}Version"), *answer.body.iterfind("{*}DeleteMarker")]
+            versions = answer.body.iterfind("{*}Version")
+            found = [one for one in versions if not old or one.findtext("{*}IsLatest") == "false"]
+            found += answer.body.iterfind("{*}DeleteMarker")
             yield [
                 (one.findtext("{*}Key") or "", one.findtext("{*}VersionId") or "", int(one.findtext("{*}Size") or 0))
                 for one in found

@@ -1,4 +1,4 @@
-"""What is known about a tenant's backups: from finished Jobs, read once each."""
+"""What is known about backups, of a tenant or of a server's own data: from finished Jobs, read once each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from elink_operator import conditions, labels, naming, observe
-from elink_operator.api import ElinkTenant
+from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.cluster.kinds import Obj
 from elink_operator.conditions import Condition
 from elink_operator.reconcile.context import Context
@@ -22,32 +22,71 @@ class BackupFacts:
     condition: Condition
 
 
+@dataclass(frozen=True)
+class Watched:
+    """Whose backups are looked at. `known`: the name under which a failure is remembered; `newest`: as the status says.
+
+    `born`: since when there should be backups.
+    """
+
+    known: str
+    namespace: str
+    cronjob: str
+    newest: datetime | None
+    born: datetime | None
+
+
 async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned: Sequence[Obj]) -> BackupFacts:
+    """Of a tenant; a backup that was not restored on trial in time makes healthy ones doubtful."""
+    facts = await stored_facts(
+        ctx,
+        Watched(
+            tenant.name,
+            namespace,
+            naming.backup_cronjob(tenant.name),
+            tenant.status.backup.newest,
+            tenant.metadata.creation_timestamp,
+        ),
+        owned,
+    )
+    if facts.condition.status == "True":
+        return BackupFacts(facts.status, drill_doubts(ctx, tenant) or facts.condition)
+    return facts
+
+
+async def server_backup_facts(ctx: Context, server: ElinkServer) -> BackupFacts:
+    """Of a server's own data."""
+    watched = Watched(
+        f"server/{server.name}",
+        naming.server_namespace(server.name),
+        naming.SERVER_BACKUP,
+        server.status.backup.newest,
+        server.metadata.creation_timestamp,
+    )
+    return await stored_facts(ctx, watched, ctx.store.by_server_alone(server.name))
+
+
+async def stored_facts(ctx: Context, watched: Watched, owned: Sequence[Obj]) -> BackupFacts:
     """Read the report of a Job that is newer than what the status says; else only judge the age."""
     jobs = observe.backup_jobs(owned)
-    newest = tenant.status.backup.newest
-    failed = await _failure(ctx, tenant, namespace, jobs)
+    newest = watched.newest
+    failed = await _failure(ctx, watched, jobs)
     # The last Job knows the store best, also when it failed.
     summary = failed.store if failed else None
     if summary is None:
-        summary = await _report(ctx, tenant, namespace, observe.newest_success(jobs), newest)
+        summary = await _report(ctx, watched, observe.newest_success(jobs))
     if summary is not None:
         newest = conditions.parse_timestamp(summary.newest) if summary.newest else None
-    cronjob = next(
-        (o for o in owned if o["kind"] == "CronJob" and o["metadata"]["name"] == naming.backup_cronjob(tenant.name)),
-        None,
-    )
+    cronjob = next((o for o in owned if o["kind"] == "CronJob" and o["metadata"]["name"] == watched.cronjob), None)
     now = ctx.clock()
     condition = observe.backup_condition(
         jobs,
         cronjob,
         newest=newest,
-        created=tenant.metadata.creation_timestamp or now,
+        created=watched.born or now,
         now=now,
         failure=failed.why if failed else None,
     )
-    if condition.status == "True":
-        condition = drill_doubts(ctx, tenant) or condition
     if summary is None:
         return BackupFacts(None, condition)
     status: Obj = {"generations": summary.generations, "newest": summary.newest, "bytes": summary.bytes}
@@ -56,37 +95,33 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
     return BackupFacts(status, condition)
 
 
-async def _report(
-    ctx: Context, tenant: ElinkTenant, namespace: str, job: Mapping[str, Any] | None, newest: datetime | None
-) -> observe.BackupSummary | None:
+async def _report(ctx: Context, watched: Watched, job: Mapping[str, Any] | None) -> observe.BackupSummary | None:
     """The report of a Job that started after the newest generation that is known; None when there is no news."""
     if job is None:
         return None
     started = job.get("status", {}).get("startTime")
-    if newest is not None and started and conditions.parse_timestamp(started) <= newest:
+    if watched.newest is not None and started and conditions.parse_timestamp(started) <= watched.newest:
         return None
-    message = observe.termination_message(await _pods(ctx, namespace, job))
+    message = observe.termination_message(await _pods(ctx, watched, job))
     return None if message is None else observe.parse_backup_summary(message)
 
 
-async def _failure(
-    ctx: Context, tenant: ElinkTenant, namespace: str, jobs: Sequence[Mapping[str, Any]]
-) -> observe.BackupReport | None:
+async def _failure(ctx: Context, watched: Watched, jobs: Sequence[Mapping[str, Any]]) -> observe.BackupReport | None:
     """What the newest Job said when it failed; read once per Job."""
     failed = [job for job in jobs if observe.job_state(job) == "failed"]
     if not failed or failed[-1] is not next((j for j in reversed(jobs) if observe.job_state(j) != "running"), None):
-        ctx.memory.backup_failures.pop(tenant.name, None)
+        ctx.memory.backup_failures.pop(watched.known, None)
         return None
     uid = str(failed[-1]["metadata"]["uid"])
-    known = ctx.memory.backup_failures.get(tenant.name)
+    known = ctx.memory.backup_failures.get(watched.known)
     if known is None or known[0] != uid:
-        message = observe.termination_message(await _pods(ctx, namespace, failed[-1]), failed=True)
+        message = observe.termination_message(await _pods(ctx, watched, failed[-1]), failed=True)
         said = observe.parse_backup_failure(message or "")
         why = said or observe.BackupFailure("BackupFailed", observe.job_failure(failed[-1]))
         known = uid, observe.BackupReport(why, observe.parse_backup_summary(message or ""))
-        ctx.memory.backup_failures[tenant.name] = known
+        ctx.memory.backup_failures[watched.known] = known
     return known[1]
 
 
-async def _pods(ctx: Context, namespace: str, job: Mapping[str, Any]) -> list[Obj]:
-    return await pods_of(ctx, namespace, str(job["metadata"]["name"]), labels.BACKUP)
+async def _pods(ctx: Context, watched: Watched, job: Mapping[str, Any]) -> list[Obj]:
+    return await pods_of(ctx, watched.namespace, str(job["metadata"]["name"]), labels.BACKUP)

@@ -66,7 +66,7 @@ class Memory:
     drills: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is decided whether one more drill begins."""
     backup_failures: dict[str, tuple[str, observe.BackupReport]] = field(default_factory=dict)
-    """tenant -> (uid of the last backup Job that failed, what it said): its report is read once."""
+    """tenant, or `server/NAME` -> (uid of the last backup Job that failed, what it said): its report is read once."""
     recorded: dict[str, Obj] = field(default_factory=dict)
     """uid of a tenant or server -> what was recorded of it and its status does not show yet."""
     told: dict[tuple[str, str], set[str]] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from elink_operator.objectstore import ObjectStoreError
 from elink_operator.reconcile import changes
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
-from elink_operator.reconcile.erase_steps import Case, Evidence, Hold
+from elink_operator.reconcile.erase_case import BUCKET_STEP, Case, Evidence, Hold
 from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -45,7 +45,8 @@ DATABASE = Step("Database", steps.drop_database)
 OWN_DATABASE = replace(DATABASE, once=True)
 """Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
-BUCKET = Step(steps.BUCKET_STEP, steps.remove_bucket, once=True)
+BUCKET = Step(BUCKET_STEP, steps.remove_bucket, once=True)
+SERVER_BACKUPS = Step("ServerBackups", steps.forget_in_server_backups, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
 VOLUMES = Step("VolumesListed", steps.list_volumes, once=True, proved_by="Server")
@@ -58,7 +59,7 @@ def steps_for(case: Case) -> list[Step]:
         return [ROUTE, SCHEDULE, SECRETS] if case.home else [SECRETS]
     bucket = [BUCKET] if case.has_bucket else []
     if not case.dedicated:
-        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, *bucket, SECRETS, COMPARE]
+        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, *bucket, SERVER_BACKUPS, SECRETS, COMPARE]
     if case.external:
         return [ROUTE, SCHEDULE, OWN_DATABASE, *bucket, VOLUMES, SECRETS, SERVER]
     # Namespace and volumes go as a whole, and with them database and files.

@@ -1,123 +1,32 @@
 """What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
-from dataclasses import dataclass
-
 from elink_operator import conditions, labels, naming, observe
-from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.api import ElinkRestore, ElinkServer
 from elink_operator.api.meta import find_condition
-from elink_operator.api.server import DatabaseMode, Size
-from elink_operator.api.tenant import ErasedStore, Plan
+from elink_operator.api.tenant import ErasedStore
 from elink_operator.cluster.errors import NotFound
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, PVC, RESTORE, SECRET, SERVER, Kind, Obj
-from elink_operator.database import Census, CensusRecord, ServerDb, TenantDb
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RESTORE, SECRET, SERVER, Kind, Obj
+from elink_operator.database import Census, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
 from elink_operator.desired.secret import TENANT_UID
+from elink_operator.desired.server_backup import build_forget_job
 from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
-from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.evidence import dropped, erased_bucket, erased_files, removed, with_the_server
-from elink_operator.reconcile.placing import Home, home_of, is_owned_by
+from elink_operator.reconcile.erase_case import Case, Evidence, Hold
+from elink_operator.reconcile.evidence import (
+    dropped,
+    erased_bucket,
+    erased_files,
+    forgotten,
+    removed,
+    with_the_server,
+)
+from elink_operator.reconcile.placing import is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
+from elink_operator.reconcile.server_backup import forget_old_versions, place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
-
-BUCKET_STEP = "BackupBucket"
-
-
-class Hold(Exception):
-    """Something is left or unknown: the finalizer stays. The message says what, and what a human can do."""
-
-    def __init__(self, message: str, *, reason: str = "Erasing", retry_after: float = 3) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.retry_after = retry_after
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a step did: a sentence, and what was removed place by place. A second look found nothing of it."""
-
-    message: str
-    stores: tuple[ErasedStore, ...] = ()
-
-
-@dataclass
-class Case:
-    """One tenant's erasure as this run sees it."""
-
-    ctx: Context
-    tenant: ElinkTenant
-    home: Home | None
-    server: ElinkServer | None
-    neighbours: dict[str, int] | None = None
-    counted: CensusRecord | None = None
-    """The neighbours before anything was removed. The status keeps it, so that a restart forgets nothing."""
-
-    @classmethod
-    def of(cls, ctx: Context, tenant: ElinkTenant) -> "Case":
-        """Gather what is known."""
-        home = home_of(tenant)
-        server = ctx.world.servers.get(home.server) if home else None
-        known = tenant.status.erasure
-        rows = dict(known.neighbours) if known and known.neighbours is not None else None
-        kept = known.neighbour_tables if known else None
-        return cls(ctx, tenant, home, server, rows, CensusRecord(kept.tables, kept.databases) if kept else None)
-
-    @property
-    def dedicated(self) -> bool:
-        """Whether the server that the tenant lives on is its own; by its plan when the server is gone."""
-        if self.server is not None:
-            return is_owned_by(self.server, self.tenant)
-        alone = self.home is None or self.home.server == self.tenant.name
-        return self.tenant.spec.plan is Plan.DEDICATED and alone
-
-    @property
-    def external(self) -> bool:
-        """Whether the database lives outside the server's namespace."""
-        size: Size | None = self.server.spec if self.server else self.tenant.spec.size
-        return size is not None and size.database.mode is DatabaseMode.EXTERNAL
-
-    @property
-    def backups_volume(self) -> bool:
-        """Whether the server has a volume for backups: also one from before they went into buckets."""
-        return on_volumes(self.ctx.settings) or bool(self.ctx.store.get(PVC, self.namespace, naming.BACKUPS_VOLUME))
-
-    @property
-    def has_bucket(self) -> bool:
-        """Whether backups may lie in a bucket: also in one from before they went onto volumes."""
-        login = self.ctx.store.get(SECRET, self.namespace, naming.backup_store_secret(self.tenant.name))
-        known = self.tenant.status.erasure.steps if self.tenant.status.erasure else ()
-        erased = any(step.name == BUCKET_STEP for step in known)
-        return not on_volumes(self.ctx.settings) or login is not None or erased
-
-    @property
-    def nothing_was_made(self) -> bool:
-        """The server never came so far that a tenant could have been made on it."""
-        return (
-            self.server is not None
-            and not self.dedicated
-            and not self.server.status.migration
-            and not self.tenant.status.observed_generation
-            and not self.ctx.store.by_tenant(self.tenant.name)
-        )
-
-    @property
-    def namespace(self) -> str:
-        return naming.server_namespace(self.home.server if self.home else self.tenant.name)
-
-    def present_server(self) -> ElinkServer:
-        """The server, or Hold: without it nobody can look whether the data is gone."""
-        if self.server is None:
-            name = self.home.server if self.home else "?"
-            raise Hold(
-                f"ElinkServer {name} no longer exists, so nobody can look whether the tenant's database and files are "
-                "gone. Create the server again with the same database, or make sure by hand and remove the finalizer "
-                f"{naming.FINALIZER}",
-                reason="ServerMissing",
-                retry_after=60,
-            )
-        return self.server
 
 
 async def count_neighbours(case: Case) -> Evidence:
@@ -184,32 +93,27 @@ async def remove_files(case: Case) -> Evidence:
     """Directory, backups and lines in delivery journals, by a Job that sees the volumes; its report is the evidence."""
     _stop_if_harm_was_found(case)
     ctx, tenant, server = case.ctx, case.tenant, case.present_server()
-    name = naming.erase_job(tenant.name)
-    try:
-        job = await ctx.client.get(JOB, name, case.namespace)
-    except NotFound:
-        wanted = build_erase_job(
-            ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid,
-            backups=case.backups_volume,
-        )  # fmt: skip
-        await ctx.applier.apply_if_changed(JOB, wanted)
-        raise Hold("a Job removes directory and backups", retry_after=5) from None
-    state = observe.job_state(job)
-    if job["metadata"].get("annotations", {}).get(TENANT_UID) != tenant.metadata.uid or jobs.failed_long_ago(
-        job, ctx.clock()
-    ):
-        await jobs.remove(ctx, job)
-        raise Hold("an old erase Job is being replaced", retry_after=2)
-    if state == "failed":
-        raise Hold(
-            f"the erase Job failed ({observe.job_failure(job)}); it is replaced in two minutes, "
-            f"see 'kubectl logs -n {case.namespace} job/{name}'",
-            reason="EraseJobFailed",
-            retry_after=30,
-        )
-    if state != "succeeded":
-        raise Hold("a Job removes directory and backups", retry_after=5)
-    return await _erase_report(case, name)
+    wanted = build_erase_job(
+        ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid,
+        backups=case.backups_volume,
+    )  # fmt: skip
+    await job_ended(case, wanted, "directory and backups are removed")
+    return await _erase_report(case, naming.erase_job(tenant.name))
+
+
+async def forget_in_server_backups(case: Case) -> Evidence:
+    """The tenant's rows and journal lines in the copies of the server's own data, by a Job that has their key."""
+    _stop_if_harm_was_found(case)
+    ctx, tenant, server = case.ctx, case.tenant, case.present_server()
+    region = ctx.world.region(server.spec)
+    wanted = build_forget_job(ctx.settings, server, region, tenant.name, tenant.metadata.uid)
+    await job_ended(case, wanted, "the tenant is taken out of the backups of the server's own data")
+    await forget_old_versions(ctx, server.name)
+    report = observe.termination_message(await jobs.pods_of(ctx, case.namespace, naming.forget_job(tenant.name)))
+    return Evidence(
+        report or "rows and journal lines removed; the Job looked again and found nothing",
+        (forgotten(place_of(ctx, server.name), report),),
+    )
 
 
 async def remove_bucket(case: Case) -> Evidence:
@@ -313,13 +217,20 @@ async def remove_server(case: Case) -> Evidence:
             await ctx.client.delete(SERVER, server.name, uid=server.metadata.uid)
         ready = find_condition(server.status.conditions, conditions.READY)
         raise Hold(f"the server is being removed: {ready.message if ready and server.deleting else 'asked to go'}")
-    left = await namespace_left(ctx, case.namespace) or await volumes_left(ctx, case.namespace)
+    left = (
+        await namespace_left(ctx, case.namespace)
+        or await volumes_left(ctx, case.namespace)
+        or await server_backups_left(ctx, tenant.name)
+    )
     if left:
         raise Hold(left)
     await forget_server(ctx, tenant.name)
     return Evidence(
         f"ElinkServer {tenant.name}, namespace {case.namespace} and its volumes are gone",
-        with_the_server(case.tenant, case.namespace, external=case.external, backups=on_volumes(ctx.settings)),
+        (
+            *with_the_server(case.tenant, case.namespace, external=case.external, backups=on_volumes(ctx.settings)),
+            removed("ServerBackups", place_of(ctx, tenant.name), was_there=True),
+        ),
     )
 
 
@@ -383,6 +294,31 @@ async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = Non
     except NotFound:
         return True
     raise Hold(f"{kind} {name} is being deleted", retry_after=2)
+
+
+async def job_ended(case: Case, wanted: Obj, what: str) -> None:
+    """Have the Job done, and Hold until it succeeded; one of an earlier tenant of the same name is no evidence."""
+    ctx, name = case.ctx, wanted["metadata"]["name"]
+    try:
+        job = await ctx.client.get(JOB, name, case.namespace)
+    except NotFound:
+        await ctx.applier.apply_if_changed(JOB, wanted)
+        raise Hold(f"{what} by a Job", retry_after=5) from None
+    state = observe.job_state(job)
+    if job["metadata"].get("annotations", {}).get(TENANT_UID) != case.tenant.metadata.uid or jobs.failed_long_ago(
+        job, ctx.clock()
+    ):
+        await jobs.remove(ctx, job)
+        raise Hold("an old Job of an erasure is being replaced", retry_after=2)
+    if state == "failed":
+        raise Hold(
+            f"the Job {name} failed ({observe.job_failure(job)}); it is replaced in two minutes, "
+            f"see 'kubectl logs -n {case.namespace} job/{name}'",
+            reason="EraseJobFailed",
+            retry_after=30,
+        )
+    if state != "succeeded":
+        raise Hold(f"{what} by a Job", retry_after=5)
 
 
 async def _erase_report(case: Case, job: str) -> Evidence:

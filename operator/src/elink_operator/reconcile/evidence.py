@@ -66,6 +66,15 @@ def erased_bucket(bucket: str, erased: Erased, *, account: bool) -> tuple[Erased
     return tuple(stores)
 
 
+def forgotten(place: str, report: str | None) -> ErasedStore:
+    """What the copies of the server's own data held of the tenant, from the report of the Job that took it out."""
+    facts = _facts(report)
+    lines = _count(facts, "lines", "rows and journal lines of the tenant")
+    rewritten = facts.get("rewritten")
+    how = f", {rewritten} generations written again without them" if isinstance(rewritten, int) else ""
+    return ErasedStore(store="ServerBackups", name=place, removed=lines + how)
+
+
 def _generations(names: Sequence[str]) -> list[ErasedStore]:
     listed = [
         ErasedStore(store="BackupGeneration", name=name[:253], removed="removed from the store")

@@ -8,10 +8,12 @@ from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import JOB, SECRET, TENANT, Kind, Obj
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.desired.store import reachable_from
+from elink_operator.desired.vault import of_tenant
 from elink_operator.reconcile import erase_steps, restore_steps
 from elink_operator.reconcile.backup_bucket import ensure_bucket
 from elink_operator.reconcile.backup_key import ensure_key
-from elink_operator.reconcile.erase_steps import Evidence, Hold
+from elink_operator.reconcile.erase_case import Case as Erasure
+from elink_operator.reconcile.erase_case import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
@@ -34,7 +36,9 @@ async def prepare_target(case: Case) -> Obj:
     if server is None or not is_ready(server):
         raise Waiting("TargetNotReady", f"server {target} is waited for; the tenant works on server {home.server}")
     place = await case.place()
-    for missing in (await ensure_key(ctx, place.inputs.target), await ensure_bucket(ctx, place.inputs.target)):
+    vault = of_tenant(place.inputs.target)
+    backed_up = bool(tenant.status.backup.generations)
+    for missing in (await ensure_key(ctx, vault, backed_up=backed_up), await ensure_bucket(ctx, vault)):
         if missing is not None:
             raise RestoreFailed(missing.reason, missing.message)
     await ctx.applier.apply_if_changed(SECRET, build_tenant_secret(place.inputs.target))
@@ -58,7 +62,7 @@ async def remove_source(case: Case) -> Obj:
     server = case.ctx.world.servers.get(case.restore.status.source_server)
     if server is None:
         return {}
-    await _remove_from(case, server)
+    await _remove_from(case, server, copies=True)
     if case.target is not None and is_owned_by(server, case.target):
         await _hold_is_waiting(erase_steps.remove_server(_erasure(case, server)))
     return {}
@@ -96,7 +100,7 @@ async def _settle_home(case: Case) -> None:
         raise Waiting("MovingHome", f"the tenant is being registered on server {target}", retry_after=1)
 
 
-async def _remove_from(case: Case, server: ElinkServer) -> None:
+async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False) -> None:
     """Route, schedule, database, role, registry row, directory, journal lines and Secrets on one of the servers."""
     erasure = _erasure(case, server)
     for step in (
@@ -106,9 +110,12 @@ async def _remove_from(case: Case, server: ElinkServer) -> None:
         erase_steps.remove_files,
     ):
         await _hold_is_waiting(step(erasure))
+    if copies:  # of the registry and the journals; a target from which a move came back was in neither
+        await _hold_is_waiting(erase_steps.forget_in_server_backups(erasure))
     await _remove_secrets(case, erasure.namespace)
-    # Last, or the files would be removed again: it is no evidence for an erasure after the tenant has come back here.
-    await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
+    # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
+    for name in (naming.erase_job(case.restore.target), naming.forget_job(case.restore.target)):
+        await case.ctx.client.delete(JOB, name, namespace=erasure.namespace)
 
 
 async def _remove_secrets(case: Case, namespace: str) -> None:
@@ -135,10 +142,10 @@ async def _hold_is_waiting(step: Awaitable[Evidence]) -> None:
         raise Waiting(hold.reason, str(hold), retry_after=hold.retry_after) from None
 
 
-def _erasure(case: Case, server: ElinkServer) -> erase_steps.Case:
+def _erasure(case: Case, server: ElinkServer) -> Erasure:
     if case.target is None:
         raise Waiting("TenantMissing", f"tenant {case.restore.target} is gone")
-    return erase_steps.Case(case.ctx, case.target, Home(server.name, ""), server)
+    return Erasure(case.ctx, case.target, Home(server.name, ""), server)
 
 
 def _target(case: Case) -> str:

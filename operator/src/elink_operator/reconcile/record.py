@@ -9,7 +9,7 @@ from elink_operator.cluster.errors import Conflict
 from elink_operator.cluster.kinds import ERASURE, Obj
 from elink_operator.desired.erasure import Link, Removed, build_erasure
 from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.erase_steps import Case, Hold
+from elink_operator.reconcile.erase_case import Case, Hold
 
 _ATTEMPTS = 20
 

@@ -22,6 +22,7 @@ def server_row(server: ElinkServer, access: Access) -> ServerDb:
         user=access.username,
         password=access.password,
         app_password=access.app_password,
+        backup_password=access.backup_password,
     )
 
 

@@ -28,6 +28,7 @@ from elink_operator.desired.inputs import Access, ServerInputs
 from elink_operator.desired.store import on_volumes
 from elink_operator.reconcile import changes
 from elink_operator.reconcile.access import ensure_access
+from elink_operator.reconcile.backups import server_backup_facts
 from elink_operator.reconcile.comparison import compare_databases, fill_spares
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.drills import begin_drill, forget_drills
@@ -36,12 +37,15 @@ from elink_operator.reconcile.isolation import isolation, targets_of
 from elink_operator.reconcile.mail_login import read_mail_login
 from elink_operator.reconcile.migration import migrate
 from elink_operator.reconcile.rows import server_row
+from elink_operator.reconcile.server_backup import ensure_server_backup
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, write_status
 from elink_operator.reconcile.teardown import tear_down
 from elink_operator.reconcile.workloads import Applied, apply_deployment, apply_postgres
 
 LOOK_AGAIN_SECONDS = 60.0
 """Isolation and PostgreSQL send no events: a server is looked at once a minute."""
+
+_STORE_AGAIN_SECONDS = 30.0
 
 _HELD = (
     "this release of the operator would make pods a little different; they change with the server's next version, or "
@@ -59,7 +63,9 @@ class _Findings:
     isolated: Condition
     version: str
     migration: str
+    backup: Condition
     template_lost: bool = False
+    stored: Obj | None = None
     web: Obj | None = None
     workers: Obj | None = None
     waits: list[str] = field(default_factory=list)
@@ -106,6 +112,7 @@ async def _converge(ctx: Context, server: ElinkServer) -> Outcome:
         app=observe.workload_condition(conditions.APP_READY, None, "the app"),
         worker=observe.workload_condition(conditions.WORKER_READY, None, "the delivery worker"),
         isolated=conditions.unknown(conditions.ISOLATED, "NothingToProbe", "the server is not up yet"),
+        backup=conditions.unknown(conditions.BACKUP_HEALTHY, "NoBackupYet", "the server is not up yet"),
         version=version,
         migration=server.status.migration,
     )
@@ -116,6 +123,7 @@ async def _converge(ctx: Context, server: ElinkServer) -> Outcome:
     if found.migration:
         inputs = replace(inputs, version=found.version)
         await _app(ctx, inputs, found)
+        await _backup(ctx, inputs, access, found)
     targets = targets_of(
         server.name,
         database_up=database_up and inputs.embedded,
@@ -261,6 +269,15 @@ async def _app(ctx: Context, inputs: ServerInputs, found: _Findings) -> None:
         found.worker = observe.workload_condition(conditions.WORKER_READY, found.workers, "the delivery worker")
 
 
+async def _backup(ctx: Context, inputs: ServerInputs, access: Access, found: _Findings) -> None:
+    """What belongs to no tenant is backed up too (docs/adr/0022)."""
+    prevented = await ensure_server_backup(ctx, inputs, access)
+    if prevented is not None:
+        found.retry_after = min(found.retry_after, _STORE_AGAIN_SECONDS)
+    facts = await server_backup_facts(ctx, inputs.server)
+    found.backup, found.stored = prevented or facts.condition, facts.status
+
+
 async def _autoscaler(ctx: Context, inputs: ServerInputs) -> None:
     wanted = inputs.server.spec.app.autoscaling
     if wanted is not None:
@@ -282,7 +299,7 @@ async def _write_findings(
     effective = settled and ready.status == "True" and not found.waits and (found.web is None or web.current)
     status: Obj = {
         "conditions": conditions_of(
-            ctx, SERVER, server.name, server.metadata.generation, [ready, *parts, found.isolated]
+            ctx, SERVER, server.name, server.metadata.generation, [ready, *parts, found.isolated, found.backup]
         ),
         "tenants": count_tenants(ctx, server.name),
         "version": found.version,
@@ -297,6 +314,8 @@ async def _write_findings(
         "worker": {"replicas": workers.existing, "readyReplicas": workers.ready},
         **changes.fields(ctx, server.metadata.uid),
     }
+    if found.stored is not None:
+        status["backup"] = found.stored
     if effective:
         status["observedGeneration"] = server.metadata.generation
     await write_status(ctx, SERVER, server.name, status)

@@ -7,6 +7,7 @@ from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
 from elink_operator.desired import change
 from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.server_backup import server_backups_left, store_is_unknown
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
 _LOOK_SECONDS = 5.0
@@ -21,7 +22,7 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
         await write_status(ctx, SERVER, server.name, {"conditions": merged})
         return Outcome(_LOOK_SECONDS)
     await forget_server(ctx, server.name)
-    summary = "namespace and volumes are gone"
+    summary = "namespace, volumes and the backups of its own data are gone"
     await changes.note(ctx, SERVER, server.name, what=change.REMOVED, key="removed", summary=summary)
     changes.forget(ctx, server.metadata.uid)
     await remove_finalizer(ctx, SERVER, server.name)
@@ -29,7 +30,7 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
 
 
 async def remove_server(ctx: Context, server: ElinkServer) -> str:
-    """Remove namespace and volumes; returns what is still there, empty when nothing is."""
+    """Remove namespace, volumes and the server's own backups; returns what is still there, empty when nothing is."""
     residents = [t.name for t in ctx.world.residents(server.name) if _needs_the_server(t.name, server)]
     if residents:
         return (
@@ -37,10 +38,12 @@ async def remove_server(ctx: Context, server: ElinkServer) -> str:
             "the server is removed after the last one"
         )
     namespace = naming.server_namespace(server.name)
-    left = await namespace_left(ctx, namespace)
-    if left:
-        return left
-    return await volumes_left(ctx, namespace)
+    return (
+        store_is_unknown(ctx, server.name)
+        or await namespace_left(ctx, namespace)
+        or await volumes_left(ctx, namespace)
+        or await server_backups_left(ctx, server.name)
+    )
 
 
 def _needs_the_server(tenant: str, server: ElinkServer) -> bool:
@@ -77,4 +80,5 @@ async def forget_server(ctx: Context, server: str) -> None:
     ctx.memory.external.pop(server, None)
     ctx.memory.isolation.pop(server, None)
     ctx.memory.looked.pop(server, None)
+    ctx.memory.backup_failures.pop(f"server/{server}", None)
     await ctx.databases.forget(server)

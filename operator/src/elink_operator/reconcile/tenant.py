@@ -17,6 +17,7 @@ from elink_operator.desired.cronjob import build_backup
 from elink_operator.desired.httproute import build_route
 from elink_operator.desired.inputs import TenantInputs, schema_of
 from elink_operator.desired.secret import build_tenant_secret
+from elink_operator.desired.vault import of_tenant
 from elink_operator.reconcile import cancellation, changes, letters, loss, master
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.backup_bucket import ensure_bucket
@@ -167,8 +168,9 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
         schema=schema_of(server),
     )
     invitation = await master.prepare(ctx, inputs)
-    found.key_missing = await ensure_key(ctx, inputs)
-    found.no_store = await ensure_bucket(ctx, inputs)
+    vault = of_tenant(inputs)
+    found.key_missing = await ensure_key(ctx, vault, backed_up=bool(tenant.status.backup.generations))
+    found.no_store = await ensure_bucket(ctx, vault)
     if found.no_store is not None:
         found.retry_after = _STORE_AGAIN
     row = tenant_row(inputs, token_sha256=invitation.sha256, token_expires=invitation.expires_at)

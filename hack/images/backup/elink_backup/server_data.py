@@ -1,0 +1,109 @@
+"""The server's own data: rows of the registry and the workers' journals.
+
+Both are text with a line per fact, so that the lines of one tenant can be taken out of a copy again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from elink_backup import database
+from elink_backup.errors import FILES_UNREADABLE, BackupError
+from elink_backup.job import Job
+from elink_backup.journals import names_tenant
+from elink_backup.manifest import write_manifest
+from elink_backup.report import jst
+from elink_backup.repository import DUMP
+from elink_backup.restore import clear
+
+JOURNALS = "files/journals"
+_JOURNAL = ".journal"
+
+COLUMNS = {
+    "tenant": "name, uid, host, database, role, directory, state, language, limits, spec_hash, updated_at",
+    "delivery_wakeup": "tenant, due_at",
+    "notice": "tenant, id, type, severity, title_ja, title_en, body_ja, body_en, starts_at, detected_at, published_at,"
+    " withdrawn_at",
+    "database_switch": "uid, source, before, after, switched_at",
+}
+"""What is read of each table, and all that role elink_backup may read: nothing of the customer but the tenant's name
+and addresses of its service."""
+
+
+def gather(job: Job, started: datetime, journals: Path) -> None:
+    """Fill the job's source. Raises `BackupError` when database or journals cannot be read."""
+    for folder in ("database", "files"):
+        clear(job.source / folder)
+        (job.source / folder).mkdir(exist_ok=True)
+    (job.source / DUMP).write_text(database.rows(job, _statements()), encoding="utf-8")
+    _copy_journals(journals, job.source / JOURNALS)
+    write_manifest(job.source, {**job.tags("", started), "started": jst(started), **describe(job.source)})
+
+
+def _statements() -> list[str]:
+    return [
+        f"SELECT json_build_object('table', '{table}', 'row', t) FROM (SELECT {columns} FROM {table} ORDER BY 1, 2) t"  # noqa: S608 - constants
+        for table, columns in COLUMNS.items()
+    ]
+
+
+def _copy_journals(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise BackupError("the folder of the journals is not mounted", FILES_UNREADABLE)
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if not path.name.endswith(_JOURNAL):
+            continue
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # settled meanwhile
+        except OSError as error:
+            raise BackupError(f"journal {path.name} cannot be read: {error.strerror}", FILES_UNREADABLE) from error
+        with os.fdopen(fd, "rb") as file:
+            (target / path.name).write_bytes(file.read())
+
+
+def describe(source: Path) -> dict[str, Any]:
+    """Rows per table, and the checksum of each journal, as the manifest has them."""
+    tables = dict.fromkeys(COLUMNS, 0)
+    for line in (source / DUMP).read_bytes().splitlines():
+        tables[json.loads(line)["table"]] += 1
+    journals = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(_journals(source))}
+    return {"tables": tables, "journals": journals}
+
+
+def take_out(source: Path, tenant: str, uid: str) -> int:
+    """Remove the tenant's lines from registry and journals below `source`; how many there were."""
+    taken = _filter(source / DUMP, lambda line: is_of(line, tenant, uid))
+    for path in _journals(source):
+        taken += _filter(path, lambda line: names_tenant(line, tenant))
+    return taken
+
+
+def is_of(line: bytes, tenant: str, uid: str) -> bool:
+    """Whether a row of the registry is about exactly this tenant. What cannot be parsed counts when it names it."""
+    try:
+        row = json.loads(line)["row"]
+        return tenant in (row.get("name"), row.get("tenant")) or uid == row.get("uid")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f'"{tenant}"'.encode() in line or uid.encode() in line
+
+
+def _journals(source: Path) -> list[Path]:
+    folder = source / JOURNALS
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _filter(path: Path, doomed: Callable[[bytes], bool]) -> int:
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not doomed(line.rstrip(b"\n"))]
+    if len(kept) < len(lines):
+        path.write_bytes(b"".join(kept))
+    return len(lines) - len(kept)
