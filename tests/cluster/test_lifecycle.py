@@ -172,8 +172,10 @@ def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
     )
 
 
-def search_volume(live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str) -> list[str]:
-    """What a pod of our own sees on one volume."""
+def search_volume(
+    live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str, script: str = SEARCH
+) -> list[str]:
+    """What a pod of our own sees on one volume: the lines that `script` prints."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -191,7 +193,7 @@ def search_volume(live: Live, namespace: str, claim: str, mount: str, wanted: st
                 {
                     "name": "main",
                     "image": live.image("TENANT_APP"),
-                    "command": ["python3", "-c", SEARCH, wanted, where],
+                    "command": ["python3", "-c", script, wanted, where],
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     "volumeMounts": [{"name": "volume", "mountPath": mount}],
                 }
