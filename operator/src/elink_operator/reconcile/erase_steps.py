@@ -17,12 +17,20 @@ from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.evidence import dropped, erased_bucket, erased_files, removed, with_the_server
+from elink_operator.reconcile.evidence import (
+    cleared,
+    dropped,
+    erased_bucket,
+    erased_files,
+    removed,
+    with_the_server,
+)
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
 BUCKET_STEP = "BackupBucket"
+RESIDUE_STEP = "DatabaseResidue"
 
 
 class Hold(Exception):
@@ -178,6 +186,13 @@ async def drop_database(case: Case) -> Evidence:
     if not evidence.clean:
         raise Hold(f"PostgreSQL still has {', '.join(evidence.left)}", retry_after=5)
     return Evidence("; ".join(text for _, text in evidence.steps), dropped(tenant_db, evidence.steps))
+
+
+async def clear_residue(case: Case) -> Evidence:
+    """What PostgreSQL keeps of what was dropped: dead rows and its write-ahead log."""
+    server_db, _ = await _rows(case)
+    places = cleared(await case.ctx.databases.clear_residue(server_db))
+    return Evidence("; ".join(f"{place.store}: {place.removed}" for place in places), places)
 
 
 async def remove_files(case: Case) -> Evidence:

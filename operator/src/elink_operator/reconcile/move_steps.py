@@ -107,6 +107,7 @@ async def _remove_from(case: Case, server: ElinkServer) -> None:
     ):
         await _hold_is_waiting(step(erasure))
     await _remove_secrets(case, erasure.namespace)
+    await _hold_is_waiting(erase_steps.clear_residue(erasure))
     # Last, or the files would be removed again: it is no evidence for an erasure after the tenant has come back here.
     await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
 
