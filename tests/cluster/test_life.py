@@ -83,7 +83,7 @@ def move(kubectl: Kubectl, tenant: str) -> dict[str, object]:
         moves = [r.get("status", {}) for r in found if r["spec"]["mode"] == "Move"]
         return moves[0] if moves and moves[0].get("phase") in {"Succeeded", "Failed", "RolledBack"} else None
 
-    status = dict(eventually(result, timeout=600, what="the move ended"))
+    status = dict(eventually(result, timeout=900, what="the move ended"))
     assert (status["phase"], status.get("different", [])) == ("Succeeded", []), status
     kubectl.wait_ready("et", tenant)
     for found in kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}"):

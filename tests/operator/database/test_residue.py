@@ -43,7 +43,7 @@ async def dropped(postgres: Postgres, databases: Databases) -> None:
     await databases.ensure_server(target(postgres))
     await migrate_template(postgres)
     await databases.mark_template(target(postgres), "1")
-    doomed = tenant(NAME, master_email=CONTACT)
+    doomed = tenant(NAME, uid="0f5e3c1a-77d2", master_email=CONTACT)
     for one in (doomed, tenant("tonari")):
         await databases.ensure_tenant(target(postgres), one)
     connection = await postgres.connect(doomed.database)

@@ -107,7 +107,9 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         check_record(world, victim, uid)
         steps = {s["name"]: s for s in last_erasure(seen)["steps"]}
         assert steps["FilesAndBackups"]["done"]
-        expected = "NeighboursCounted Route BackupSchedule Database FilesAndBackups Secrets NeighboursUnharmed"
+        expected = (
+            "NeighboursCounted Route BackupSchedule Database DatabaseResidue FilesAndBackups Secrets NeighboursUnharmed"
+        )
         assert list(steps) == expected.split()
         for name in neighbours:
             assert await rows_of(world, name) == 5
@@ -132,8 +134,8 @@ def check_record(world: World, victim: str, uid: str) -> None:
         assert place["removedAt"] <= place["recheckedAt"] <= spec["erasedAt"]
         assert place["removedAt"].endswith("+09:00")
     expected = (
-        "BackupGeneration BackupKey BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role "
-        "Route Secret"
+        "BackupGeneration BackupKey BackupSchedule BackupStore Database DeadRows DeliveryJournals Directory "
+        "RegistryRow Role Route Secret"
     )
     assert sorted(places) == expected.split()
     assert [p["name"] for p in places["BackupGeneration"]] == [SNAPSHOT[:8]]
