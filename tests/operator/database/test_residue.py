@@ -80,14 +80,18 @@ async def test_a_log_that_is_used_again_is_not_called_clear(allowed: Postgres, d
     assert (await databases.clear_residue(target(allowed))).log == ""
 
 
-async def test_a_transaction_that_keeps_dead_rows_is_waited_for(allowed: Postgres, databases: Databases) -> None:
+@pytest.mark.parametrize(
+    ("reads", "said"), [("pg_class", "keeps dead rows of pg_database"), ("pg_database", "somebody reads pg_database")]
+)
+async def test_a_backup_that_runs_is_waited_for(allowed: Postgres, databases: Databases, reads: str, said: str) -> None:
+    """As pg_dump of a neighbour does: one snapshot, and a lock on what it has read."""
     await databases.ensure_server(target(allowed))
     reader = await allowed.connect("postgres")
     snapshot = reader.transaction(isolation="repeatable_read", readonly=True)
     await snapshot.start()
-    await reader.fetchval("SELECT count(*) FROM pg_database")
+    await reader.fetchval(f"SELECT count(*) FROM {reads}")
     await dropped(allowed, databases)
-    with pytest.raises(DatabaseError, match="keeps dead rows of pg_database"):
+    with pytest.raises(DatabaseError, match=said):
         await databases.clear_residue(target(allowed))
     await snapshot.rollback()
     await reader.close()

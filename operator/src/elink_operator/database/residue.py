@@ -19,6 +19,8 @@ _REGISTRY = ("tenant", "delivery_wakeup", "notice", "database_switch")
 _CATALOGS = ("pg_database", "pg_authid")
 _PATIENCE = 300.0
 """Seconds for a checkpoint: it writes whatever is in memory."""
+_LOCK = "SET lock_timeout = '200ms'"
+"""Who connects waits behind whoever waits for a catalog, and a backup of a neighbour reads it until its end."""
 _DEAD = re.compile(r"(\d+) dead row versions cannot be removed yet")
 _LEFT = "SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' AND name <= $1"
 
@@ -35,9 +37,11 @@ class Residue:
 async def clear_residue(sessions: Sessions) -> Residue:
     """Rewrite what held names and contacts, and let the write-ahead log go. Raises while something keeps old rows."""
     async with sessions.registry() as connection:
+        await connection.execute(_LOCK)
         for table in _REGISTRY:
             await _rewrite(connection, table)
     async with sessions.admin() as connection:
+        await connection.execute(_LOCK)
         catalogs = [await _rewrite(connection, table) for table in _CATALOGS]
         log = await _let_go(connection)
     return Residue("rewritten without dead rows", "rewritten without dead rows" if all(catalogs) else "", log)
@@ -55,6 +59,8 @@ async def _rewrite(connection: Connection, table: str) -> bool:
     connection.add_log_listener(listen)
     try:
         await connection.execute(f"VACUUM (FULL, VERBOSE) {table}", timeout=_PATIENCE)
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseError(f"somebody reads {table}, such as a backup of a neighbour; it is retried") from error
     finally:
         connection.remove_log_listener(listen)
     if await connection.fetchval(which, table) == before:
