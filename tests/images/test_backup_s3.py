@@ -36,7 +36,7 @@ from tests.images.test_backup import (
 )
 from tests.support.certificates import Authority
 from tests.support.kubectl import eventually
-from tests.support.postgres import Postgres, free_port
+from tests.support.postgres import Postgres, find_program, free_port
 from tests.support.versitygw import REGION, Gateway, gateway
 
 __all__ = ["target"]
@@ -262,14 +262,23 @@ def test_a_private_authority_is_trusted_when_it_is_mounted(postgres: Postgres, t
         assert (code, said.get("generations")) == (0, 1), said
 
 
-def start(bench: Remote, **environ: str) -> subprocess.Popen[bytes]:
+def start(bench: Remote, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
     message = bench.root / "message"
     message.unlink(missing_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "elink_backup.backup"],
+        [sys.executable, "-m", "elink_backup.backup", *arguments],
         env={**bench.environ, "ELINK_TERMINATION_LOG": str(message), **environ},
         stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
+
+
+def empty(bench: Remote, database: str) -> None:
+    """As the operator makes the scratch database anew for every try."""
+    login = {name: (bench.root / "secrets" / name).read_text() for name in ("host", "port", "username", "password")}
+    environ = {**os.environ, "PGPASSWORD": login["password"], "PGHOST": login["host"], "PGPORT": login["port"],
+               "PGUSER": login["username"], "PGDATABASE": database}  # fmt: skip
+    sql = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    subprocess.run([find_program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", sql], env=environ, check=True)
 
 
 def packs(bench: Remote) -> int:
@@ -287,6 +296,42 @@ def test_a_store_that_goes_away_in_the_middle(own: Remote) -> None:
     assert json.loads((own.root / "message").read_text())["reason"] == "StoreAway"
     own.gateway.start()
     assert own.names() == named(1, 2)
+
+
+@pytest.mark.parametrize("fault", ["StoreAway", "killed"])
+def test_a_restore_that_ends_in_the_middle_is_made_again(own: Remote, target: str, fault: str) -> None:
+    (own.files / "big").write_bytes(os.urandom(60 << 20))
+    assert own.run("backup")[0] == 0
+    into = own.root / ".restore-aozora"
+    arguments = ("restore", "--into-database", target, "--into-directory", str(into))
+    process = start(own, *arguments, ELINK_STALL="6")
+    # It has read the generation once and begins to write.
+    eventually(lambda: any((own.root / "snapshot/database").iterdir()), timeout=60, every=0.01)
+    if fault == "killed":
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    else:
+        own.gateway.stop()
+        assert process.wait(120) == 1
+        assert json.loads((own.root / "message").read_text())["reason"] == fault
+        own.gateway.start()
+    empty(own, target)
+    code, said = own.run("backup", *arguments)
+    assert (code, said["different"]) == (0, []), said
+    assert (into / "big").read_bytes() == (own.files / "big").read_bytes()
+
+
+def test_a_restore_says_when_the_place_for_it_is_full(own: Remote, target: str) -> None:
+    (own.files / "big").write_bytes(os.urandom(20 << 20))
+    assert own.run("backup")[0] == 0
+    into = own.root / "full"
+    into.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", str(into)], check=True)
+    try:
+        code, said = own.run("backup", "restore", "--into-database", target, "--into-directory", str(into))
+    finally:
+        subprocess.run(["umount", "--lazy", str(into)], check=True)
+    assert (code, said["reason"]) == (1, "ScratchFull"), said
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
