@@ -29,6 +29,7 @@ from tests.images.test_backup import (
     Bench,
     bring_back,
     days,
+    empty_database,
     make_bench,
     named,
     somebody_else_at_work,
@@ -36,7 +37,7 @@ from tests.images.test_backup import (
 )
 from tests.support.certificates import Authority
 from tests.support.kubectl import eventually
-from tests.support.postgres import Postgres, find_program, free_port
+from tests.support.postgres import Postgres, free_port
 from tests.support.versitygw import REGION, Gateway, gateway
 
 __all__ = ["target"]
@@ -272,15 +273,6 @@ def start(bench: Remote, *arguments: str, **environ: str) -> subprocess.Popen[by
     )  # fmt: skip
 
 
-def empty(bench: Remote, database: str) -> None:
-    """As the operator makes the scratch database anew for every try."""
-    login = {name: (bench.root / "secrets" / name).read_text() for name in ("host", "port", "username", "password")}
-    environ = {**os.environ, "PGPASSWORD": login["password"], "PGHOST": login["host"], "PGPORT": login["port"],
-               "PGUSER": login["username"], "PGDATABASE": database}  # fmt: skip
-    sql = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
-    subprocess.run([find_program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", sql], env=environ, check=True)
-
-
 def packs(bench: Remote) -> int:
     return sum(1 for path in bench.packs.rglob("*") if path.is_file())
 
@@ -299,12 +291,25 @@ def test_a_store_that_goes_away_in_the_middle(own: Remote) -> None:
 
 
 @pytest.mark.parametrize("fault", ["StoreAway", "killed"])
-def test_a_restore_that_ends_in_the_middle_is_made_again(own: Remote, target: str, fault: str) -> None:
+def test_a_restore_that_ends_in_the_middle_is_made_again(own: Remote, postgres: Postgres, fault: str) -> None:
     (own.files / "big").write_bytes(os.urandom(60 << 20))
     assert own.run("backup")[0] == 0
     into = own.root / ".restore-aozora"
-    arguments = ("restore", "--into-database", target, "--into-directory", str(into))
-    process = start(own, *arguments, ELINK_STALL="6")
+    with empty_database(own, postgres) as target:
+        end_in_the_middle(own, fault, target, into)
+    # The operator makes the scratch database anew for every try; the folder is the program's own to clear.
+    with empty_database(own, postgres) as target:
+        code, said = restore_into(own, target, into)
+    assert (code, said["different"]) == (0, []), said
+    assert (into / "big").read_bytes() == (own.files / "big").read_bytes()
+
+
+def restore_into(bench: Remote, target: str, into: Path) -> tuple[int, dict[str, Any]]:
+    return bench.run("backup", "restore", "--into-database", target, "--into-directory", str(into))
+
+
+def end_in_the_middle(own: Remote, fault: str, target: str, into: Path) -> None:
+    process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="6")
     # It has read the generation once and begins to write.
     eventually(lambda: any((own.root / "snapshot/database").iterdir()), timeout=60, every=0.01)
     if fault == "killed":
@@ -315,20 +320,17 @@ def test_a_restore_that_ends_in_the_middle_is_made_again(own: Remote, target: st
         assert process.wait(120) == 1
         assert json.loads((own.root / "message").read_text())["reason"] == fault
         own.gateway.start()
-    empty(own, target)
-    code, said = own.run("backup", *arguments)
-    assert (code, said["different"]) == (0, []), said
-    assert (into / "big").read_bytes() == (own.files / "big").read_bytes()
 
 
-def test_a_restore_says_when_the_place_for_it_is_full(own: Remote, target: str) -> None:
+def test_a_restore_says_when_the_place_for_it_is_full(own: Remote, postgres: Postgres) -> None:
     (own.files / "big").write_bytes(os.urandom(20 << 20))
     assert own.run("backup")[0] == 0
     into = own.root / "full"
     into.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", str(into)], check=True)
     try:
-        code, said = own.run("backup", "restore", "--into-database", target, "--into-directory", str(into))
+        with empty_database(own, postgres) as target:
+            code, said = restore_into(own, target, into)
     finally:
         subprocess.run(["umount", "--lazy", str(into)], check=True)
     assert (code, said["reason"]) == (1, "ScratchFull"), said

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from elink_operator import labels, naming
 from elink_operator.rebuild import rebuild
 from elink_operator.schedule import default_schedule
 
+from tests.bench.data.cost import measured
 from tests.operator.reconcile.conftest import surroundings
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.test_backup_bucket import in_buckets
@@ -110,30 +109,19 @@ async def _nightly(world: World, names: Sequence[str], at_once: int) -> dict[str
             loads.append(os.getloadavg()[0])
             return time.monotonic() - started
 
-    with _measured() as cost:
+    with measured() as cost:
         each = sorted(await asyncio.gather(*(one(name) for name in names)))
     seconds = each[len(each) // 2]
     return {
         "figure": "nightly backups",
         "tenants": len(names),
         "at_once": at_once,
-        "seconds_all": round(cost["seconds"], 1),
+        "seconds_all": round(cost.seconds, 1),
         "seconds_median": round(seconds, 1),
-        "processor_seconds_each": round(cost["processor"] / len(names), 2),
+        "processor_seconds_each": round(cost.processor / len(names), 2),
         "load": round(max(loads), 1),
         "peak_pods_of_the_schedule": {str(long): _peak(names, long) for long in (10, 30, 60)},
     }
-
-
-@contextmanager
-def _measured() -> Iterator[dict[str, float]]:
-    """Seconds, and processor seconds of the programs that ended meanwhile: PostgreSQL and the store go on running."""
-    cost: dict[str, float] = {}
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    yield cost
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost["seconds"] = time.monotonic() - began
-    cost["processor"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _run_now(world: World, name: str, job: str) -> None:
@@ -161,7 +149,7 @@ async def _lost(world: World, op: Operator, postgres: Postgres, names: Sequence[
     await op.settle(timeout=120)
     postgres.lose_data(fsync=True)
     op.ctx.memory.looked.clear()
-    with _measured() as cost:
+    with measured() as cost:
         op.ctx.wake("server", _SERVER)
         began = time.monotonic()
         await until(lambda: all(_is_lost(world, name) for name in names), timeout=600, what="the loss is seen")
@@ -179,9 +167,9 @@ async def _lost(world: World, op: Operator, postgres: Postgres, names: Sequence[
         "tenants": len(names),
         "at_once": at_once,
         "seconds_until_seen": round(seen, 1),
-        "seconds_all": round(cost["seconds"], 1),
-        "seconds_each": round(cost["seconds"] / len(names), 2),
-        "processor_seconds_each": round(cost["processor"] / len(names), 2),
+        "seconds_all": round(cost.seconds, 1),
+        "seconds_each": round(cost.seconds / len(names), 2),
+        "processor_seconds_each": round(cost.processor / len(names), 2),
         "data_age_seconds": {"oldest": max(ages), "newest": min(ages)},
         "said": said[-1],
     }
