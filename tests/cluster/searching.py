@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.cluster.test_lifecycle import search_volume
 from tests.support.kubectl import Kubectl
 from tests.support.live import Live
 
+SHARED = "elink-srv-shared-1"
 STORE = ("elink-backup-store", "store", "/backups")
 _ANY = """
 import os, sys
@@ -63,3 +63,72 @@ def _decoded(one: dict[str, Any]) -> dict[str, Any]:
         return one
     data = {key: base64.b64decode(value).decode(errors="replace") for key, value in (one.get("data") or {}).items()}
     return {**one, "data": data}
+
+
+SEARCH = """
+import hashlib, os, sys
+for top in ('/files', '/backups'):  # one of them is there
+  for folder, _, names in os.walk(top):
+    for name in names:
+      path = os.path.join(folder, name)
+      with open(path, 'rb') as file: content = file.read()
+      wanted, where = sys.argv[1:]
+      if {wanted, 'elink-' + wanted} & set(path.split('/')) if where == 'path' else wanted.encode() in content:
+        print(hashlib.sha256(content).hexdigest(), path)
+"""
+
+
+def files_of(live: Live, tenant: str) -> list[str]:
+    """Files on the server's volume and in the store, with the name as a part of their path: SHA-256 and path."""
+    return search_volumes(live, tenant, "path")
+
+
+def files_with(live: Live, text: str) -> list[str]:
+    """The same of files whose content holds `text`."""
+    return search_volumes(live, text, "content")
+
+
+def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
+    """What pods of our own see on the two volumes; `where`: path or content."""
+    return search_volume(live, SHARED, "files", "/files", wanted, where) + search_volume(
+        live, "elink-backup-store", "store", "/backups", wanted, where
+    )
+
+
+def search_volume(
+    live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str, script: str = SEARCH
+) -> list[str]:
+    """What a pod of our own sees on one volume: the lines that `script` prints."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "searcher", "namespace": namespace},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsUser": 10001,
+                "runAsNonRoot": True,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "main",
+                    "image": live.image("TENANT_APP"),
+                    "command": ["python3", "-c", script, wanted, where],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "volumeMounts": [{"name": "volume", "mountPath": mount}],
+                }
+            ],
+            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
+        },
+    }
+    kubectl = live.kubectl
+    kubectl.apply(pod)
+    try:
+        done = "--for=jsonpath={.status.phase}=Succeeded"
+        kubectl.run("wait", "-n", namespace, "pod/searcher", done, "--timeout=60s")
+        return sorted(kubectl.run("logs", "-n", namespace, "searcher").splitlines())
+    finally:
+        kubectl.run("delete", "pod", "-n", namespace, "searcher", "--timeout=60s")

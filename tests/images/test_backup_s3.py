@@ -310,8 +310,8 @@ def restore_into(bench: Remote, target: str, into: Path) -> tuple[int, dict[str,
 
 def end_in_the_middle(own: Remote, fault: str, target: str, into: Path) -> None:
     process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="6")
-    # It has read the generation once and begins to write.
-    eventually(lambda: any((own.root / "snapshot/database").iterdir()), timeout=60, every=0.01)
+    # It has read the generation once, has filled the database, and begins with the files.
+    eventually(into.is_dir, timeout=120, every=0.01, what="files are being restored")
     if fault == "killed":
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
