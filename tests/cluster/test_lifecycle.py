@@ -8,10 +8,10 @@ import json
 import pytest
 
 from tests.cluster.conftest import shared_tenant
+from tests.cluster.searching import SHARED, files_of, files_with, in_postgres
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
-SHARED = "elink-srv-shared-1"
 SECRET_TEXT = "秘密-planted-7f3a91"
 
 
@@ -109,6 +109,7 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
     assert f"/files/tenants/{victim}/planted.txt" in found, "the search must find what is there"
     assert f"/backups/buckets/elink-{victim}/" in found
     assert files_with(live, SECRET_TEXT) != []
+    assert in_postgres(live, "shared-1", SECRET_TEXT) != []
     before = {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours}
     files_before = {name: files_of(live, name) for name in neighbours}
     assert all(files_before.values())
@@ -133,6 +134,7 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
     assert not kubectl.items("secret", "-n", "elink-system", f"elink-{victim}-master")
     assert files_of(live, victim) == [], "directory and backups are gone"
     assert files_with(live, SECRET_TEXT) == []
+    assert in_postgres(live, "shared-1", SECRET_TEXT) == [], "neither in rows nor in the write-ahead log"
     assert {name: files_of(live, name) for name in neighbours} == files_before
     assert live.get(f"{victim}.elink.localhost", "/login")[0] == 404
     assert {name: digest(live, "t_" + name.replace("-", "_")) for name in neighbours} == before
@@ -140,73 +142,6 @@ def test_cancel_and_delete_leaves_nothing_and_the_neighbour_untouched(live: Live
         assert live.get(f"{name}.elink.localhost", "/login")[0] == 200
         kubectl.run("annotate", "et", name, f"elink-lc.com/confirm-erasure={name}")
         kubectl.run("delete", "et", name, "--timeout=180s", timeout=200)
-
-
-SEARCH = """
-import hashlib, os, sys
-for top in ('/files', '/backups'):  # one of them is there
-  for folder, _, names in os.walk(top):
-    for name in names:
-      path = os.path.join(folder, name)
-      with open(path, 'rb') as file: content = file.read()
-      wanted, where = sys.argv[1:]
-      if {wanted, 'elink-' + wanted} & set(path.split('/')) if where == 'path' else wanted.encode() in content:
-        print(hashlib.sha256(content).hexdigest(), path)
-"""
-
-
-def files_of(live: Live, tenant: str) -> list[str]:
-    """Files on the server's volume and in the store, with the name as a part of their path: SHA-256 and path."""
-    return search_volumes(live, tenant, "path")
-
-
-def files_with(live: Live, text: str) -> list[str]:
-    """The same of files whose content holds `text`."""
-    return search_volumes(live, text, "content")
-
-
-def search_volumes(live: Live, wanted: str, where: str) -> list[str]:
-    """What pods of our own see on the two volumes; `where`: path or content."""
-    return search_volume(live, SHARED, "files", "/files", wanted, where) + search_volume(
-        live, "elink-backup-store", "store", "/backups", wanted, where
-    )
-
-
-def search_volume(live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str) -> list[str]:
-    """What a pod of our own sees on one volume."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "searcher", "namespace": namespace},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsUser": 10001,
-                "runAsNonRoot": True,
-                "fsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "main",
-                    "image": live.image("TENANT_APP"),
-                    "command": ["python3", "-c", SEARCH, wanted, where],
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "volume", "mountPath": mount}],
-                }
-            ],
-            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
-        },
-    }
-    kubectl = live.kubectl
-    kubectl.apply(pod)
-    try:
-        done = "--for=jsonpath={.status.phase}=Succeeded"
-        kubectl.run("wait", "-n", namespace, "pod/searcher", done, "--timeout=60s")
-        return sorted(kubectl.run("logs", "-n", namespace, "searcher").splitlines())
-    finally:
-        kubectl.run("delete", "pod", "-n", namespace, "searcher", "--timeout=60s")
 
 
 def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> None:

@@ -149,6 +149,13 @@ def damage(bench: Bench) -> None:
 @pytest.fixture
 def target(bench: Bench, postgres: Postgres) -> Iterator[str]:
     """An empty database to restore into."""
+    with empty_database(bench, postgres) as name:
+        yield name
+
+
+@contextmanager
+def empty_database(bench: Bench, postgres: Postgres) -> Iterator[str]:
+    """A database of the bench's own, gone afterwards."""
     name = "back_" + bench.root.name.replace("-", "_")[-40:]
 
     async def run(sql: str) -> None:

@@ -29,6 +29,7 @@ from tests.images.test_backup import (
     Bench,
     bring_back,
     days,
+    empty_database,
     make_bench,
     named,
     somebody_else_at_work,
@@ -262,11 +263,11 @@ def test_a_private_authority_is_trusted_when_it_is_mounted(postgres: Postgres, t
         assert (code, said.get("generations")) == (0, 1), said
 
 
-def start(bench: Remote, **environ: str) -> subprocess.Popen[bytes]:
+def start(bench: Remote, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
     message = bench.root / "message"
     message.unlink(missing_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "elink_backup.backup"],
+        [sys.executable, "-m", "elink_backup.backup", *arguments],
         env={**bench.environ, "ELINK_TERMINATION_LOG": str(message), **environ},
         stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
@@ -287,6 +288,52 @@ def test_a_store_that_goes_away_in_the_middle(own: Remote) -> None:
     assert json.loads((own.root / "message").read_text())["reason"] == "StoreAway"
     own.gateway.start()
     assert own.names() == named(1, 2)
+
+
+@pytest.mark.parametrize("fault", ["StoreAway", "killed"])
+def test_a_restore_that_ends_in_the_middle_is_made_again(own: Remote, postgres: Postgres, fault: str) -> None:
+    (own.files / "big").write_bytes(os.urandom(60 << 20))
+    assert own.run("backup")[0] == 0
+    into = own.root / ".restore-aozora"
+    with empty_database(own, postgres) as target:
+        end_in_the_middle(own, fault, target, into)
+    # The operator makes the scratch database anew for every try; the folder is the program's own to clear.
+    with empty_database(own, postgres) as target:
+        code, said = restore_into(own, target, into)
+    assert (code, said["different"]) == (0, []), said
+    assert (into / "big").read_bytes() == (own.files / "big").read_bytes()
+
+
+def restore_into(bench: Remote, target: str, into: Path) -> tuple[int, dict[str, Any]]:
+    return bench.run("backup", "restore", "--into-database", target, "--into-directory", str(into))
+
+
+def end_in_the_middle(own: Remote, fault: str, target: str, into: Path) -> None:
+    process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="6")
+    # It has read the generation once, has filled the database, and begins with the files.
+    eventually(into.is_dir, timeout=120, every=0.01, what="files are being restored")
+    if fault == "killed":
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    else:
+        own.gateway.stop()
+        assert process.wait(120) == 1
+        assert json.loads((own.root / "message").read_text())["reason"] == fault
+        own.gateway.start()
+
+
+def test_a_restore_says_when_the_place_for_it_is_full(own: Remote, postgres: Postgres) -> None:
+    (own.files / "big").write_bytes(os.urandom(20 << 20))
+    assert own.run("backup")[0] == 0
+    into = own.root / "full"
+    into.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", str(into)], check=True)
+    try:
+        with empty_database(own, postgres) as target:
+            code, said = restore_into(own, target, into)
+    finally:
+        subprocess.run(["umount", "--lazy", str(into)], check=True)
+    assert (code, said["reason"]) == (1, "ScratchFull"), said
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])

@@ -54,10 +54,10 @@ class Server:
     def log(self) -> str:
         return (self.root / "log").read_text()
 
-    def asks(self, query: str) -> object:
+    def asks(self, query: str, password: str = PASSWORD) -> object:
         async def ask() -> object:
             connection = await asyncpg.connect(
-                host="127.0.0.1", port=self.port, user="elink_operator", password=PASSWORD, database="postgres"
+                host="127.0.0.1", port=self.port, user="elink_operator", password=password, database="postgres"
             )
             try:
                 return await connection.fetchval(query)
@@ -119,6 +119,11 @@ def test_first_start_restart_and_new_password(server: Server) -> None:
     process = server.start()
     try:
         assert eventually(lambda: server.answers(password="a new one"), timeout=60)
+        # What the operator clears an erased tenant's rows out of PostgreSQL's files with.
+        assert server.asks("SHOW wal_recycle", "a new one") == "off"
+        last = server.asks("SELECT pg_walfile_name(pg_switch_wal())", "a new one")
+        server.asks("CHECKPOINT", "a new one")
+        assert server.asks(f"SELECT count(*) FROM pg_ls_waldir() WHERE name <= '{last}'", "a new one") == 0
         with pytest.raises(asyncpg.InvalidPasswordError):
             server.answers()
         with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):

@@ -29,7 +29,7 @@ from tests.support.certificates import Authority, write_rsa_key
 from tests.support.kubectl import Kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 60
+_START_SECONDS = 240
 _STOP_SECONDS = 10
 
 

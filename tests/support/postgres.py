@@ -86,6 +86,14 @@ class Postgres:
             self.running.wait()
         self.running = None
 
+    def lose_data(self, *, fsync: bool = False) -> None:
+        """The data folder is destroyed; an empty server with the operator's role takes its place, as a new pod does."""
+        self.stop("immediate")
+        shutil.rmtree(self.folder / "data")
+        _initialise(self, fsync=fsync)
+        self.start()
+        _make_admin(self, superuser=False)
+
 
 def _as_postgres(command: list[str], *options: str) -> list[str]:
     """The command under setpriv, as another user when this one is root: PostgreSQL refuses to run as root."""

@@ -310,7 +310,7 @@ MODULES = {
     "elink-server-backup": ("elink_backup.server", ROOT / "hack" / "images" / "backup"),
     "elink-files": ("elink_backup.files", ROOT / "hack" / "images" / "backup"),
 }
-"""Programs that are run; the app's migration of a restored database has tests of its own (tests/images)."""
+"""Programs that are run. Of a restored database the app's migration is not: tests/images does that."""
 
 
 async def restore(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> Answer:

@@ -55,6 +55,8 @@ log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 idle_in_transaction_session_timeout = '5min'
 max_wal_size = '1GB'
+# A file of the log that is used again keeps the rows of erased tenants; the operator has the rest removed.
+wal_recycle = off
 # A client that vanished with its node must not keep locks for two hours.
 tcp_keepalives_idle = 60
 tcp_keepalives_interval = 10
@@ -76,6 +78,11 @@ ALTER ROLE :"name" LOGIN CREATEDB CREATEROLE NOSUPERUSER PASSWORD :'word';
 REVOKE ALL ON DATABASE postgres FROM PUBLIC;
 REVOKE ALL ON DATABASE template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE postgres TO :"name";
+-- To get rid of what PostgreSQL keeps of an erased tenant: rows in its log, names in its catalogs.
+GRANT pg_checkpoint TO :"name";
+GRANT EXECUTE ON FUNCTION pg_switch_wal(), pg_ls_waldir() TO :"name";
+SELECT format('GRANT MAINTAIN ON pg_database, pg_authid TO %I', :'name')
+ WHERE current_setting('server_version_num')::int >= 170000 \gexec
 EOF
 }
 

@@ -14,12 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.data.cost import measured
 from tests.support.postgres import Postgres, find_program, running
 from tests.support.restic import find_restic
 
@@ -149,12 +149,14 @@ def _compare(
     before: Callable[[], None],
 ) -> dict[str, Any]:
     times: dict[str, list[float]] = {"elink": [], "plain": []}
+    work: dict[str, list[float]] = {"elink": [], "plain": []}
     for _ in range(max(1, rounds)):
         for side, run in (("plain", plain), ("elink", own)):
             before()
-            started = time.monotonic()
-            run()
-            times[side].append(time.monotonic() - started)
+            with measured() as cost:
+                run()
+            times[side].append(cost.seconds)
+            work[side].append(cost.processor)
     median = {side: statistics.median(taken) for side, taken in times.items()}
     speed = {side: round(scene.dump_bytes / 1e6 / seconds, 1) for side, seconds in median.items()}
     return {
@@ -164,6 +166,7 @@ def _compare(
         "elink_mb_per_second": speed["elink"],
         "plain_mb_per_second": speed["plain"],
         "ratio": round(median["plain"] / median["elink"], 2),
+        "processor_seconds": {side: round(statistics.median(used), 2) for side, used in work.items()},
         "seconds": {side: [round(t, 2) for t in taken] for side, taken in times.items()},
     }
 

@@ -202,6 +202,14 @@ def test_get_shows_what_people_ask(refusing: ApiServer) -> None:
     assert "spread" in refusing.kubectl.run("explain", "es.spec.files.accessMode")
 
 
+@pytest.mark.parametrize("plural", ["elinkservers", "elinktenants", "elinkrestores", "elinkerasures", "elinkchanges"])
+def test_a_definition_is_not_deleted_unconfirmed(plural: str, refusing: ApiServer) -> None:
+    """With it every object of its kind would go, past the rules for each of them."""
+    name = f"{plural}.elink-lc.com"
+    assert f"elink-lc.com/confirm-erasure={name}" in refusing.kubectl.refused("delete", "crd", name, "--wait=false")
+    assert "deletionTimestamp" not in refusing.kubectl.json("get", "crd", name)["metadata"]
+
+
 class TestErasureRecords:
     def test_only_the_operator_writes_one_and_nobody_removes_or_changes_it(self, refusing: ApiServer) -> None:
         admin = refusing.kubectl

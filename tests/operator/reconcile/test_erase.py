@@ -108,7 +108,8 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         steps = {s["name"]: s for s in last_erasure(seen)["steps"]}
         assert steps["FilesAndBackups"]["done"]
         expected = (
-            "NeighboursCounted Route BackupSchedule Database FilesAndBackups ServerBackups Secrets NeighboursUnharmed"
+            "NeighboursCounted Route BackupSchedule Database DatabaseResidue FilesAndBackups ServerBackups Secrets "
+            "NeighboursUnharmed"
         )
         assert list(steps) == expected.split()
         for name in neighbours:
@@ -134,8 +135,8 @@ def check_record(world: World, victim: str, uid: str) -> None:
         assert place["removedAt"] <= place["recheckedAt"] <= spec["erasedAt"]
         assert place["removedAt"].endswith("+09:00")
     expected = (
-        "BackupGeneration BackupKey BackupSchedule BackupStore Database DeliveryJournals Directory RegistryRow Role "
-        "Route Secret ServerBackups"
+        "BackupGeneration BackupKey BackupSchedule BackupStore Database DeadRows DeliveryJournals Directory "
+        "RegistryRow Role Route Secret ServerBackups"
     )
     assert sorted(places) == expected.split()
     assert [p["name"] for p in places["BackupGeneration"]] == [SNAPSHOT[:8]]

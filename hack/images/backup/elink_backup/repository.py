@@ -138,7 +138,13 @@ class Repository:
 
     def restore(self, snapshot: str, part: str, target: Path) -> None:
         """Bring `part` (`database` or `files`) back into `target`, compared with the store afterwards."""
-        self._restic("restore", "--no-lock", "--quiet", "--verify", "--target", str(target), f"{snapshot}:/{part}")
+        try:
+            self._restic("restore", "--no-lock", "--quiet", "--verify", "--target", str(target), f"{snapshot}:/{part}")
+        except BackupError as error:
+            # Nothing is written into the store: what is full is the target.
+            if error.reason == errors.STORE_FULL:
+                raise BackupError(str(error), errors.SCRATCH_FULL) from error
+            raise
 
     def _restic(self, *arguments: str) -> str:
         done, out = self._run(arguments)

@@ -15,6 +15,7 @@ from elink_operator.database.errors import (
     TooManyConnections,
 )
 from elink_operator.database.model import Census, CensusRecord, ErasureEvidence, ServerDb, Snapshot, TenantDb
+from elink_operator.database.residue import Residue
 from elink_operator.database.sessions import Limits
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Databases",
     "ErasureEvidence",
     "Limits",
+    "Residue",
     "ServerDb",
     "ServerNotPrepared",
     "Snapshot",

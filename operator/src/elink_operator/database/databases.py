@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from elink_operator.database import census, erase, restoring, server, snapshot, spares, tenant
+from elink_operator.database import census, erase, residue, restoring, server, snapshot, spares, tenant
 from elink_operator.database.errors import ServerNotPrepared
 from elink_operator.database.model import Census, ErasureEvidence, ServerDb, Snapshot, TenantDb
+from elink_operator.database.residue import Residue
 from elink_operator.database.sessions import Limits, Sessions
 
 _UNKNOWN = ("", "")
@@ -24,6 +26,9 @@ class _Known:
     snapshot: Snapshot | None = None
     """Speaks for the tenants that `complete` does not name: nothing was changed of them since."""
     reading: asyncio.Task[Snapshot] | None = None
+    clearing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    cleared: tuple[float, Residue] | None = None
+    """When the last clearing of residue began, and what it did."""
 
     async def read(self, *, anew: bool) -> Snapshot:
         """What the server holds; all who wait share one reading and its failure.
@@ -104,6 +109,16 @@ class Databases:
         async with self._of(target) as known:
             known.complete[doomed.name] = _UNKNOWN
             return await erase.drop_tenant(known.sessions, doomed)
+
+    async def clear_residue(self, target: ServerDb) -> Residue:
+        """Get rid of what PostgreSQL keeps of everything dropped before this call; who waits shares one turn."""
+        async with self._of(target) as known:
+            asked = time.monotonic()
+            async with known.clearing:
+                if known.cleared is None or known.cleared[0] < asked:
+                    began = time.monotonic()
+                    known.cleared = began, await residue.clear_residue(known.sessions)
+                return known.cleared[1]
 
     async def make_scratch(self, target: ServerDb, wanted: TenantDb, scratch: str) -> None:
         """An empty database that only the tenant's role may enter, in place of what an earlier try left."""

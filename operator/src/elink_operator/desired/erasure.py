@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from elink_operator import labels, naming
 from elink_operator.api import ElinkTenant, erasure
-from elink_operator.api.erasure import StoreErased, record_name, seal
+from elink_operator.api.erasure import Remaining, StoreErased, record_name, seal
 from elink_operator.desired.pod import Obj
 from elink_operator.jst import jst
 from elink_operator.settings import Settings
@@ -34,7 +34,14 @@ class Removed:
 
 
 def build_erasure(
-    settings: Settings, tenant: ElinkTenant, stores: Sequence[Removed], *, neighbours: str, now: datetime, after: Link
+    settings: Settings,
+    tenant: ElinkTenant,
+    stores: Sequence[Removed],
+    *,
+    neighbours: str,
+    remains: Sequence[Remaining] = (),
+    now: datetime,
+    after: Link,
 ) -> Obj:
     """The record that follows `after`. Nothing of the customer is in it but the tenant's own name."""
     started = tenant.status.erasure.started_at if tenant.status.erasure else None
@@ -63,6 +70,7 @@ def build_erasure(
         "neighbours": neighbours[:1024],
         "remains": [
             {"what": "common logs of gateway, app and operator, which hold no data of the customer", "until": until},
+            *(one.dump() for one in remains),
         ],
         "previous": after.hash,
     }

@@ -18,7 +18,8 @@ from elink_operator.objectstore import ObjectStoreError
 from elink_operator.reconcile import changes
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
-from elink_operator.reconcile.erase_case import BUCKET_STEP, Case, Evidence, Hold
+from elink_operator.reconcile.erase_case import BUCKET_STEP, RESIDUE_STEP, Case, Evidence, Hold
+from elink_operator.reconcile.evidence import uncleared
 from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -44,6 +45,7 @@ SCHEDULE = Step("BackupSchedule", steps.remove_schedule)
 DATABASE = Step("Database", steps.drop_database)
 OWN_DATABASE = replace(DATABASE, once=True)
 """Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
+RESIDUE = Step(RESIDUE_STEP, steps.clear_residue, once=True)
 FILES = Step("FilesAndBackups", steps.remove_files, once=True)
 BUCKET = Step(BUCKET_STEP, steps.remove_bucket, once=True)
 SERVER_BACKUPS = Step("ServerBackups", steps.forget_in_server_backups, once=True)
@@ -59,9 +61,9 @@ def steps_for(case: Case) -> list[Step]:
         return [ROUTE, SCHEDULE, SECRETS] if case.home else [SECRETS]
     bucket = [BUCKET] if case.has_bucket else []
     if not case.dedicated:
-        return [COUNT, ROUTE, SCHEDULE, DATABASE, FILES, *bucket, SERVER_BACKUPS, SECRETS, COMPARE]
+        return [COUNT, ROUTE, SCHEDULE, DATABASE, RESIDUE, FILES, *bucket, SERVER_BACKUPS, SECRETS, COMPARE]
     if case.external:
-        return [ROUTE, SCHEDULE, OWN_DATABASE, *bucket, VOLUMES, SECRETS, SERVER]
+        return [ROUTE, SCHEDULE, OWN_DATABASE, RESIDUE, *bucket, VOLUMES, SECRETS, SERVER]
     # Namespace and volumes go as a whole, and with them database and files.
     return [ROUTE, SCHEDULE, *bucket, VOLUMES, SECRETS, SERVER]
 
@@ -117,7 +119,9 @@ async def _record(case: Case, plan: list[Step], done: dict[str, Obj]) -> None:
     taken = [ErasureStep.parse(done[step.name]) for step in plan]
     stores = places(taken, {step.name: step.proved_by for step in plan})
     neighbours = next((step.message for step in taken if step.name == COMPARE.name), "no other tenant lived there")
-    record = await ensure_record(case, stores, neighbours)
+    known = {(place.store, place.name) for place in stores}
+    remains = uncleared(known) if RESIDUE in plan else ()
+    record = await ensure_record(case, stores, neighbours, remains)
     live = case.ctx.store.get(TENANT, None, case.tenant.name)
     if live is not None:
         proof = f"everything is erased; the proof is ElinkErasure {record['metadata']['name']}"

@@ -13,6 +13,7 @@ from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 
 BUCKET_STEP = "BackupBucket"
+RESIDUE_STEP = "DatabaseResidue"
 
 
 class Hold(Exception):

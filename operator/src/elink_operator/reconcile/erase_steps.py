@@ -16,6 +16,7 @@ from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.erase_case import Case, Evidence, Hold
 from elink_operator.reconcile.evidence import (
+    cleared,
     dropped,
     erased_bucket,
     erased_files,
@@ -87,6 +88,13 @@ async def drop_database(case: Case) -> Evidence:
     if not evidence.clean:
         raise Hold(f"PostgreSQL still has {', '.join(evidence.left)}", retry_after=5)
     return Evidence("; ".join(text for _, text in evidence.steps), dropped(tenant_db, evidence.steps))
+
+
+async def clear_residue(case: Case) -> Evidence:
+    """What PostgreSQL keeps of what was dropped: dead rows and its write-ahead log."""
+    server_db, _ = await _rows(case)
+    places = cleared(await case.ctx.databases.clear_residue(server_db))
+    return Evidence("; ".join(f"{place.store}: {place.removed}" for place in places), places)
 
 
 async def remove_files(case: Case) -> Evidence:

@@ -1,16 +1,18 @@
 """What was removed, place by place, from what the stores answered. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from elink_operator import naming
 from elink_operator.api import ElinkTenant
+from elink_operator.api.erasure import Remaining
 from elink_operator.api.tenant import ErasedStore
-from elink_operator.database import TenantDb
+from elink_operator.database import Residue, TenantDb
 from elink_operator.objectstore import Erased
 
 _GENERATIONS_LISTED: Final = 150
+_OVERWRITTEN: Final = "until it is written over"
 
 
 def removed(store: str, name: str, was_there: bool) -> ErasedStore:
@@ -25,6 +27,34 @@ def dropped(tenant: TenantDb, steps: Sequence[tuple[str, str]]) -> tuple[ErasedS
     if not any(store.store == "Database" for store in found):
         found.append(removed("Database", tenant.database, was_there=False))
     return tuple(found)
+
+
+_RESIDUE: Final = (
+    ("DeadRows", "registry", "registry", ""),
+    (
+        "DeadRows",
+        "catalogs",
+        "catalogs",
+        "names of the tenant's database and role in free space of PostgreSQL's catalogs",
+    ),
+    ("WriteAheadLog", "pg_wal", "log", "rows of the tenant's database in PostgreSQL's write-ahead log"),
+)
+"""Place, its name, the field of `Residue`, and what remains where the operator may not clear it."""
+
+
+def cleared(residue: Residue) -> tuple[ErasedStore, ...]:
+    """What was got rid of beyond database and rows."""
+    found = ((store, name, getattr(residue, field)) for store, name, field, _ in _RESIDUE)
+    return tuple(ErasedStore(store=store, name=name, removed=text) for store, name, text in found if text)
+
+
+def uncleared(stores: Collection[tuple[str, str]]) -> tuple[Remaining, ...]:
+    """What remains on a PostgreSQL whose residue was cleared at these places (kind and name) only."""
+    return tuple(
+        Remaining(what=f"{what}: the operator lacks the rights, see docs/external-postgresql.md", until=_OVERWRITTEN)
+        for store, name, _, what in _RESIDUE
+        if what and (store, name) not in stores
+    )
 
 
 def erased_files(

@@ -113,6 +113,7 @@ async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False)
     if copies:  # of the registry and the journals; a target from which a move came back was in neither
         await _hold_is_waiting(erase_steps.forget_in_server_backups(erasure))
     await _remove_secrets(case, erasure.namespace)
+    await _hold_is_waiting(erase_steps.clear_residue(erasure))
     # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
     for name in (naming.erase_job(case.restore.target), naming.forget_job(case.restore.target)):
         await case.ctx.client.delete(JOB, name, namespace=erasure.namespace)

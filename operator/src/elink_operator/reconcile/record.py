@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from elink_operator import labels
-from elink_operator.api.erasure import record_name
+from elink_operator.api.erasure import Remaining, record_name
 from elink_operator.api.tenant import ErasureStep
 from elink_operator.cluster.errors import Conflict
 from elink_operator.cluster.kinds import ERASURE, Obj
@@ -14,7 +14,9 @@ from elink_operator.reconcile.erase_case import Case, Hold
 _ATTEMPTS = 20
 
 
-async def ensure_record(case: Case, stores: Sequence[Removed], neighbours: str) -> Obj:
+async def ensure_record(
+    case: Case, stores: Sequence[Removed], neighbours: str, remains: Sequence[Remaining] = ()
+) -> Obj:
     """The tenant's ElinkErasure, made if it is not there. Raises Hold or ClusterError: then the tenant stays.
 
     A record's name is its place in the chain, so of two that are written at the same time one is refused and
@@ -29,7 +31,7 @@ async def ensure_record(case: Case, stores: Sequence[Removed], neighbours: str) 
                 return known
             after = ctx.memory.chain_head or await _head(ctx)
             record = build_erasure(
-                ctx.settings, case.tenant, stores, neighbours=neighbours, now=ctx.clock(), after=after
+                ctx.settings, case.tenant, stores, neighbours=neighbours, remains=remains, now=ctx.clock(), after=after
             )
             ctx.memory.chain_head = None
             try:
