@@ -23,7 +23,7 @@ from elink_app.addresses.service import AddressBook, Query
 from elink_app.audit.service import Actor
 from elink_app.clock import utc_now
 from elink_app.registry.tenant import Tenant
-from elink_app.segments.compile import tree_condition
+from elink_app.segments.compile import tree_members
 from elink_app.segments.schemas import TREE
 from elink_app.segments.service import Segments
 
@@ -185,9 +185,9 @@ async def report(world: World, tenant: Tenant, floor: float, deep: str) -> bool:
         "tag of many (1 in 13)": page(MASTER, Query(tag="タグ2")),
         "tag of few": page(MASTER, Query(tag="タグ19")),
         "segment, exact count": count(SEGMENT),
-        "segment, page": page(MASTER, Query(condition=tree_condition(TREE.validate_python(SEGMENT)))),
+        "segment, page": page(MASTER, Query(segment=tree_members(TREE.validate_python(SEGMENT)))),
         "wide segment, exact count": count(WIDE),
-        "wide segment, page": page(MASTER, Query(condition=tree_condition(TREE.validate_python(WIDE)))),
+        "wide segment, page": page(MASTER, Query(segment=tree_members(TREE.validate_python(WIDE)))),
     }
     print(f"machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"floor: 50 rows by primary key through the driver: median {floor:.2f} ms")
