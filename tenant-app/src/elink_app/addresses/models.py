@@ -125,13 +125,14 @@ class AddressTag(Base):
 class AddressValue(Base):
     """What `Address.attributes` says, a row for each value, in the column of its JSON type. Written by a trigger only.
 
-    Deleted addresses keep their rows. One index answers every comparison without a look at the rows themselves.
+    Deleted addresses keep their rows. One index answers every comparison without a look at the rows themselves. No
+    foreign key: the trigger removes rows too, for less than a check of each.
     """
 
     __tablename__ = "address_value"
     __table_args__ = (Index("ix_address_value", "key", "number", "text", "flag", "address_id"),)
 
-    address_id: Mapped[int] = mapped_column(ForeignKey("address.id", ondelete="CASCADE"), primary_key=True)
+    address_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     number: Mapped[Decimal | None] = mapped_column(Numeric)
     text: Mapped[str | None] = mapped_column(Text(collation="C"))

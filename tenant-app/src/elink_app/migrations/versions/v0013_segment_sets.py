@@ -28,6 +28,8 @@ CREATE FUNCTION copy_address_values() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         [of the new];
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM address_value USING old_rows WHERE address_value.address_id = old_rows.id;
     ELSIF EXISTS ([changed]) THEN
         DELETE FROM address_value USING ([changed]) AS changed WHERE address_value.address_id = changed.id;
         [of the changed];
@@ -41,6 +43,11 @@ _COPY_VALUES = (
     .replace("[of the changed]", _VALUES.replace("address AS given", f"({_CHANGED}) AS given"))
     .replace("[changed]", _CHANGED)
 )
+_TRANSITIONS = {
+    "insert": "NEW TABLE AS new_rows",
+    "update": "OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "delete": "OLD TABLE AS old_rows",
+}
 _STANDING = """
 SELECT e.address_id, c.kind AS consent, EXISTS (
     SELECT FROM suppression s WHERE s.email_key = e.email_key AND s.lifted_at IS NULL
@@ -52,13 +59,14 @@ INSERT INTO address_standing (address_id, consent, suppressed)
 SELECT address_id, consent, suppressed FROM ([standing]) AS j WHERE consent IS NOT NULL OR suppressed
 """.replace("[standing]", _STANDING)
 # Locked before it is judged, so that of two transactions about one address the later one sees what the other wrote.
+# An address that is being removed meanwhile is waited for and left out.
 _JUDGE = """
 CREATE FUNCTION judge_standing(ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO address_standing (address_id)
     SELECT j.address_id FROM ([standing]) AS j JOIN address a ON a.id = j.address_id
     WHERE j.consent IS NOT NULL OR j.suppressed
-    ORDER BY j.address_id ON CONFLICT DO NOTHING;
+    ORDER BY j.address_id FOR KEY SHARE OF a ON CONFLICT DO NOTHING;
     PERFORM FROM address_standing WHERE address_id = ANY(ids) ORDER BY address_id FOR UPDATE;
     IF FOUND THEN
         UPDATE address_standing SET consent = j.consent, suppressed = coalesce(j.suppressed, false)
@@ -122,22 +130,16 @@ def _create_values() -> None:
         sa.Column("number", sa.Numeric(), nullable=True),
         sa.Column("text", sa.Text(collation="C"), nullable=True),
         sa.Column("flag", sa.Boolean(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["address_id"], ["address.id"], name=op.f("fk_address_value_address_id_address"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("address_id", "key", name=op.f("pk_address_value")),
     )
     op.execute(_COPY_VALUES)
     # From here on nobody writes an address before the end: what is filled in below misses none.
-    op.execute(
-        "CREATE TRIGGER copy_address_values_insert AFTER INSERT ON address REFERENCING NEW TABLE AS new_rows "
-        "FOR EACH STATEMENT EXECUTE FUNCTION copy_address_values()"
-    )
-    op.execute(
-        "CREATE TRIGGER copy_address_values_update AFTER UPDATE ON address REFERENCING OLD TABLE AS old_rows "
-        "NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION copy_address_values()"
-    )
+    for verb, tables in _TRANSITIONS.items():
+        op.execute(
+            f"CREATE TRIGGER copy_address_values_{verb} AFTER {verb} ON address REFERENCING {tables} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION copy_address_values()"
+        )
     op.execute(_VALUES)
+    op.create_primary_key(op.f("pk_address_value"), "address_value", ["address_id", "key"])
     op.create_index("ix_address_value", "address_value", ["key", "number", "text", "flag", "address_id"])
 
 
@@ -172,7 +174,7 @@ def downgrade() -> None:
     for table in _WATCHED:
         for verb in _EVENTS:
             op.execute(f"DROP TRIGGER judge_standing_{verb} ON {table}")
-    for verb in ("insert", "update"):
+    for verb in _TRANSITIONS:
         op.execute(f"DROP TRIGGER copy_address_values_{verb} ON address")
     for function in ("judge_standing_of_addresses()", "judge_standing_of_emails()", "judge_standing(bigint[])"):
         op.execute(f"DROP FUNCTION {function}")
