@@ -32,6 +32,7 @@ from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.plan import Plan
 from elink_app.transfer.store import FileStore, Shelf
 
+from tests.bench.cpu import cpu_of_postgres
 from tests.support.postgres import running
 from tests.tenant_app.support import Server, World, make_settings, running_world
 
@@ -76,10 +77,11 @@ async def floor(connection: asyncpg.Connection, path: Path) -> float:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by the clock, and of a processor by this process."""
+    """Seconds by the clock, and of a processor by this process and by PostgreSQL."""
 
     clock: float
     worker: float
+    postgres: float
 
 
 async def whole(world: World, tenant: Tenant, file: str) -> tuple[Spent, dict[str, int]]:
@@ -89,14 +91,16 @@ async def whole(world: World, tenant: Tenant, file: str) -> tuple[Spent, dict[st
     async with world.parts.databases.transaction(tenant) as db:
         number = await Jobs(db, utc_now).start("import", parameters, SYSTEM)
     handlers = make_handlers(FileStore(world.server.settings.tenants_dir), utc_now)
-    started, used = time.perf_counter(), time.process_time()
+    postgres = world.server.postgres
+    started, used, database = time.perf_counter(), time.process_time(), cpu_of_postgres(postgres)
     await JobRunner(world.parts.databases, handlers, utc_now).run(tenant, Stop())
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
+    database = cpu_of_postgres(postgres) - database
     async with world.server.inside(tenant.database) as inside:
         row = await inside.fetchrow("SELECT state, result::text FROM job WHERE id = $1", number)
     assert row is not None
     assert row["state"] == "done", row
-    return Spent(seconds, cpu), json.loads(row["result"])
+    return Spent(seconds, cpu, database), json.loads(row["result"])
 
 
 async def measure(rows: int, folder: Path) -> dict[str, object]:
@@ -125,6 +129,7 @@ async def measure(rows: int, folder: Path) -> dict[str, object]:
         "floor_rows_per_second": round(rows / bare),
         "ratio": round(spent.clock / bare, 1),
         "worker_cpu_us_per_row": round(spent.worker / rows * 1e6),
+        "postgres_cpu_us_per_row": round(spent.postgres / rows * 1e6),
         "peak_mib": peak >> 10,
         "peak_before_mib": before >> 10,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",

@@ -29,13 +29,13 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from elink_app.mail.dkim import new_private_pem
 from elink_operator.database.model import TenantDb
 
+from tests.bench.cpu import cpu_of, cpu_of_postgres
 from tests.bench.delivery.message import HTML, SUBJECT, TEXT
 from tests.support.postgres import running
 from tests.tenant_app.support import Server, make_settings, new_tenant
 
 CONNECTIONS = 40
 HERE = Path(__file__).parent
-_HERTZ = os.sysconf("SC_CLK_TCK")
 INSERT = """
 INSERT INTO delivery (name, category, state, subject, text_body, html_body, from_name, from_address, fields,
     frozen_at, total)
@@ -71,25 +71,6 @@ class Sink:
     def _line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
-
-
-def cpu_of(pid: int, *, reaped: bool = False) -> float:
-    """CPU seconds of a process so far, with its ended children when `reaped`."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(value) for value in fields[11 : 15 if reaped else 13]) / _HERTZ
-
-
-def cpu_of_postgres(server: Server) -> float:
-    """The postmaster with every child, alive or ended. The postmaster runs below setpriv under the same pid."""
-    assert server.postgres.running is not None
-    root = server.postgres.running.pid
-    total = cpu_of(root, reaped=True)
-    for child in Path(f"/proc/{root}/task/{root}/children").read_text().split():
-        try:
-            total += cpu_of(int(child))
-        except OSError:
-            continue
-    return total
 
 
 async def at_rest(pid: int) -> None:
@@ -179,10 +160,10 @@ class Bench:
         self.sink.ask("reset")
         async with self.worker() as process:
             await at_rest(process.pid)
-            own, database = cpu_of(process.pid), cpu_of_postgres(self.server)
+            own, database = cpu_of(process.pid), cpu_of_postgres(self.server.postgres)
             await self.release(tenant, delivery)
             await self.done(tenant, delivery)
-            cpu = cpu_of(process.pid) - own + cpu_of_postgres(self.server) - database
+            cpu = cpu_of(process.pid) - own + cpu_of_postgres(self.server.postgres) - database
             peak = peak_mb(process.pid)
         async with self.server.inside(tenant.database) as inside:
             after = await self.bytes_per_recipient(inside)
@@ -198,11 +179,11 @@ class Bench:
             sys.executable, "-m", "tests.bench.delivery.floor", self.server.postgres.url(), str(self.sink.port),
             str(self.people), str(CONNECTIONS), *([str(pem)] if signed else []),
         ]  # fmt: skip
-        database = cpu_of_postgres(self.server)
+        database = cpu_of_postgres(self.server.postgres)
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         output, _ = await process.communicate()
         told = json.loads(output)
-        cpu = told["cpu"] + cpu_of_postgres(self.server) - database
+        cpu = told["cpu"] + cpu_of_postgres(self.server.postgres) - database
         return self.figures(self.people, cpu) | {"rss_mb": told["rss_mb"]}
 
     def figures(self, recorded: int, cpu: float) -> dict[str, float]:

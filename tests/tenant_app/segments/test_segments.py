@@ -10,10 +10,11 @@ import pytest
 from elink_app.accounts.permissions import ALL, Principal
 from elink_app.addresses.computed import computed
 from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag
+from elink_app.addresses.repository import AddressRepository, Filter
 from elink_app.addresses.schemas import AddressInput
 from elink_app.clock import JST
 from elink_app.consent.service import ConsentFact, Kind, Reason, record_consent, suppress
-from elink_app.segments.compile import segment_select
+from elink_app.segments.compile import segment_select, tree_ids
 from elink_app.segments.conditions import fold
 from elink_app.segments.schemas import MAX_CONDITIONS, TREE
 from elink_app.text import search_form
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.postgres
 
 PATH = "/api/v1/segments"
 MASTER = Principal(1, "master@example.jp", "", True, ALL, None)
+CLERK = Principal(2, "clerk@example.jp", "", False, ALL, None)
+LABEL = 3
 NAMES = ["山田 太郎", "髙橋 健一", "ABC", "ａｂｃ商店", "100%_\\", "O'Brien", "ヤマダ", "É", "ß"]
 NUMBERS: list[int | float] = [-5, 0, 0.1, 5, 12.5, 10**14]
 DATES = ["1999-12-31", "2000-01-01", "2026-04-01"]
@@ -130,16 +133,31 @@ async def test_sql_agrees_with_plain_evaluation(world: World) -> None:
         async with world.parts.databases.transaction(tenant) as db:
             await db.execute(delete(Address))
             await db.execute(delete(Tag))
-            await db.execute(insert(Tag), [{"id": one, "name": f"t{one}", "key": f"t{one}"} for one in (1, 2, 3)])
+            tags = [{"id": one, "name": f"t{one}", "key": f"t{one}", "is_label": one == LABEL} for one in (1, 2, 3)]
+            await db.execute(insert(Tag), tags)
             for position, row in enumerate(made):
                 await store(db, row, position + 1, f"p{position}@n{number}.jp")
             for tree in asked:
                 found = set((await db.scalars(segment_select(tree, MASTER))).all())
                 expected = {at + 1 for at, row in enumerate(made) if not row["deleted"] and means(tree, row)}
                 assert found == expected, (tree, made)
+                unlabelled = {one for one in expected if LABEL not in made[one - 1]["tags"]}
+                for who, seen in ((MASTER, expected), (CLERK, unlabelled)):
+                    await sets_agree(AddressRepository(db, who), tree, seen)
                 hits += len(expected)
     # Not a comparison of empty with empty.
     assert hits > 200
+
+
+async def sets_agree(book: AddressRepository, tree: dict[str, Any], expected: set[int]) -> None:
+    """Sets of ids count and find the same as conditions on rows do."""
+    ids = tree_ids(TREE.validate_python(tree))
+    assert await book.count_set(ids) == len(expected), tree
+    number, few = await book.members(ids)
+    assert number == len(expected), tree
+    if few is not None:
+        rows = await book.after(Filter(condition=few), 0, 100)
+        assert {row.id for row in rows} == expected, tree
 
 
 async def store(db: Any, row: Row, number: int, email: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import pytest
-from elink_app.transfer.copytext import bigint_array, line, text_array
+from elink_app.transfer.copytext import bigint_array, fields, text_array
 
 from tests.tenant_app.support import World
 
@@ -29,7 +29,10 @@ async def test_copy_gives_back_what_was_written(world: World) -> None:
     tenant = await world.tenant()
     async with world.server.inside(tenant.database) as inside:
         await inside.execute("CREATE TEMP TABLE t (id bigint, one text, many text[], numbers bigint[])")
-        lines = [line((str(n), text, text_array([text, *TEXTS]), bigint_array([n, 7]))) for n, text in enumerate(TEXTS)]
+        lines = [
+            fields((str(n), text, text_array([text, *TEXTS]), bigint_array([n, 7]))) + "\n"
+            for n, text in enumerate(TEXTS)
+        ]
         await inside.copy_to_table("t", source=BytesIO("".join(lines).encode()), format="text")
         rows = await inside.fetch("SELECT * FROM t ORDER BY id")
     assert [row["one"] for row in rows] == TEXTS
@@ -40,4 +43,4 @@ async def test_copy_gives_back_what_was_written(world: World) -> None:
 def test_empty_arrays() -> None:
     assert text_array([]) == "{}"
     assert bigint_array([]) == "{}"
-    assert line(("1", text_array([""]))) == '1\t{""}\n'
+    assert fields(("1", text_array([""]))) == '1\t{""}'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, String, Text, func, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Numeric, SmallInteger, String, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -36,7 +37,9 @@ class Address(Base):
             "phone_digits",
             postgresql_where=text("deleted_at IS NULL AND phone_digits <> ''"),
         ),
+        Index("ix_address_created", "created_at", "id", postgresql_where=LIVE),
         Index("ix_address_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index("ix_address_deleted_id", "id", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -113,10 +116,44 @@ class AddressTag(Base):
     """Which address bears which tag."""
 
     __tablename__ = "address_tag"
-    __table_args__ = (Index("ix_address_tag_tag_id", "tag_id"),)
+    __table_args__ = (Index("ix_address_tag_tag_id_address_id", "tag_id", "address_id"),)
 
     address_id: Mapped[int] = mapped_column(ForeignKey("address.id", ondelete="CASCADE"), primary_key=True)
     tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
+
+
+class AddressValue(Base):
+    """What `Address.attributes` says, a row for each value, in the column of its JSON type. Written by a trigger only.
+
+    Deleted addresses keep their rows. One index answers every comparison without a look at the rows themselves. No
+    foreign key: the trigger removes rows too, for less than a check of each.
+    """
+
+    __tablename__ = "address_value"
+    __table_args__ = (Index("ix_address_value", "key", "number", "text", "flag", "address_id"),)
+
+    address_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    number: Mapped[Decimal | None] = mapped_column(Numeric)
+    text: Mapped[str | None] = mapped_column(Text(collation="C"))
+    flag: Mapped[bool | None]
+
+
+class AddressStanding(Base):
+    """Consent and suppression of the first e-mail, for segments: what is kept by e-mail, by address. By triggers only.
+
+    Addresses of which nothing was ever recorded have no row. Whether a mail may be sent is decided by the e-mail.
+    """
+
+    __tablename__ = "address_standing"
+    __table_args__ = (
+        Index("ix_address_standing_consent", "consent", "address_id"),
+        Index("ix_address_standing_suppressed", "address_id", postgresql_where=text("suppressed")),
+    )
+
+    address_id: Mapped[int] = mapped_column(ForeignKey("address.id", ondelete="CASCADE"), primary_key=True)
+    consent: Mapped[str | None] = mapped_column(String(10))
+    suppressed: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class Usage(Base):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.computed import computed
+from elink_app.addresses.id_sets import Members
 from elink_app.addresses.models import Address
-from elink_app.addresses.repository import COUNT_CAP, AddressRepository, Cursor, Filter, Order, email_rows
+from elink_app.addresses.repository import AddressRepository, Cursor, Filter, Order, email_rows
 from elink_app.addresses.schemas import AddressInput, AddressOutput, AddressPage, AddressUpdate
 from elink_app.attributes.schemas import AttributeOutput, AttributeValues, Value
 from elink_app.attributes.service import definitions
@@ -30,14 +30,14 @@ _MAX_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class Query:
-    """A list that somebody asks for. `cursor` is a text of an earlier AddressPage."""
+    """A list that somebody asks for: by words and a tag, or a segment. `cursor` is a text of an earlier AddressPage."""
 
     text: str = ""
     tag: str = ""
     order: Order = Order.KANA
     cursor: str = ""
     size: int = PAGE_SIZE
-    condition: ColumnElement[bool] | None = None
+    segment: Members | None = None
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,14 @@ class AddressBook:
             cursor = Cursor.decode(query.cursor, query.order) if query.cursor else None
         except ValueError:
             raise InvalidInput([field_error(("cursor",), "cursor")]) from None
-        wanted = Filter(tuple(search_terms(query.text)), query.tag, query.condition)
         fields = await self.fields()
+        wanted = Filter(tuple(search_terms(query.text)), query.tag)
+        if query.segment is not None:
+            total, few = await self._rows.members(query.segment.ids)
+            wanted = replace(wanted, condition=query.segment.condition if few is None else few)
+        else:
+            total = await self._rows.count(wanted)
         found = await self._rows.page(wanted, query.order, cursor, query.size)
-        total = await self._rows.count(wanted)
 
         def place(row: Address, *, backwards: bool) -> str:
             key = row.sort_key if query.order is Order.KANA else row.updated_at.isoformat()
@@ -143,7 +147,7 @@ class AddressBook:
             items=[to_output(row, fields) for row in rows],
             next=place(rows[-1], backwards=False) if rows and found.has_next else None,
             previous=place(rows[0], backwards=True) if rows and found.has_previous else None,
-            total=min(total, COUNT_CAP + 1) if wanted else total,
+            total=total,
         )
 
     async def recent(self, size: int) -> Sequence[AddressOutput]:

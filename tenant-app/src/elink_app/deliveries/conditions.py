@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 
 from elink_app.addresses.models import Address, AddressEmail
 from elink_app.deliveries.models import DeliveryRecipient
@@ -28,16 +28,23 @@ class DeliveryCondition(Condition):
     outcome: Literal["sent", "accepted", "bounced", "not_sent"]
 
 
-def delivery_sql(condition: DeliveryCondition) -> ColumnElement[bool]:
-    """By e-mail: the record of a mail outlives the address that it was made from."""
+def delivered(condition: DeliveryCondition) -> Select[int]:
+    """Ids of the addresses that the mail reached so (for `not_sent`: to which it was sent), some more than once.
+
+    By e-mail: the record of a mail outlives the address that it was made from.
+    """
     states = _STATES["sent" if condition.outcome == "not_sent" else condition.outcome]
-    reached = (
-        select(AddressEmail.address_id)
+    return (
+        select(AddressEmail.address_id.label("id"))
         .join(DeliveryRecipient, DeliveryRecipient.email_key == AddressEmail.email_key)
         .where(
             DeliveryRecipient.delivery_id == condition.delivery_id,
             DeliveryRecipient.state.in_([state.value for state in states]),
         )
     )
-    found = Address.id.in_(reached)
+
+
+def delivery_sql(condition: DeliveryCondition) -> ColumnElement[bool]:
+    """By any e-mail of the address."""
+    found = delivered(condition).where(AddressEmail.address_id == Address.id).exists()
     return ~found if condition.outcome == "not_sent" else found

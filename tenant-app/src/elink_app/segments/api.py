@@ -10,7 +10,7 @@ from elink_app.addresses import service as addresses
 from elink_app.addresses.deps import BookDep
 from elink_app.addresses.repository import Order
 from elink_app.addresses.schemas import AddressPage
-from elink_app.segments.compile import tree_condition
+from elink_app.segments.compile import tree_members
 from elink_app.segments.deps import SegmentsDep
 from elink_app.segments.schemas import SegmentInput, SegmentOutput, SegmentPreview, SegmentUpdate, TreeInput
 from elink_app.web.deps import MayEdit, MayView
@@ -61,8 +61,7 @@ async def segment_addresses(
 ) -> AddressPage:
     """The addresses of a segment as they are now; `total` is exact."""
     found = await segments.get(segment_id)
-    page = await book.page(addresses.Query(order=order, cursor=cursor, size=size, condition=tree_condition(found.tree)))
-    return page.model_copy(update={"total": await segments.count(found.tree)})
+    return await book.page(addresses.Query(order=order, cursor=cursor, size=size, segment=tree_members(found.tree)))
 
 
 @router.put("/{segment_id}", responses=problems(404, 409, 422))

@@ -85,10 +85,11 @@ def text_sql(condition: TextCondition) -> ColumnElement[bool]:
     """By the forms of comparison; pairs of characters lead to candidates by the index of the search."""
     column = Address.name_form if condition.field == "name" else Address.company_form
     wanted = search_form(condition.value)
-    if condition.op == "is":
-        return column == wanted
     pattern = like_pattern(wanted)
-    exact = column.like(pattern.removeprefix("%") if condition.op == "starts" else pattern)
+    if condition.op == "is":
+        exact = column == wanted
+    else:
+        exact = column.like(pattern.removeprefix("%") if condition.op == "starts" else pattern)
     pairs = grams(wanted)
     return and_(Address.search_grams.contains(pairs), exact) if pairs else exact
 
@@ -140,12 +141,11 @@ def consent_sql(condition: ConsentCondition) -> ColumnElement[bool]:
     recorded = (
         select(AddressEmail.address_id)
         .join(ConsentCurrent, ConsentCurrent.email_key == AddressEmail.email_key)
-        .where(AddressEmail.position == 0)
+        .where(AddressEmail.address_id == Address.id, AddressEmail.position == 0)
     )
-    if condition.state != "none":
-        recorded = recorded.where(ConsentCurrent.kind == condition.state)
-    found = Address.id.in_(recorded)
-    return ~found if condition.state == "none" else found
+    if condition.state == "none":
+        return ~recorded.exists()
+    return recorded.where(ConsentCurrent.kind == condition.state).exists()
 
 
 def suppression_sql(condition: SuppressionCondition) -> ColumnElement[bool]:
@@ -153,10 +153,9 @@ def suppression_sql(condition: SuppressionCondition) -> ColumnElement[bool]:
     listed = (
         select(AddressEmail.address_id)
         .join(Suppression, Suppression.email_key == AddressEmail.email_key)
-        .where(AddressEmail.position == 0, Suppression.lifted_at.is_(None))
-    )
-    found = Address.id.in_(listed)
-    return found if condition.suppressed else ~found
+        .where(AddressEmail.address_id == Address.id, AddressEmail.position == 0, Suppression.lifted_at.is_(None))
+    ).exists()
+    return listed if condition.suppressed else ~listed
 
 
 def date_sql(condition: DateCondition) -> ColumnElement[bool]:

@@ -39,10 +39,6 @@ class SegmentRepository:
         """Remove one."""
         await self._session.execute(delete(Segment).where(Segment.id == segment_id))
 
-    async def count(self, statement: Select[int]) -> int:
-        """Exactly how many rows a statement has."""
-        return await self._session.scalar(select(func.count()).select_from(statement.subquery())) or 0
-
     async def lock_names(self) -> None:
         """Nobody else saves a segment until the end of the transaction: names stay unique without errors."""
         await self._session.execute(select(func.pg_advisory_xact_lock(func.hashtext("segment"))))

@@ -16,7 +16,7 @@ from elink_app.addresses.service import AddressBook
 from elink_app.errors import EditConflict, FieldError, InvalidInput
 from elink_app.labels.deps import LabelsDep
 from elink_app.labels.service import Labels
-from elink_app.segments.compile import tree_condition
+from elink_app.segments.compile import tree_members
 from elink_app.segments.deps import SegmentsDep
 from elink_app.segments.rows import MAX_ROWS, FormRow, Names, row_errors, to_rows, to_tree
 from elink_app.segments.schemas import SegmentOutput, SegmentUpdate, TreeInput
@@ -62,10 +62,9 @@ async def segment(
 ) -> Response:
     """The addresses of a segment as they are now."""
     found = await segments.get(segment_id)
-    page = await book.page(addresses.Query(cursor=cursor, condition=tree_condition(found.tree)))
-    count = await segments.count(found.tree)
+    page = await book.page(addresses.Query(cursor=cursor, segment=tree_members(found.tree)))
     return pages.render(
-        request, "segment.html", principal=principal, segment=found, page=page, count=count, notice_name=notice
+        request, "segment.html", principal=principal, segment=found, page=page, count=page.total, notice_name=notice
     )
 
 

@@ -17,7 +17,7 @@ from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
-from elink_app.segments.compile import segment_select, tree_condition
+from elink_app.segments.compile import tree_condition, tree_ids
 from elink_app.segments.conditions import AttributeCondition, TagCondition
 from elink_app.segments.models import Segment
 from elink_app.segments.repository import SegmentRepository
@@ -122,16 +122,16 @@ class Segments:
 
     async def count(self, tree: Group) -> int:
         """Exactly how many addresses there are that the account may see."""
-        return await self._rows.count(segment_select(tree, self._principal))
+        return await self._addresses.count_set(tree_ids(tree))
 
     async def preview(self, tree: Group, size: int = PREVIEW_SIZE) -> SegmentPreview:
         """The count and the first addresses by reading; raises InvalidInput for a tree that names what is not there."""
         self._raise(await self._tree_errors(tree))
-        wanted = Filter(condition=tree_condition(tree))
+        count, few = await self._addresses.members(tree_ids(tree))
+        wanted = Filter(condition=tree_condition(tree) if few is None else few)
         found = await self._addresses.page(wanted, Order.KANA, None, size)
         fields = await definitions(self._session)
         items = [address_output(row, fields) for row in found.rows]
-        count = await self.count(tree) if found.has_next else len(items)
         return SegmentPreview(count=count, items=items)
 
     async def _hidden(self, tag_ids: list[int]) -> set[int]:

@@ -19,7 +19,7 @@ from elink_app.addresses.schemas import AddressInput
 from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
 from elink_app.emails import email_key
 from elink_app.text import search_form
-from elink_app.transfer.copytext import bigint_array, line, text_array
+from elink_app.transfer.copytext import bigint_array, fields, text_array
 
 # In the order of `computed`.
 _COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
@@ -32,7 +32,7 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
     set_config('gin_pending_list_limit', '16MB', true), set_config('work_mem', '32MB', true)
 """
 _WRITTEN = (*PLAIN, *_COMPUTED, "attributes", "updated_at")
-_COLUMNS = ("id", "version", *_WRITTEN, "created_at", "tag_ids")
+_COLUMNS = (*_WRITTEN, "created_at", "tag_ids", "id", "version")
 _LOCK = """
 SELECT id FROM address WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL AND NOT tag_ids && $2::bigint[]
 ORDER BY id FOR UPDATE
@@ -82,30 +82,25 @@ class Ready:
     # E-mails and tags in the forms in which they are compared, in their order.
     email_keys: tuple[str, ...]
     tag_keys: tuple[str, ...]
+    # All but the last of _WRITTEN as COPY reads it: made where rows are made ready, not while the database waits.
+    copied: str
 
     @classmethod
     def of(cls, data: AddressInput, attributes: Mapping[str, Any]) -> Ready:
         """Compute what the address book searches and sorts by; `attributes` are checked ones."""
-        found = computed(data, data.emails, attributes)
-        return cls(
-            data,
-            attributes,
-            tuple(found.values()),
-            tuple(map(email_key, data.emails)),
-            tuple(map(search_form, data.tags)),
-        )
+        found = tuple(computed(data, data.emails, attributes).values())
+        key, search, index, *forms = found
+        copied = fields((*_plain_of(data), key, search, text_array(index), *forms, _as_json(attributes)))
+        keys, tags = tuple(map(email_key, data.emails)), tuple(map(search_form, data.tags))
+        return cls(data, attributes, found, keys, tags, copied)
 
     def written(self, now: datetime) -> tuple[Any, ...]:
         """Values in the order of _WRITTEN."""
-        return (*_plain_of(self.data), *self.computed, self._attributes(), now)
+        return (*_plain_of(self.data), *self.computed, _as_json(self.attributes), now)
 
-    def as_text(self, now: str) -> tuple[str, ...]:
-        """The same as PostgreSQL reads them."""
-        key, search, index, *forms = self.computed
-        return (*_plain_of(self.data), key, search, text_array(index), *forms, self._attributes(), now)
 
-    def _attributes(self) -> str:
-        return orjson.dumps(dict(self.attributes)).decode() if self.attributes else "{}"
+def _as_json(attributes: Mapping[str, Any]) -> str:
+    return orjson.dumps(dict(attributes)).decode() if attributes else "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +178,7 @@ class BulkAddresses:
         tags = await self._tag_ids(_tag_names(rows))
         now = self._now.isoformat()
         lines = [
-            line((str(number), "1", *row.as_text(now), now, bigint_array(sorted(_borne(row, tags)))))
+            f"{row.copied}\t{now}\t{now}\t{bigint_array(sorted(_borne(row, tags)))}\t{number}\t1\n"
             for number, row in zip(ids, rows, strict=True)
         ]
         await self._connection.copy_to_table(

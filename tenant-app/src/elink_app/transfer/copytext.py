@@ -24,9 +24,12 @@ def bigint_array(values: Iterable[int]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
-def line(values: Sequence[str]) -> str:
-    """One row; values as PostgreSQL reads them, none of them NULL. PostgreSQL's text holds no NUL character either."""
+def fields(values: Sequence[str]) -> str:
+    """A part of a row, without the line's end; values as PostgreSQL reads them, none of them NULL.
+
+    PostgreSQL's text holds no NUL character either.
+    """
     joined = "\0".join(values)
     if _SPECIAL.search(joined):
         joined = joined.translate(_MEANS_SOMETHING)
-    return joined.replace("\0", "\t") + "\n"
+    return joined.replace("\0", "\t")

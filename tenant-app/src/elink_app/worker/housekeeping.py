@@ -11,6 +11,7 @@ from elink_app.accounts.sessions import SessionPolicy, Sessions
 from elink_app.accounts.throttle import FORGET_AFTER
 from elink_app.addresses.erasing import erase_expired_attributes, purge_deleted
 from elink_app.clock import Clock
+from elink_app.consent.standing import judge_again
 from elink_app.database.engines import TenantDatabases
 from elink_app.outbox.repository import OutboxRepository
 from elink_app.passkeys.repository import ChallengeRepository
@@ -26,6 +27,9 @@ _SETUP_MARKS = timedelta(days=90)
 _OVER = timedelta(days=30)
 _SENT_MAILS = timedelta(days=30)
 _BATCH = 500
+# Longer than any transaction, and than the pause between two rounds.
+_JUDGED_AGAIN = timedelta(hours=1)
+_JUDGED_BATCH = 5000
 
 log = structlog.get_logger("housekeeping")
 
@@ -65,11 +69,18 @@ class Housekeeper:
         async with self._databases.transaction(tenant) as db:
             gone["utilities"] = await purge_utilities(db, now - self._undo_window)
         gone["attribute_values"] = await self._erase_attributes(tenant)
+        await self._judge_again(tenant)
         for kind, count in gone.items():
             self._metrics.purged.labels(kind).inc(count)
         if any(gone.values()):
             log.info("cleared", tenant=tenant.name, **gone)
         return gone
+
+    async def _judge_again(self, tenant: Tenant) -> None:
+        after, count = 0, _JUDGED_BATCH
+        while count == _JUDGED_BATCH:
+            async with self._databases.transaction(tenant) as db:
+                after, count = await judge_again(db, self._clock() - _JUDGED_AGAIN, after, _JUDGED_BATCH)
 
     async def _purge_addresses(self, tenant: Tenant) -> int:
         total = 0
