@@ -91,7 +91,7 @@ async def _send(relay: Relay, message: EmailMessage) -> None:
         local_hostname=relay.local_name,
         use_tls=relay.tls == "implicit",
         start_tls=relay.tls == "starttls",
-        tls_context=relay.context if relay.tls != "off" else None,
+        tls_context=relay.tls_context() if relay.tls != "off" else None,
         username=relay.user or None,
         password=relay.password or None,
         timeout=_TIMEOUT,
