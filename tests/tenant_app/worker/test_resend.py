@@ -1,4 +1,4 @@
-"""What a killed worker left unknown (結果不明) is sent again by another worker when a person asks for it, and only then."""
+"""What a killed worker left unknown (結果不明): another worker sends it again when a person asks, and only then."""
 
 from __future__ import annotations
 

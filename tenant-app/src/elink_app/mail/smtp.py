@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from elink_app.mail.address import Mailbox, mailbox
-from elink_app.mail.smtp_reply import ProtocolError, Reply
+from elink_app.mail.smtp_reply import ProtocolError, Reply, is_about_sender
 from elink_app.mail.smtp_wire import Wire
 
 
@@ -212,7 +212,7 @@ class SmtpConnection:
             await self._end_empty_body()
         if first.transient:
             return Outcome.DEFERRED, str(first)
-        if first is sender or (first is recipient and first.code in (530, 535, 538)):
+        if first is sender or (first is recipient and is_about_sender(first.code, str(first))):
             return Outcome.SENDER_REFUSED, str(first)
         return Outcome.REFUSED, str(first)
 
