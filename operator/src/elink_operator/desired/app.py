@@ -56,6 +56,8 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
 def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
     settings = inputs.settings
     bounces = {"ELINK_BOUNCE_DOMAIN": f"{inputs.name}.{settings.bounce_domain}"} if settings.bounce_domain else {}
+    pace = settings.mail_domain_per_minute
+    domains = {"ELINK_DOMAIN_MAILS_PER_MINUTE": str(pace)} if pace and role == naming.WORKER else {}
     return {
         "ELINK_ROLE": role,
         "ELINK_DB_HOST": inputs.endpoint.host,
@@ -69,6 +71,7 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
         "ELINK_SERVER_NAME": inputs.name,
         "ELINK_VERSION": inputs.version,
         **bounces,
+        **domains,
         **_relay(inputs),
     }
 
@@ -115,6 +118,7 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
         inputs.server.metadata.annotations.get(labels.TAKE_UPDATE, ""),
         # Only when set: a setting that did not exist in a release before changes nobody's pods.
         *([settings.bounce_domain] if settings.bounce_domain else []),
+        *([settings.mail_domain_per_minute] if settings.mail_domain_per_minute else []),
         *([settings.mail_tls] if settings.mail_tls != "off" else []),
         *([inputs.mail_login.fingerprint] if inputs.mail_login else []),
         # Not which one: the file is read at each connection, so another one needs no new pods.
