@@ -204,7 +204,7 @@ async def test_no_field_is_more_than_text(world: World) -> None:
 
     assert {path for method, path in routes() if method == "GET" and re.search(r"\.csv$|/file$", path)} == TABLES
     for path in TABLES:
-        job = imported["id"] if "bad-rows" in path else export["id"]
+        job = imported["job"] if "bad-rows" in path else export["job"]
         table = await me.get(path.format(delivery_id=1, job_id=job))
         assert table.status_code == 200, (path, table.text)
         cells = [cell for row in csv.reader(io.StringIO(table.content.decode("utf-8-sig"))) for cell in row]

@@ -175,7 +175,7 @@ async def test_single_mails_take_the_road_of_deliveries(bench: Bench, tmp_path: 
         for wrong in (
             replace(good, password="not it"),
             replace(good, host="127.0.0.1"),
-            replace(good, context=None),
+            replace(good, authority=None),
             replace(good, tls="off"),
             replace(good, tls="off", user=""),
         ):

@@ -34,7 +34,7 @@ async def test_unknown_ones_are_sent_again_and_nobody_else(world: World, tmp_pat
         relay.answering.clear()
         async with worker(variables) as process:
             # The relay has a mail and the worker does not know.
-            await eventually(lambda: relay.accepted.total() > 0, 120)
+            await eventually(lambda: relay.accepted.total() > 0, 300)
             process.send_signal(signal.SIGKILL)
             await process.wait()
         relay.answering.set()
