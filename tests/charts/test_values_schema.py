@@ -20,6 +20,7 @@ BAD: dict[str, Obj] = {
     "port 0": {"externalPort": 0},
     "port as text": {"externalPort": "8443"},
     "port 65536": {"mail": {"port": 65536}},
+    "authority of a relay without TLS": {"mail": {"caSecretName": "mail-ca"}},
     "no region": {"regions": []},
     "region in capitals": {"regions": ["JP"]},
     "tag in the repository": {"image": {"operator": {"repository": "registry.example.jp/elink/operator:1"}}},

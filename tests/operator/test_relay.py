@@ -76,7 +76,7 @@ async def test_starttls_is_demanded_and_the_certificate_is_checked(tmp_path: Pat
     async with scripted(Script()) as there:
         with pytest.raises(RelayAway):
             await Relay(there.host, there.port, tls="starttls").send(MAILS)
-    server, client = make_contexts(tmp_path)
+    server, authority = make_contexts(tmp_path)
     got: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +93,7 @@ async def test_starttls_is_demanded_and_the_certificate_is_checked(tmp_path: Pat
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server)
     port = listening.sockets[0].getsockname()[1]
     try:
-        assert await Relay("localhost", port, tls="implicit", context=client).send(MAILS[:1]) == []
+        assert await Relay("localhost", port, tls="implicit", authority=str(authority)).send(MAILS[:1]) == []
         with pytest.raises(RelayAway):
             await Relay("localhost", port, tls="implicit").send(MAILS[:1])
     finally:

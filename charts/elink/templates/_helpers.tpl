@@ -89,6 +89,8 @@ ELINK_MAIL_FROM: {{ .Values.mail.from | quote }}
 ELINK_MAIL_TLS: {{ .Values.mail.tls | quote }}
 ELINK_MAIL_LOGIN_SECRET: {{ .Values.mail.loginSecret | quote }}
 ELINK_MAIL_LOGIN_DIR: {{ .Values.mail.loginSecret | empty | ternary "" "/etc/elink/mail" | quote }}
+ELINK_MAIL_CA_FILE: {{ empty .Values.mail.caSecretName | ternary "" "/etc/elink/mail-ca/ca.crt" | quote }}
+ELINK_MAIL_DOMAIN_PER_MINUTE: {{ int .Values.mail.domainPerMinute | quote }}
 ELINK_BOUNCE_DOMAIN: {{ .Values.mail.bounceDomain | quote }}
 ELINK_BASE_DOMAIN: {{ .Values.baseDomain | quote }}
 ELINK_EXTERNAL_PORT: {{ .Values.externalPort | quote }}

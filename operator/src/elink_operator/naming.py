@@ -21,6 +21,7 @@ _DIGEST_LENGTH: Final = 8
 
 SERVICE_ACCOUNT: Final = "elink"
 POSTGRES: Final = "postgres"
+MAIL_AUTHORITY_SECRET: Final = "mail-ca"  # noqa: S105 - the name of a Secret, not a password
 MAIL_LOGIN_SECRET: Final = "mail-login"  # noqa: S105 - the name of a Secret, not a password
 POSTGRES_SECRET: Final = "postgres-credentials"  # noqa: S105 - the name of a Secret, not a password
 POSTGRES_CONFIG: Final = "postgres-config"

@@ -4,7 +4,7 @@ import asyncio
 import smtplib
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
@@ -25,18 +25,24 @@ class RelayAway(Exception):
 
 @dataclass(frozen=True)
 class Relay:
-    """How the relay is reached. `login`: folder with the files `username` and `password`, read at each connection."""
+    """How the relay is reached.
+
+    `login`: folder with the files `username` and `password`; `authority`: file of the only certificate authority to
+    trust (PEM), empty for the public ones. All are read at each connection.
+    """
 
     host: str
     port: int
     tls: str = "off"
     login: str = ""
-    context: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    authority: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Relay":
         """The relay of the settings."""
-        return cls(settings.mail_host, settings.mail_port, settings.mail_tls, settings.mail_login_dir)
+        return cls(
+            settings.mail_host, settings.mail_port, settings.mail_tls, settings.mail_login_dir, settings.mail_ca_file
+        )
 
     async def send(self, mails: Sequence[EmailMessage]) -> list[str]:
         """Hand over mails of one recipient each; returns the recipients that were refused for good (5xx).
@@ -64,13 +70,15 @@ class Relay:
         return refused
 
     def _connect(self) -> smtplib.SMTP:
+        # Not needed without TLS; the time it takes to read the public authorities is nothing here.
+        context = ssl.create_default_context(cafile=self.authority or None)
         if self.tls == "implicit":
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=_SECONDS, context=self.context)
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=_SECONDS, context=context)
         else:
             connection = smtplib.SMTP(self.host, self.port, timeout=_SECONDS)
         try:
             if self.tls == "starttls":
-                connection.starttls(context=self.context)
+                connection.starttls(context=context)
             if self.login:
                 folder = Path(self.login)
                 connection.login(*((folder / name).read_text().strip() for name in ("username", "password")))

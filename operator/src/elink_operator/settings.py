@@ -41,9 +41,15 @@ class Settings(BaseSettings):
     mail_tls: Literal["off", "starttls", "implicit"] = Field(
         "off", description="TLS to the relay, whose certificate must be valid for its Service's name."
     )
+    mail_ca_file: str = Field(
+        "", description="The only certificate authority to trust at the relay (PEM); empty: the public ones."
+    )
     mail_login_secret: str = Field(
         "",
         description="Secret in the operator's namespace with `username` and `password` for the relay; needs TLS.",
+    )
+    mail_domain_per_minute: int = Field(
+        0, ge=0, description="Mails of deliveries to one recipient domain per minute and worker pod; 0: no limit."
     )
     bounce_domain: str = Field(
         "",

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     smtp_tls: Literal["off", "starttls", "implicit"] = "off"
     smtp_user: str = ""
     smtp_password_file: Path | None = None
+    smtp_ca_file: Path | None = Field(default=None, description="the only authority to trust at the relay")
     smtp_connections: int = Field(default=20, ge=1, description="to the relay, per worker process")
     domain_mails_per_minute: int | None = Field(default=None, ge=1, description="to one domain, per worker process")
     # Without it bounces go to the senders' own mailboxes.
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
             self.smtp_tls,
             self.smtp_user,
             password.read_text(encoding="utf-8").rstrip("\n") if password is not None else "",
+            authority=self.smtp_ca_file,
             local_name=self.server_name if self.server_name.isascii() else "localhost",
         )
 

@@ -130,6 +130,25 @@ def test_server_with_a_log_in_at_the_relay(golden: Golden) -> None:
     assert deployment.build_worker(other) != deployment.build_worker(inputs)
 
 
+def test_server_that_trusts_the_relays_own_authority(golden: Golden) -> None:
+    settings = Settings(_env_file=None, mail_tls="starttls", mail_ca_file="/etc/elink/mail-ca/ca.crt")
+    inputs = server_inputs(server(), settings=settings, mail_authority="PEM")
+    made = [secret.build_mail_authority(inputs), deployment.build_web(inputs), deployment.build_worker(inputs)]
+    golden.check("server-mail-authority", made)
+    # Another authority is another file in the same pods.
+    other = server_inputs(server(), settings=settings, mail_authority="PEM 2")
+    assert deployment.build_worker(other) == deployment.build_worker(inputs)
+
+
+def test_a_pace_per_recipient_domain_is_the_workers_alone() -> None:
+    inputs = server_inputs(server(), settings=Settings(_env_file=None, mail_domain_per_minute=600))
+    plain = server_inputs(server())
+    worker = deployment.build_worker(inputs)["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "ELINK_DOMAIN_MAILS_PER_MINUTE", "value": "600"} in worker["env"]
+    web = deployment.build_web(inputs)["spec"]["template"]["spec"]
+    assert web == deployment.build_web(plain)["spec"]["template"]["spec"]
+
+
 def test_external_database_and_autoscaling(golden: Golden) -> None:
     wanted = server(
         "big",

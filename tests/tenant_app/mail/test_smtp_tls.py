@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -18,7 +19,7 @@ from tests.tenant_app.mail.tls import make_contexts
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     return make_contexts(tmp_path_factory.mktemp("tls"))
 
 
@@ -59,7 +60,7 @@ async def real(
 @pytest.mark.parametrize("mode", ["off", "starttls", "implicit"])
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_mails_arrive_by_every_road(
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext], mode: str, loop: Callable[..., Handler]
+    contexts: tuple[ssl.SSLContext, Path], mode: str, loop: Callable[..., Handler]
 ) -> None:
     """On both loops: production has the other one than the tests."""
 
@@ -67,7 +68,7 @@ def test_mails_arrive_by_every_road(
         handler = Handler()
         async with real(handler, tls=contexts[0] if mode != "off" else None, implicit=mode == "implicit") as relay:
             queue, connection = await send(
-                replace(relay, tls=mode, context=contexts[1]), 3, b"Subject: x\r\n\r\n.dot\r\n"
+                replace(relay, tls=mode, authority=contexts[1]), 3, b"Subject: x\r\n\r\n.dot\r\n"
             )
             await connection.quit()
         assert queue.results == dict.fromkeys(range(3), Outcome.ACCEPTED)
@@ -79,11 +80,11 @@ def test_mails_arrive_by_every_road(
 
 
 @pytest.mark.parametrize("without", ["PLAIN", "LOGIN"])
-async def test_log_in(contexts: tuple[ssl.SSLContext, ssl.SSLContext], without: str) -> None:
+async def test_log_in(contexts: tuple[ssl.SSLContext, Path], without: str) -> None:
     handler = Handler()
     options = {"authenticator": check_login, "auth_required": True, "auth_exclude_mechanism": [without]}
     async with real(handler, tls=contexts[0], **options) as relay:
-        good = replace(relay, tls="starttls", context=contexts[1], user="user@x", password="pässwörd")
+        good = replace(relay, tls="starttls", authority=contexts[1], user="user@x", password="pässwörd")
         queue, _ = await send(good, 2)
         assert set(queue.results.values()) == {Outcome.ACCEPTED}
         with pytest.raises(ConnectionFailed) as failed:
@@ -96,7 +97,7 @@ async def test_log_in(contexts: tuple[ssl.SSLContext, ssl.SSLContext], without: 
 
 
 async def test_no_password_without_tls_and_no_tls_without_a_name(
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    contexts: tuple[ssl.SSLContext, Path],
 ) -> None:
     script = Script({"EHLO": [b"250-x\r\n250 AUTH PLAIN LOGIN\r\n"]})
     async with scripted(script) as relay:
@@ -107,9 +108,21 @@ async def test_no_password_without_tls_and_no_tls_without_a_name(
     assert not any(b"AUTH" in line for line in script.commands)
     async with real(Handler(), tls=contexts[0]) as relay:
         with pytest.raises(ConnectionFailed):
-            await connect(replace(relay, host="127.0.0.1", tls="starttls", context=contexts[1]))
+            await connect(replace(relay, host="127.0.0.1", tls="starttls", authority=contexts[1]))
         with pytest.raises(ConnectionFailed):
             await connect(replace(relay, tls="starttls"))
+
+
+async def test_an_authority_that_is_none_is_a_relay_that_cannot_be_reached(
+    contexts: tuple[ssl.SSLContext, Path], tmp_path: Path
+) -> None:
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("-----BEGIN CERTIFICATE-----\nx\n")
+    for mode in ("starttls", "implicit"):
+        async with real(Handler(), tls=contexts[0], implicit=mode == "implicit") as relay:
+            for authority in (nonsense, tmp_path / "missing"):
+                with pytest.raises(ConnectionFailed):
+                    await connect(replace(relay, tls=mode, authority=authority))
 
 
 async def test_plain_text_before_the_handshake_is_not_believed() -> None:
@@ -122,7 +135,7 @@ async def test_plain_text_before_the_handshake_is_not_believed() -> None:
     assert [line.split()[0] for line in script.commands] == [b"EHLO", b"STARTTLS"]
 
 
-async def test_hundreds_over_ten_connections(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_hundreds_over_ten_connections(contexts: tuple[ssl.SSLContext, Path]) -> None:
     handler = Handler()
     async with real(handler) as relay:
         queue = Queue(some_mails(300))

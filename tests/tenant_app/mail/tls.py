@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make_contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Server and client contexts of a certificate for `localhost`."""
+def make_contexts(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate for `localhost`, and the file of the authority behind it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(tz=UTC)
@@ -35,4 +35,6 @@ def make_contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     )
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(pem)
-    return server, ssl.create_default_context(cafile=str(pem))
+    authority = folder / "ca.crt"
+    authority.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return server, authority

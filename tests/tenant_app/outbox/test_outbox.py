@@ -153,7 +153,7 @@ async def test_a_refusal_for_now_is_repeated_and_one_for_good_is_not(bench: Benc
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_single_mails_take_the_road_of_deliveries(bench: Bench, tmp_path: Path, tls: str) -> None:
     """TLS as demanded, with the log-in; a wrong password, a wrong name or no TLS delays a mail and ends it not."""
-    server_side, client_side = make_contexts(tmp_path)
+    server_side, authority = make_contexts(tmp_path)
     kept = Relay(free_port())
 
     def check(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
@@ -168,14 +168,14 @@ async def test_single_mails_take_the_road_of_deliveries(bench: Bench, tmp_path: 
         controller = Controller(
             kept, hostname="127.0.0.1", port=kept.port, tls_context=server_side, require_starttls=True, **options
         )
-    good = SmtpRelay("localhost", kept.port, tls, "user", "secret", context=client_side)
+    good = SmtpRelay("localhost", kept.port, tls, "user", "secret", authority=authority)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, controller.start)
     try:
         for wrong in (
             replace(good, password="not it"),
             replace(good, host="127.0.0.1"),
-            replace(good, context=None),
+            replace(good, authority=None),
             replace(good, tls="off"),
             replace(good, tls="off", user=""),
         ):

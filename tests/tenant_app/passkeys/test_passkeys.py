@@ -314,6 +314,76 @@ async def test_demanded_of_all_and_lost(world: World) -> None:
     assert await one(world, tenant, "SELECT count(*) FROM passkey") == 0
 
 
+RULES = "/api/v1/settings/security"
+
+
+@pytest.mark.postgres
+async def test_where_passkeys_alone_are_accepted_no_code_lets_in(world: World) -> None:
+    tenant = await world.tenant()
+    me = await world.master(tenant)
+    clerk, clerk_id, email = await member(world, tenant, me, "addresses:view")
+    demanded = {"second_factor_for_all": True, "passkeys_only": True}
+    # A master without a passkey would lock everybody out, himself included.
+    refused = await me.api("PUT", RULES, json=demanded)
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "own_passkey_first")
+    form = {"passkeys_only": "yes"}
+    page = await me.post("/settings/security", form)
+    assert (page.status_code, 'id="passkeys_only-error"' in page.text) == (422, True)
+    secret, codes = await switch_on(me)
+    device = await add(me)
+    assert (await clerk.post("/settings/security", form)).status_code == 403
+    assert (await me.post("/settings/security", form)).status_code == 303
+    assert (await me.get(RULES)).json() == demanded
+
+    # The phone's code and the recovery codes, right as they are, let nobody in who has a passkey.
+    browser = world.browser(tenant.host)
+    await browser.log_in(tenant)
+    step = (await browser.get("/login/second")).text
+    assert ('name="code"' in step, "/login/second/passkey" in step) == (False, True)
+    await run(world, tenant, "UPDATE account SET totp_step = 0")
+    for code in (pyotp.TOTP(secret).now(), codes[0]):
+        answered = await browser.post("/login/second", {"code": code, "next": "/"}, page="/login/second")
+        assert (answered.status_code, "パスキーだけを認めています" in answered.text) == (401, True)
+    assert (await browser.get("/api/v1/session")).status_code == 401
+    assert await log_in(browser, device, "/login/second/passkey") == 303
+    assert await one(world, tenant, "SELECT count(*) FROM recovery_code") == 10
+    proof = {"current_password": PASSWORD}
+    assert (await me.api("POST", "/api/v1/account/factors/recovery-codes", json=proof)).status_code == 404
+
+    # Whoever has none gets in to make one, and nowhere else; a phone does not count, nor can one be added.
+    token = {"name": "x", "permissions": ["addresses:view"]}
+    assert (await clerk.api("POST", "/api/v1/tokens", json=token)).status_code == 403
+    await run(world, tenant, f"UPDATE account SET totp_secret = '{secret}' WHERE id = {clerk_id}")
+    assert (await clerk.get("/addresses")).headers["location"] == PAGE
+    page = await clerk.get(PAGE)
+    assert "続ける前に追加してください" in page.text
+    await run(world, tenant, f"UPDATE account SET totp_secret = NULL WHERE id = {clerk_id}")
+    assert 'class="qr"' not in (await clerk.get(PAGE)).text
+    assert (await clerk.get(f"{PAGE}.png")).status_code == 404
+    assert (await clerk.post(PAGE, {"code": "123456", "current_password": PASSWORD})).status_code == 404
+    asked = options_of((await ask_new(clerk)).text)
+    theirs = Device(tenant.host)
+    saved = await save(clerk, theirs.make(asked))
+    # No recovery codes are shown that would let nobody in.
+    assert (saved.status_code, '<ul class="codes">' in saved.text) == (200, False)
+    assert (await clerk.get("/addresses")).status_code == 200
+    assert await log_in(world.browser(tenant.host), theirs) == 303
+
+    # A lost device: the master takes the factor away, and the password lets in to make a new passkey.
+    assert (await me.api("POST", f"/api/v1/users/{clerk_id}/remove-factor")).status_code == 200
+    again = world.browser(tenant.host)
+    assert (await again.post("/login", {"email": email, "password": PASSWORD})).headers["location"] == "/"
+    assert (await again.get("/addresses")).headers["location"] == PAGE
+    assert (await me.post("/settings/security", {"second_factor_for_all": "yes"})).status_code == 303
+    lines = await one(world, tenant, "SELECT string_agg(after::text, ' ' ORDER BY number) FROM audit_entry "
+                      "WHERE action = 'settings.security'")  # fmt: skip
+    assert lines.count('"passkeys_only": true') == 1
+    await run(world, tenant, "UPDATE account SET totp_step = 0; DELETE FROM login_throttle")
+    last = world.browser(tenant.host)
+    await last.log_in(tenant)
+    assert await second_step(last, pyotp.TOTP(secret).now()) == 303
+
+
 @pytest.mark.postgres
 async def test_no_more_than_ten(world: World) -> None:
     tenant = await world.tenant()

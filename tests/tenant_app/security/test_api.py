@@ -103,7 +103,7 @@ async def test_rules_are_the_master_s(world: World) -> None:
     path = "/api/v1/settings/security"
     for who in (clerk, await bearer(me, world)):
         assert (await who.get(path)).status_code == 403
-    assert (await me.get(path)).json() == {"second_factor_for_all": False}
+    assert (await me.get(path)).json() == {"second_factor_for_all": False, "passkeys_only": False}
     assert codes(await me.api("PUT", path, json={"second_factor_for_all": 1}))
     assert (await clerk.api("PUT", path, json={"second_factor_for_all": True})).status_code == 403
     assert (await me.api("PUT", path, json={"second_factor_for_all": True})).status_code == 200

@@ -58,15 +58,22 @@ async def counts(inside: asyncpg.Connection, delivery: int) -> dict[str, Any]:
 
 @dataclass
 class CountingRelay:
-    """A relay that remembers every mail it took. `answer(recipient)` may refuse at RCPT; `delay` is thinking time."""
+    """A relay that remembers every mail it took. `answer(recipient)` may refuse at RCPT; `delay` is thinking time.
+
+    While `answering` is not set it takes mails and says nothing about it.
+    """
 
     answer: Callable[[str], bytes] = lambda _recipient: b"250 2.1.5 ok\r\n"
     delay: float = 0.0
     accepted: Counter[str] = field(default_factory=Counter)
     bodies: list[bytes] = field(default_factory=list)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     open: int = 0
     most_open: int = 0
+
+    def __post_init__(self) -> None:
+        self.answering.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
@@ -98,6 +105,7 @@ class CountingRelay:
                     await asyncio.sleep(self.delay)
                 self.accepted[recipient] += 1
                 self.bodies.append(body)
+                await self.answering.wait()
                 writer.write(b"250 2.0.0 queued as %d\r\n" % self.accepted.total())
             else:
                 writer.write(b"250 ok\r\n")

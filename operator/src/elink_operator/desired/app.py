@@ -1,7 +1,7 @@
 """What web, worker and migrate share: image, environment and volumes of the tenant app (docs/architecture.md §6)."""
 
 from elink_operator import labels, naming
-from elink_operator.desired import pod
+from elink_operator.desired import pod, secret
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
 
@@ -11,11 +11,14 @@ MAIL_LOGIN_HASH = f"{naming.GROUP}/mail-login-hash"
 _DATABASE_VOLUME = "database"
 _MAIL_VOLUME = "mail-login"
 _MAIL_MOUNT = "/run/secrets/elink-mail"
+_TRUST_VOLUME = "mail-ca"
+_TRUST_MOUNT = "/run/secrets/elink-mail-ca"
 
 
 def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
     """The container that runs `elink-app <name>`."""
     mail = [{"name": _MAIL_VOLUME, "mountPath": _MAIL_MOUNT, "readOnly": True}] if inputs.mail_login else []
+    trust = [{"name": _TRUST_VOLUME, "mountPath": _TRUST_MOUNT, "readOnly": True}] if inputs.mail_authority else []
     return {
         "name": name,
         "image": inputs.settings.app_image_at(inputs.version),
@@ -29,12 +32,14 @@ def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
             {"name": naming.FILES_VOLUME, "mountPath": naming.FILES_MOUNT},
             {"name": _DATABASE_VOLUME, "mountPath": SECRETS_MOUNT, "readOnly": True},
             *mail,
+            *trust,
         ],
     }
 
 
 def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
-    """A PodSpec around the container. Of Secrets only the app's own passwords are mounted."""
+    """A PodSpec around the container. Of Secrets only the app's own passwords are mounted, and whom it trusts."""
+    authority = [pod.secret_file(_TRUST_VOLUME, naming.MAIL_AUTHORITY_SECRET, secret.MAIL_AUTHORITY)]
     return {
         **pod.pod_base(inputs.settings, naming.SERVICE_ACCOUNT, inputs.region),
         "containers": [container],
@@ -43,6 +48,7 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
             pod.claim(naming.FILES_VOLUME),
             pod.secret_file(_DATABASE_VOLUME, naming.POSTGRES_SECRET, "app-password"),
             *([pod.secret_file(_MAIL_VOLUME, naming.MAIL_LOGIN_SECRET, "password")] if inputs.mail_login else []),
+            *(authority if inputs.mail_authority else []),
         ],
     }
 
@@ -50,6 +56,8 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
 def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
     settings = inputs.settings
     bounces = {"ELINK_BOUNCE_DOMAIN": f"{inputs.name}.{settings.bounce_domain}"} if settings.bounce_domain else {}
+    pace = settings.mail_domain_per_minute
+    domains = {"ELINK_DOMAIN_MAILS_PER_MINUTE": str(pace)} if pace and role == naming.WORKER else {}
     return {
         "ELINK_ROLE": role,
         "ELINK_DB_HOST": inputs.endpoint.host,
@@ -63,6 +71,7 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
         "ELINK_SERVER_NAME": inputs.name,
         "ELINK_VERSION": inputs.version,
         **bounces,
+        **domains,
         **_relay(inputs),
     }
 
@@ -70,6 +79,8 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
 def _relay(inputs: ServerInputs) -> dict[str, str]:
     """How the relay wants to be spoken to; nothing for one that wants neither TLS nor a log-in."""
     tls: dict[str, str] = {"ELINK_SMTP_TLS": inputs.settings.mail_tls} if inputs.settings.mail_tls != "off" else {}
+    if inputs.mail_authority:
+        tls["ELINK_SMTP_CA_FILE"] = f"{_TRUST_MOUNT}/{secret.MAIL_AUTHORITY}"
     if inputs.mail_login is None:
         return tls
     return {
@@ -107,8 +118,11 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
         inputs.server.metadata.annotations.get(labels.TAKE_UPDATE, ""),
         # Only when set: a setting that did not exist in a release before changes nobody's pods.
         *([settings.bounce_domain] if settings.bounce_domain else []),
+        *([settings.mail_domain_per_minute] if settings.mail_domain_per_minute else []),
         *([settings.mail_tls] if settings.mail_tls != "off" else []),
         *([inputs.mail_login.fingerprint] if inputs.mail_login else []),
+        # Not which one: the file is read at each connection, so another one needs no new pods.
+        *([_TRUST_VOLUME] if inputs.mail_authority else []),
     )
     return naming.digest(repr(decided), 16)
 

@@ -64,7 +64,7 @@ class ServerInputs:
     """One server. `version` is the app image tag to run; `postgres_image` is kept by a running server.
 
     `worker_stopped`: the tenant of a Dedicated server is suspended or cancelled. `credentials_hash` restarts the
-    pods when the passwords change.
+    pods when the passwords change. `mail_authority`: the only certificate authority to trust at the relay (PEM).
     """
 
     server: ElinkServer
@@ -75,6 +75,7 @@ class ServerInputs:
     worker_stopped: bool = False
     credentials_hash: str = ""
     mail_login: MailLogin | None = None
+    mail_authority: str = ""
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ TENANT_UID = f"{naming.GROUP}/tenant-uid"
 BACKUP_KEY = "repository-key"
 STORE_CREDENTIALS = "store-credentials"
 STORE_AUTHORITY = "store-ca.crt"
+MAIL_AUTHORITY = "ca.crt"
 SETUP_PATH = "/setup?token="
 
 
@@ -39,6 +40,12 @@ def build_mail_login(inputs: ServerInputs, login: MailLogin) -> Obj:
     """`mail-login`: the password of the relay for this server's pods; the name stands in their environment."""
     values = {"password": login.password}
     return _opaque(naming.MAIL_LOGIN_SECRET, inputs.namespace, labels.server_labels(inputs.name), values)
+
+
+def build_mail_authority(inputs: ServerInputs) -> Obj:
+    """`mail-ca`: what this server's pods trust at the relay."""
+    values = {MAIL_AUTHORITY: inputs.mail_authority}
+    return _opaque(naming.MAIL_AUTHORITY_SECRET, inputs.namespace, labels.server_labels(inputs.name), values)
 
 
 def build_tenant_secret(inputs: TenantInputs) -> Obj:

@@ -1,7 +1,9 @@
-"""The log-in at the mail relay: the platform keeps it in one Secret, every server gets a copy of the password."""
+"""What servers need at the mail relay: a copy of the platform's password there, and the authority to trust."""
 
 import base64
+import ssl
 from datetime import timedelta
+from pathlib import Path
 
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import SECRET
@@ -33,3 +35,18 @@ async def read_mail_login(ctx: Context) -> MailLogin | None:
     login = MailLogin(values["username"], values["password"])
     ctx.memory.mail_login = (now, login)
     return login
+
+
+def read_mail_authority(ctx: Context) -> str:
+    """The relay's certificate authority (PEM), empty for a public one. Raises Waiting for a file that is none."""
+    file = ctx.settings.mail_ca_file
+    if not file:
+        return ""
+    try:
+        authority = Path(file).read_text(encoding="utf-8")
+        ssl.create_default_context(cadata=authority)
+    except (OSError, ValueError) as error:
+        raise Waiting(
+            "MailAuthorityUnusable", f"{file}, the authority of the mail relay, cannot be used: {error}"
+        ) from None
+    return authority

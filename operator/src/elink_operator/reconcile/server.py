@@ -34,7 +34,7 @@ from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.drills import begin_drill, forget_drills
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.isolation import isolation, targets_of
-from elink_operator.reconcile.mail_login import read_mail_login
+from elink_operator.reconcile.mail_login import read_mail_authority, read_mail_login
 from elink_operator.reconcile.migration import migrate
 from elink_operator.reconcile.rows import server_row
 from elink_operator.reconcile.server_backup import ensure_server_backup
@@ -170,6 +170,7 @@ async def _prepare(ctx: Context, server: ElinkServer, version: str) -> ServerInp
         worker_stopped=_worker_stopped(ctx, server),
         credentials_hash=access.fingerprint,
         mail_login=login.keyed(access.tenant_key) if login else None,
+        mail_authority=read_mail_authority(ctx),
     )
     await asyncio.gather(*(ctx.applier.apply_if_changed(kind_of(obj), obj) for obj in _base_objects(inputs)))
     return inputs
@@ -191,6 +192,8 @@ def _base_objects(inputs: ServerInputs) -> list[Obj]:
         objects.append(service.build_inbound_service(inputs))
     if inputs.mail_login is not None:
         objects.append(secret.build_mail_login(inputs, inputs.mail_login))
+    if inputs.mail_authority:
+        objects.append(secret.build_mail_authority(inputs))
     if inputs.embedded:
         objects += [volume.build_postgres_volume(inputs), service.build_postgres_service(inputs)]
     return objects

@@ -14,10 +14,11 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, Protocol
 
 from elink_app.mail.address import Mailbox, mailbox
-from elink_app.mail.smtp_reply import ProtocolError, Reply
+from elink_app.mail.smtp_reply import ProtocolError, Reply, is_about_sender
 from elink_app.mail.smtp_wire import Wire
 
 
@@ -42,19 +43,26 @@ class ConnectionFailed(Exception):
 
 @dataclass(frozen=True)
 class Relay:
-    """Where mail goes. `tls`: off, starttls (demanded), implicit. Times in seconds."""
+    """Where mail goes. `tls`: off, starttls (demanded), implicit. Times in seconds.
+
+    `authority`: file of the only certificate authority to trust (PEM), read at each connection; None: the public ones.
+    """
 
     host: str
     port: int = 25
     tls: Literal["off", "starttls", "implicit"] = "off"
     user: str = ""
     password: str = field(default="", repr=False)
-    context: ssl.SSLContext | None = None
+    authority: Path | None = None
     local_name: str = "localhost"
     connect_timeout: float = 15
     command_timeout: float = 60
     # RFC 5321 asks for ten minutes: a server may scan before it answers, and hanging up too early doubles mails.
     final_timeout: float = 600
+
+    def tls_context(self) -> ssl.SSLContext:
+        """How its certificate is judged. Raises OSError for an authority that cannot be read or is none."""
+        return ssl.create_default_context(cafile=self.authority)
 
 
 @dataclass(slots=True)
@@ -204,7 +212,7 @@ class SmtpConnection:
             await self._end_empty_body()
         if first.transient:
             return Outcome.DEFERRED, str(first)
-        if first is sender or (first is recipient and first.code in (530, 535, 538)):
+        if first is sender or (first is recipient and is_about_sender(first.code, str(first))):
             return Outcome.SENDER_REFUSED, str(first)
         return Outcome.REFUSED, str(first)
 
@@ -274,7 +282,7 @@ class SmtpConnection:
             transport = await asyncio.get_running_loop().start_tls(
                 self._wire.transport,
                 self._wire,
-                self._relay.context or _tls_context(),
+                self._relay.tls_context(),
                 server_hostname=self._relay.host,
             )
         if transport is None:
@@ -313,9 +321,9 @@ class SmtpConnection:
 
 async def connect(relay: Relay) -> SmtpConnection:
     """A session that is ready for mails. Raises ConnectionFailed."""
-    context = (relay.context or _tls_context()) if relay.tls == "implicit" else None
     loop = asyncio.get_running_loop()
     try:
+        context = relay.tls_context() if relay.tls == "implicit" else None
         async with asyncio.timeout(relay.connect_timeout):
             _, wire = await loop.create_connection(Wire, relay.host, relay.port, ssl=context)
     except (OSError, TimeoutError, ssl.SSLError) as error:
@@ -323,10 +331,6 @@ async def connect(relay: Relay) -> SmtpConnection:
     connection = SmtpConnection(relay, wire)
     await connection.open()
     return connection
-
-
-def _tls_context() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _expect(reply: Reply, code: int) -> Reply:

@@ -13,6 +13,13 @@ _TEXT_LIMIT = 500
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
+_LOG_IN = frozenset({530, 534, 535, 538})
+# Many relays (Postfix by default) judge the client and the sender no earlier than at RCPT, once for each recipient.
+_SENDER = re.compile(
+    r"\b5\.1\.[78]\b|relay access denied|relay(ing)? (denied|not permitted)|(sender address|client host) rejected",
+    re.IGNORECASE,
+)
+
 
 class ProtocolError(Exception):
     """What came is no SMTP; nothing after it can be trusted."""
@@ -43,6 +50,11 @@ class Reply:
     def __str__(self) -> str:
         """Code and words on one line for people: no control characters, at most 500 characters."""
         return _text(self.code, self.lines)
+
+
+def is_about_sender(code: int, words: str) -> bool:
+    """True when a refusal at RCPT says that the relay lets us send to nobody: no recipient is to be blamed for it."""
+    return code in _LOG_IN or (code >= 500 and _SENDER.search(words) is not None)
 
 
 # Relays say the same few lines thousands of times; the one with a queue's number in it is soon forgotten.

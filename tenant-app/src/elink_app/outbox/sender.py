@@ -12,6 +12,7 @@ import structlog
 from elink_app.clock import JST, Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.mail.smtp import Relay
+from elink_app.mail.smtp_reply import is_about_sender
 from elink_app.ops.servers import Stop
 from elink_app.outbox.models import OutboxMail
 from elink_app.outbox.repository import OutboxRepository
@@ -23,8 +24,6 @@ _TIMEOUT = 30.0
 _FIRST_DELAY, _LAST_DELAY = timedelta(seconds=30), timedelta(hours=1)
 _GIVE_UP_AFTER = 20
 """Attempts: with these delays about 15 hours."""
-# Log-in or TLS is wrong or missing (RFC 4954): settings of the platform, which somebody will mend, not of the mail.
-_SETTINGS = frozenset({530, 534, 535, 538})
 
 log = structlog.get_logger("outbox")
 
@@ -91,7 +90,7 @@ async def _send(relay: Relay, message: EmailMessage) -> None:
         local_hostname=relay.local_name,
         use_tls=relay.tls == "implicit",
         start_tls=relay.tls == "starttls",
-        tls_context=relay.context if relay.tls != "off" else None,
+        tls_context=relay.tls_context() if relay.tls != "off" else None,
         username=relay.user or None,
         password=relay.password or None,
         timeout=_TIMEOUT,
@@ -124,8 +123,9 @@ def build_mail(mail: OutboxMail, tenant: Tenant, settings: Settings) -> EmailMes
 
 
 def _is_permanent(refused: aiosmtplib.SMTPException) -> bool:
+    """False also for a refusal of ourselves: that is a setting of the platform, which somebody will mend."""
     if isinstance(refused, aiosmtplib.SMTPRecipientsRefused):
-        return all(500 <= one.code < 600 for one in refused.recipients)
-    if not isinstance(refused, aiosmtplib.SMTPResponseException) or refused.code in _SETTINGS:
+        return all(500 <= one.code < 600 and not is_about_sender(one.code, one.message) for one in refused.recipients)
+    if not isinstance(refused, aiosmtplib.SMTPResponseException) or is_about_sender(refused.code, refused.message):
         return False
     return 500 <= refused.code < 600

@@ -8,9 +8,10 @@ from fastapi import Depends, Request
 
 from elink_app.errors import CsrfRefused
 from elink_app.passkeys.ceremonies import RelyingParty
-from elink_app.passkeys.service import OwnPasskeys, Passkeys
+from elink_app.passkeys.service import Ceremony, OwnPasskeys, Passkeys
 from elink_app.web import csrf
 from elink_app.web.deps import ActorDep, DbDep, InPersonDep, StateDep, TenantDep
+from elink_app.web.state import client_of
 
 
 def passkeys(state: StateDep) -> Passkeys:
@@ -23,20 +24,18 @@ def own_passkeys(db: DbDep, principal: InPersonDep, actor: ActorDep, state: Stat
     return OwnPasskeys(db, principal, actor, state.clock)
 
 
-def relying_party(state: StateDep, tenant: TenantDep) -> RelyingParty:
-    """The tenant. Host and origin come from the registry and the settings, never from the request."""
-    return RelyingParty(tenant.host, state.base_url(tenant), f"elink {tenant.display_name}"[:60])
+def ceremony(request: Request, state: StateDep, tenant: TenantDep) -> Ceremony:
+    """This browser, by the secret of the cookie that its form's token was derived from, and the tenant.
 
-
-def browser_secret(request: Request) -> str:
-    """The secret of this browser's cookie, which its form's token was derived from."""
+    Host and origin come from the registry and the settings, never from the request.
+    """
     usable = csrf.usable_secrets(request)
     if not usable:
         raise CsrfRefused
-    return usable[0]
+    party = RelyingParty(tenant.host, state.base_url(tenant), f"elink {tenant.display_name}"[:60])
+    return Ceremony(tenant, party, client_of(request), usable[0])
 
 
 PasskeysDep = Annotated[Passkeys, Depends(passkeys)]
 OwnPasskeysDep = Annotated[OwnPasskeys, Depends(own_passkeys)]
-PartyDep = Annotated[RelyingParty, Depends(relying_party)]
-BrowserDep = Annotated[str, Depends(browser_secret)]
+CeremonyDep = Annotated[Ceremony, Depends(ceremony)]

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from elink_app.accounts.permissions import Principal
 from elink_app.errors import FieldError, InvalidInput, TooManyAttempts, Unauthenticated
 from elink_app.messages import N_, Message
-from elink_app.passkeys.deps import BrowserDep, OwnPasskeysDep, PartyDep, PasskeysDep
+from elink_app.passkeys.deps import CeremonyDep, OwnPasskeysDep, PasskeysDep
 from elink_app.passkeys.schemas import PasskeyName
 from elink_app.passkeys.service import OwnPasskeys
 from elink_app.security.deps import OwnFactorDep
-from elink_app.security.routes import render_factors
+from elink_app.security.factor_routes import render_factors
 from elink_app.validation import field_errors
 from elink_app.web import cookies, pages
 from elink_app.web.deps import InPersonDep, StateDep, TenantDep
@@ -41,20 +41,14 @@ def _name(form_name: str) -> PasskeyName:
 
 @router.post("/account/passkeys/new")
 async def begin_new(
-    request: Request,
-    principal: InPersonDep,
-    tenant: TenantDep,
-    passkeys: PasskeysDep,
-    party: PartyDep,
-    browser: BrowserDep,
-    factor: OwnFactorDep,
+    request: Request, principal: InPersonDep, passkeys: PasskeysDep, ceremony: CeremonyDep, factor: OwnFactorDep
 ) -> Response:
     """After the password: the page on which the browser makes the passkey."""
     form = await read_form(request)
     name, password = field(form, "name"), field(form, "current_password")
     try:
         data = _name(name)
-        options = await passkeys.begin_new(tenant, party, principal, password, client_of(request), browser)
+        options = await passkeys.begin_new(ceremony, principal, password)
     except InvalidInput as error:
         return await render_factors(request, principal, factor, error=error, form="passkey", passkey_name=name)
     return pages.render(
@@ -64,19 +58,13 @@ async def begin_new(
 
 @router.post("/account/passkeys")
 async def finish_new(
-    request: Request,
-    principal: InPersonDep,
-    tenant: TenantDep,
-    passkeys: PasskeysDep,
-    party: PartyDep,
-    browser: BrowserDep,
-    factor: OwnFactorDep,
+    request: Request, principal: InPersonDep, passkeys: PasskeysDep, ceremony: CeremonyDep, factor: OwnFactorDep
 ) -> Response:
     """Keep what the browser made; with the first factor, show the recovery codes, this once."""
     form = await read_form(request)
     name, answer = field(form, "name"), field(form, "credential")
     try:
-        codes = await passkeys.finish_new(tenant, party, principal, _name(name), answer, client_of(request), browser)
+        codes = await passkeys.finish_new(ceremony, principal, _name(name), answer)
         if codes is None:
             raise InvalidInput([FieldError(("name",), "passkey", Message(_NOT_MADE))])
     except InvalidInput as error:
@@ -142,27 +130,23 @@ async def _page(
 
 
 @router.post("/login/passkey/start")
-async def begin_log_in(
-    request: Request, tenant: TenantDep, passkeys: PasskeysDep, party: PartyDep, browser: BrowserDep
-) -> Response:
+async def begin_log_in(request: Request, passkeys: PasskeysDep, ceremony: CeremonyDep) -> Response:
     """The page on which the browser asks for a passkey, in place of e-mail and password."""
     wanted = safe_next(field(await read_form(request), "next"))
     try:
-        options = await passkeys.begin_log_in(tenant, party, client_of(request), browser)
+        options = await passkeys.begin_log_in(ceremony)
     except TooManyAttempts as error:
         return _refused(request, wanted, error.detail, error.status, error.headers)
     return _ask(request, options, wanted, "/login")
 
 
 @router.post("/login/second/passkey")
-async def begin_second(
-    request: Request, tenant: TenantDep, passkeys: PasskeysDep, party: PartyDep, browser: BrowserDep
-) -> Response:
+async def begin_second(request: Request, passkeys: PasskeysDep, ceremony: CeremonyDep) -> Response:
     """The same after the password."""
     wanted = safe_next(field(await read_form(request), "next"))
     query = urlencode({"next": wanted})
     try:
-        options = await passkeys.begin_second(tenant, party, client_of(request), browser)
+        options = await passkeys.begin_second(ceremony)
     except Unauthenticated:
         return pages.redirect(f"/login?{query}")
     except TooManyAttempts as error:
@@ -171,13 +155,11 @@ async def begin_second(
 
 
 @router.post("/login/passkey")
-async def finish(
-    request: Request, state: StateDep, tenant: TenantDep, passkeys: PasskeysDep, party: PartyDep, browser: BrowserDep
-) -> Response:
+async def finish(request: Request, state: StateDep, passkeys: PasskeysDep, ceremony: CeremonyDep) -> Response:
     """Log in with what the browser answered."""
     form = await read_form(request)
     wanted = safe_next(field(form, "next"))
-    secret = await passkeys.finish(tenant, party, field(form, "credential"), client_of(request), browser)
+    secret = await passkeys.finish(ceremony, field(form, "credential"))
     if secret is None:
         headers = {"WWW-Authenticate": 'Session realm="elink"'}
         return _refused(request, wanted, Message(_NOT_PROVED), 401, headers)

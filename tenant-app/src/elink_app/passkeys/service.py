@@ -24,7 +24,7 @@ from elink_app.passkeys.models import Passkey, PasskeyChallenge
 from elink_app.passkeys.repository import ChallengeRepository, PasskeyRepository
 from elink_app.passkeys.schemas import PasskeyName, PasskeyOutput
 from elink_app.registry.tenant import Tenant
-from elink_app.security.factors import new_recovery_codes, settle_recovery_codes
+from elink_app.security.factors import codes_count, new_recovery_codes, settle_recovery_codes
 from elink_app.security.repository import RecoveryRepository
 from elink_app.validation import field_error
 
@@ -39,49 +39,51 @@ def hash_browser(secret: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Passkeys:
-    """The ceremonies, with transactions of their own, as `Accounts` has them and for the same reasons.
+class Ceremony:
+    """Who meets whom: the tenant, as relying party, and a browser.
 
     `browser` is the secret in the browser's cookie: of its session, or of its forms before log-in.
     """
 
+    tenant: Tenant
+    party: RelyingParty
+    client: Client
+    browser: str
+
+
+@dataclass(frozen=True)
+class Passkeys:
+    """The ceremonies, with transactions of their own, as `Accounts` has them and for the same reasons."""
+
     accounts: Accounts
 
-    async def begin_new(
-        self, tenant: Tenant, party: RelyingParty, principal: Principal, password: str, client: Client, browser: str
-    ) -> str:
+    async def begin_new(self, ceremony: Ceremony, principal: Principal, password: str) -> str:
         """Options to make a passkey. Raises InvalidInput for a wrong password or too many passkeys, TooManyAttempts."""
-        await self.accounts.prove(tenant, principal, password, client)
-        async with self.accounts.transactions(tenant) as db:
+        await self.accounts.prove(ceremony.tenant, principal, password, ceremony.client)
+        async with self.accounts.transactions(ceremony.tenant) as db:
             present = await PasskeyRepository(db).of(principal.account_id)
             if len(present) >= MAX_PASSKEYS:
                 raise InvalidInput([field_error(("name",), "too_many_passkeys", max_length=MAX_PASSKEYS)])
             handle = present[0].user_handle if present else secrets.token_bytes(64)
-            challenge = await self._ask(db, _NEW, browser, principal.account_id, handle)
+            challenge = await self._ask(db, _NEW, ceremony.browser, principal.account_id, handle)
             name = principal.display_name
-            return ceremonies.ask_for_new(party, challenge, handle, principal.email, name, _known(present))
+            return ceremonies.ask_for_new(ceremony.party, challenge, handle, principal.email, name, _known(present))
 
     async def finish_new(
-        self,
-        tenant: Tenant,
-        party: RelyingParty,
-        principal: Principal,
-        data: PasskeyName,
-        text: str,
-        client: Client,
-        browser: str,
+        self, ceremony: Ceremony, principal: Principal, data: PasskeyName, text: str
     ) -> list[str] | None:
         """Keep the passkey that the browser's answer (`text`, JSON) holds; None when the answer is not right.
 
-        Returns recovery codes when the account had none, else an empty list. Raises InvalidInput for too many.
+        Returns recovery codes when the account had none and they would let it in, else an empty list. Raises
+        InvalidInput for too many.
         """
         try:
             answer = ceremonies.read_new(text)
-            asked, handle = await self._take(tenant, answer, (_NEW,), browser)
-            made = ceremonies.check_new(answer, party)
+            asked, handle = await self._take(ceremony, answer, (_NEW,))
+            made = ceremonies.check_new(answer, ceremony.party)
         except NotProved:
             return None
-        async with self.accounts.transactions(tenant) as db:
+        async with self.accounts.transactions(ceremony.tenant) as db:
             account = await AccountRepository(db).get(principal.account_id, lock=True)
             if account is None or account.disabled_at is not None:
                 raise Unauthenticated
@@ -101,50 +103,48 @@ class Passkeys:
                 created_at=self.accounts.clock(),
             )
             await rows.add(passkey)
-            await self.accounts.note(db, account, client, "account.add_passkey", {"name": data.name})
-            return [] if await RecoveryRepository(db).left(account.id) else await new_recovery_codes(db, account)
+            await self.accounts.note(db, account, ceremony.client, "account.add_passkey", {"name": data.name})
+            if not await codes_count(db, account) or await RecoveryRepository(db).left(account.id):
+                return []
+            return await new_recovery_codes(db, account)
 
-    async def begin_log_in(self, tenant: Tenant, party: RelyingParty, client: Client, browser: str) -> str:
+    async def begin_log_in(self, ceremony: Ceremony) -> str:
         """Options for a log-in by a passkey alone. Each counts as an attempt; raises TooManyAttempts."""
-        async with self.accounts.transactions(tenant) as db:
-            await self.accounts.begin(Throttle(ThrottleRepository(db), None, client.address, self.accounts.clock()))
-            challenge = await self._ask(db, _LOG_IN, browser)
-            return ceremonies.ask_for_proof(party, challenge, ())
+        async with self.accounts.transactions(ceremony.tenant) as db:
+            await self._begin(db, None, ceremony)
+            challenge = await self._ask(db, _LOG_IN, ceremony.browser)
+            return ceremonies.ask_for_proof(ceremony.party, challenge, ())
 
-    async def is_asked(self, tenant: Tenant, browser: str) -> bool:
-        """True when a log-in waits behind `browser` for its second factor, and its account has a passkey."""
-        async with self.accounts.transactions(tenant) as db:
-            waiting = await self._waiting(db, browser)
-            return waiting is not None and await PasskeyRepository(db).count(waiting.id) > 0
-
-    async def begin_second(self, tenant: Tenant, party: RelyingParty, client: Client, browser: str) -> str:
+    async def begin_second(self, ceremony: Ceremony) -> str:
         """Options for a passkey after the password. Raises TooManyAttempts; Unauthenticated when no log-in waits."""
-        async with self.accounts.transactions(tenant) as db:
-            waiting = await self._waiting(db, browser)
+        async with self.accounts.transactions(ceremony.tenant) as db:
+            waiting = await self._waiting(db, ceremony.browser)
             if waiting is None:
                 raise Unauthenticated
-            now = self.accounts.clock()
-            await self.accounts.begin(Throttle(ThrottleRepository(db), waiting.email, client.address, now))
+            await self._begin(db, waiting.email, ceremony)
             present = await PasskeyRepository(db).of(waiting.id)
-            challenge = await self._ask(db, _SECOND, browser, waiting.id)
-            return ceremonies.ask_for_proof(party, challenge, _known(present))
+            challenge = await self._ask(db, _SECOND, ceremony.browser, waiting.id)
+            return ceremonies.ask_for_proof(ceremony.party, challenge, _known(present))
 
-    async def finish(self, tenant: Tenant, party: RelyingParty, text: str, client: Client, browser: str) -> str | None:
+    async def finish(self, ceremony: Ceremony, text: str) -> str | None:
         """Log in when the browser's answer (`text`, JSON) is right: the secret of a new session, or None."""
         try:
             answer = ceremonies.read_proof(text)
-            asked, _ = await self._take(tenant, answer, (_LOG_IN, _SECOND), browser)
-            async with self.accounts.transactions(tenant) as db:
-                found = await self._log_in(db, party, answer, asked, client, browser)
+            asked, _ = await self._take(ceremony, answer, (_LOG_IN, _SECOND))
+            async with self.accounts.transactions(ceremony.tenant) as db:
+                found = await self._log_in(db, ceremony, answer, asked)
         except NotProved:
             found = None
         if found is None:
             self.accounts.metrics.logins.labels("failure").inc()
         return found
 
-    async def _log_in(
-        self, db: AsyncSession, party: RelyingParty, answer: Answer, asked: int | None, client: Client, browser: str
-    ) -> str | None:
+    async def _begin(self, db: AsyncSession, email: str | None, ceremony: Ceremony) -> None:
+        await self.accounts.begin(
+            Throttle(ThrottleRepository(db), email, ceremony.client.address, self.accounts.clock())
+        )
+
+    async def _log_in(self, db: AsyncSession, ceremony: Ceremony, answer: Answer, asked: int | None) -> str | None:
         rows = PasskeyRepository(db)
         owner = await rows.owner(answer.credential_id)
         account = await AccountRepository(db).get(owner, lock=True) if owner is not None else None
@@ -155,14 +155,14 @@ class Passkeys:
         expected = (passkey.user_handle,) if asked is None else (passkey.user_handle, None)
         if asked not in (None, account.id) or answer.user_handle not in expected:
             raise NotProved
-        shown = ceremonies.check_proof(answer, party, passkey.public_key)
+        shown = ceremonies.check_proof(answer, ceremony.party, passkey.public_key)
         if ceremonies.is_copied(passkey.sign_count, shown):
             facts = {"name": passkey.name, "counter": f"{passkey.sign_count} → {shown}"}
-            await self.accounts.note(db, account, client, "account.refuse_passkey", facts)
+            await self.accounts.note(db, account, ceremony.client, "account.refuse_passkey", facts)
             return None
         passkey.sign_count, passkey.last_used_at = shown, self.accounts.clock()
         proof = {"passkey": passkey.name}
-        return await self.accounts.welcome(db, account, client, replaces=browser, proof=proof)
+        return await self.accounts.welcome(db, account, ceremony.client, replaces=ceremony.browser, proof=proof)
 
     async def _waiting(self, db: AsyncSession, browser: str) -> Account | None:
         return await Sessions(db, self.accounts.clock, self.accounts.policy).awaiting_factor(browser)
@@ -189,12 +189,12 @@ class Passkeys:
         return challenge
 
     async def _take(
-        self, tenant: Tenant, answer: Answer, purposes: Sequence[str], browser: str
+        self, ceremony: Ceremony, answer: Answer, purposes: Sequence[str]
     ) -> tuple[int | None, bytes | None]:
         """Whatever the answer is worth, its challenge is used up. Raises NotProved."""
-        async with self.accounts.transactions(tenant) as db:
-            rows = ChallengeRepository(db)
-            found = await rows.take(answer.challenge, purposes, hash_browser(browser), self.accounts.clock())
+        browser, now = hash_browser(ceremony.browser), self.accounts.clock()
+        async with self.accounts.transactions(ceremony.tenant) as db:
+            found = await ChallengeRepository(db).take(answer.challenge, purposes, browser, now)
         if found is None:
             raise NotProved
         return found

@@ -12,6 +12,8 @@ from elink_app.errors import NotFound
 from elink_app.passkeys.deps import OwnPasskeysDep
 from elink_app.passkeys.schemas import PasskeyName, PasskeyOutput
 from elink_app.security.deps import CredentialsDep, MasterSettingsDep, OwnFactorDep
+from elink_app.security.master import MasterSettings
+from elink_app.security.rules import FactorRule
 from elink_app.security.schemas import (
     FactorsOutput,
     OfferInput,
@@ -21,7 +23,6 @@ from elink_app.security.schemas import (
     RecoveryCodesOutput,
     SecurityRulesInput,
 )
-from elink_app.security.service import MasterSettings
 from elink_app.web import cookies
 from elink_app.web.deps import InPersonDep, MasterDep, StateDep, TenantDep
 from elink_app.web.openapi import problems
@@ -61,7 +62,7 @@ async def list_factors(factor: OwnFactorDep) -> FactorsOutput:
 async def renew_recovery_codes(
     request: Request, state: StateDep, tenant: TenantDep, principal: InPersonDep, factor: OwnFactorDep, data: Proof
 ) -> RecoveryCodesOutput:
-    """New recovery codes in place of the old ones. 404 without second factor."""
+    """New recovery codes in place of the old ones. 404 without second factor, or where they let nobody in."""
     await state.accounts.prove(tenant, principal, data.current_password, client_of(request))
     return RecoveryCodesOutput(codes=await factor.renew_codes())
 
@@ -105,14 +106,15 @@ async def remove_passkey(
 @router.get("/settings/security")
 async def get_rules(_principal: MasterDep, rules: MasterSettingsDep) -> SecurityRulesInput:
     """What the master demands of everybody. The master only."""
-    return SecurityRulesInput(second_factor_for_all=await rules.second_factor_for_all())
+    return SecurityRulesInput(**(await rules.factor_rule()).boxes)
 
 
 @router.put("/settings/security", responses=problems(422))
-async def save_rules(_principal: MasterDep, rules: MasterSettingsDep, data: SecurityRulesInput) -> SecurityRulesInput:
-    """Demand a second factor of everybody, or no longer. The master only."""
-    await rules.demand_second_factor(data.second_factor_for_all)
-    return data
+async def save_rules(principal: MasterDep, rules: MasterSettingsDep, data: SecurityRulesInput) -> SecurityRulesInput:
+    """Demand a second factor, or a passkey, of everybody, or no longer. The master only; a passkey only with one."""
+    rule = FactorRule.of(second_factor=data.second_factor_for_all, passkeys_only=data.passkeys_only)
+    await rules.demand(rule, principal)
+    return SecurityRulesInput(**rule.boxes)
 
 
 @router.get("/master-offer", responses=problems(404))

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from elink_app.security.master import MasterSettings
 from elink_app.security.own_factor import OwnFactor
-from elink_app.security.service import Credentials, MasterSettings
+from elink_app.security.service import Credentials
 from elink_app.web.deps import ActorDep, DbDep, InPersonDep, StateDep
 
 

@@ -7,12 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.models import Account
 from elink_app.passkeys.repository import PasskeyRepository
 from elink_app.security import totp
-from elink_app.security.repository import RecoveryRepository
+from elink_app.security.repository import RecoveryRepository, RulesRepository
+from elink_app.security.rules import FactorRule
 
 
 async def has_factor(db: AsyncSession, account: Account) -> bool:
     """True when the password alone does not let the account in."""
     return account.totp_secret is not None or await PasskeyRepository(db).count(account.id) > 0
+
+
+async def codes_count(db: AsyncSession, account: Account) -> bool:
+    """True when one-time and recovery codes let the account in.
+
+    They do not where passkeys alone are accepted, except for who has none yet and must get in to make one.
+    """
+    rule = await RulesRepository(db).factor_rule()
+    return rule is not FactorRule.PASSKEYS or await PasskeyRepository(db).count(account.id) == 0
 
 
 async def new_recovery_codes(db: AsyncSession, account: Account) -> list[str]:

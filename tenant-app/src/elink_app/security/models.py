@@ -68,6 +68,8 @@ class SecurityRules(Base):
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     second_factor_for_all: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Holds without the one above too.
+    passkeys_only: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class MasterOffer(Base):

@@ -16,18 +16,23 @@ from elink_app.passkeys.repository import PasskeyRepository
 from elink_app.passkeys.schemas import PasskeyOutput
 from elink_app.passkeys.service import to_output
 from elink_app.security import totp
-from elink_app.security.factors import has_factor, new_recovery_codes, settle_recovery_codes
-from elink_app.security.repository import RecoveryRepository
+from elink_app.security.factors import codes_count, has_factor, new_recovery_codes, settle_recovery_codes
+from elink_app.security.repository import RecoveryRepository, RulesRepository
+from elink_app.security.rules import FactorRule
 from elink_app.validation import field_error
 
 
 @dataclass(frozen=True)
 class FactorState:
-    """An account's second factors: the codes of a phone, passkeys; and how many recovery codes are left."""
+    """An account's second factors: the codes of a phone, passkeys; and how many recovery codes are left.
+
+    `passkeys_only`: codes let nobody in who has a passkey, and whoever has none must make one.
+    """
 
     totp: bool
     passkeys: list[PasskeyOutput]
     recovery_codes: int
+    passkeys_only: bool
 
 
 class OwnFactor:
@@ -50,7 +55,10 @@ class OwnFactor:
         account = await self._account()
         passkeys = [to_output(row) for row in await PasskeyRepository(self._db).of(account.id)]
         left = await RecoveryRepository(self._db).left(account.id)
-        return FactorState(account.totp_secret is not None, passkeys, left)
+        return FactorState(account.totp_secret is not None, passkeys, left, await self._passkeys_only())
+
+    async def _passkeys_only(self) -> bool:
+        return await RulesRepository(self._db).factor_rule() is FactorRule.PASSKEYS
 
     async def begin(self) -> str:
         """The secret to be tried out; the same until it is confirmed or a new one is asked for."""
@@ -60,7 +68,12 @@ class OwnFactor:
         return account.totp_pending
 
     async def confirm(self, code: str) -> list[str]:
-        """Switch it on when the phone shows the right code; returns the recovery codes. Raises InvalidInput."""
+        """Switch it on when the phone shows the right code; returns the recovery codes.
+
+        Raises InvalidInput for a wrong code, NotFound where passkeys alone are accepted.
+        """
+        if await self._passkeys_only():
+            raise NotFound
         account = await self._account()
         step = totp.step_of(account.totp_pending, code, self._now) if account.totp_pending else None
         if step is None:
@@ -69,9 +82,9 @@ class OwnFactor:
         return await self._new_codes(account, "account.add_factor")
 
     async def renew_codes(self) -> list[str]:
-        """New recovery codes in place of the old ones. Raises NotFound for an account without second factor."""
+        """New recovery codes in place of the old ones. Raises NotFound for an account that none would let in."""
         account = await self._account()
-        if not await has_factor(self._db, account):
+        if not await has_factor(self._db, account) or not await codes_count(self._db, account):
             raise NotFound
         return await self._new_codes(account, "account.renew_recovery")
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from elink_app.passkeys.repository import has_passkey
 from elink_app.security.models import AccountLink, MasterOffer, OldPassword, RecoveryCode, SecurityRules
+from elink_app.security.rules import FactorRule
 
 
 def factor_due(
     account_id: InstrumentedAttribute[int], totp_secret: InstrumentedAttribute[str | None]
 ) -> ColumnElement[bool]:
     """Whether the tenant demands a second factor of an account that has none, as a part of another query."""
-    rule = select(SecurityRules.second_factor_for_all).scalar_subquery()
-    return and_(func.coalesce(rule, False), totp_secret.is_(None), ~has_passkey(account_id))
+    any_ = select(SecurityRules.second_factor_for_all).scalar_subquery()
+    passkey = select(SecurityRules.passkeys_only).scalar_subquery()
+    due = or_(and_(func.coalesce(any_, False), totp_secret.is_(None)), func.coalesce(passkey, False))
+    return and_(due, ~has_passkey(account_id))
 
 
 class LinkRepository:
@@ -129,13 +132,16 @@ class RulesRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def second_factor_for_all(self) -> bool:
-        """True when the master demands a second factor of everybody."""
-        return bool(await self._session.scalar(select(SecurityRules.second_factor_for_all)))
+    async def factor_rule(self) -> FactorRule:
+        """What the master demands of everybody."""
+        row = (
+            await self._session.execute(select(SecurityRules.second_factor_for_all, SecurityRules.passkeys_only))
+        ).one()
+        return FactorRule.of(second_factor=row[0], passkeys_only=row[1])
 
-    async def demand_second_factor(self, demanded: bool) -> None:
+    async def demand(self, rule: FactorRule) -> None:
         """Set the rule."""
-        await self._session.execute(update(SecurityRules).values(second_factor_for_all=demanded))
+        await self._session.execute(update(SecurityRules).values(**rule.boxes))
 
 
 class OfferRepository:

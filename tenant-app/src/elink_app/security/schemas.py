@@ -60,9 +60,15 @@ class RecoveryCodesOutput(BaseModel):
 class SecurityRulesInput(BaseModel):
     """What the master demands of everybody."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"second_factor_for_all": True}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"second_factor_for_all": True, "passkeys_only": False}]}
+    )  # fmt: skip
 
     second_factor_for_all: Annotated[bool, Field(strict=True, description="One-time codes or a passkey")]
+    passkeys_only: Annotated[
+        bool,
+        Field(strict=True, description="A passkey: codes, which a forged site can take, let nobody in who has one"),
+    ] = False
 
 
 class OfferInput(Proof):

@@ -1,4 +1,4 @@
-"""Links that set a password, once; the second factor; the transfer of the master's place."""
+"""Links that set a password, once; the second factor of a log-in; the transfer of the master's place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,10 +18,11 @@ from elink_app.accounts.throttle import Throttle
 from elink_app.audit.service import Actor, record
 from elink_app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from elink_app.outbox.service import enqueue
+from elink_app.passkeys.repository import PasskeyRepository
 from elink_app.registry.tenant import Tenant
 from elink_app.security import mails, totp
-from elink_app.security.factors import has_factor
-from elink_app.security.repository import LinkRepository, OfferRepository, RecoveryRepository, RulesRepository
+from elink_app.security.factors import codes_count, has_factor
+from elink_app.security.repository import LinkRepository, OfferRepository, RecoveryRepository
 from elink_app.validation import field_error
 
 INVITE, RESET = "invite", "reset"
@@ -42,16 +42,6 @@ class LinkView:
     purpose: str
 
 
-@dataclass(frozen=True)
-class OfferView:
-    """The standing offer of the master's place."""
-
-    from_id: int
-    to_id: int
-    to_email: str
-    expires_at: datetime
-
-
 def hash_link(token: str) -> bytes:
     """What is kept of a link's token. It has 256 random bits: a fast hash is enough."""
     return hashlib.sha256(token.encode()).digest()
@@ -65,6 +55,14 @@ async def send_invitation(db: AsyncSession, tenant: Tenant, account: Account, ba
     await enqueue(
         db, to=account.email, subject=mail.subject, text=mail.text, kind="invitation", expires_at=until
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a log-in that waits for its second factor may be finished with."""
+
+    passkey: bool
+    codes: bool
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,18 @@ class Credentials:
             )  # fmt: skip
             return True
 
+    async def ways(self, tenant: Tenant, waiting_secret: str) -> Ways:
+        """How the log-in that waits behind `waiting_secret` may be finished; by a code when none waits (any more)."""
+        async with self.accounts.transactions(tenant) as db:
+            waiting = await Sessions(db, self.accounts.clock, self.accounts.policy).awaiting_factor(waiting_secret)
+            if waiting is None:
+                return Ways(passkey=False, codes=True)
+            passkey = await PasskeyRepository(db).count(waiting.id) > 0
+            return Ways(passkey, await codes_count(db, waiting))
+
     async def second_factor(self, tenant: Tenant, waiting_secret: str, code: str, client: Client) -> str | None:
-        """Finish a log-in with a code of the phone or a recovery code: the secret of a new session, or None.
-        (With a passkey: `passkeys.service`.)
+        """Finish a log-in with a code of the phone or a recovery code: the secret of a new session, or None, also for
+        the right code of an account that must use its passkey (`passkeys.service`).
 
         Raises TooManyAttempts; Unauthenticated when no log-in waits (any more) behind `waiting_secret`.
         """
@@ -169,7 +176,7 @@ class Credentials:
             account = await AccountRepository(db).get(waiting.id, lock=True)
             if account is None or account.disabled_at is not None:
                 raise Unauthenticated
-            if not await _code_counts(db, account, code, clock()):
+            if not await codes_count(db, account) or not await _is_right(db, account, code, clock()):
                 self.accounts.metrics.logins.labels("failure").inc()
                 return None
             return await self.accounts.welcome(db, account, client, replaces=waiting_secret)
@@ -220,7 +227,7 @@ class Credentials:
             await record(db, actor, "master.offer", kind="account", key=str(heir.id), after={"to": heir.email}, now=now)
 
 
-async def _code_counts(db: AsyncSession, account: Account, code: str, now: datetime) -> bool:
+async def _is_right(db: AsyncSession, account: Account, code: str, now: datetime) -> bool:
     """True for the phone's code or an unused recovery code; either is then used up."""
     if account.totp_secret is not None:
         step = totp.step_of(account.totp_secret, code, now)
@@ -228,48 +235,3 @@ async def _code_counts(db: AsyncSession, account: Account, code: str, now: datet
             account.totp_step = step
             return True
     return await RecoveryRepository(db).use(account.id, totp.hash_recovery(account.id, code))
-
-
-class MasterSettings:
-    """What the master decides for all, and the standing offer of his place; within one transaction."""
-
-    def __init__(self, db: AsyncSession, actor: Actor, now: datetime) -> None:
-        self._db = db
-        self._actor = actor
-        self._now = now
-
-    async def second_factor_for_all(self) -> bool:
-        """The rule as it is."""
-        return await RulesRepository(self._db).second_factor_for_all()
-
-    async def demand_second_factor(self, demanded: bool) -> None:
-        """Set the rule."""
-        rows = RulesRepository(self._db)
-        before = await rows.second_factor_for_all()
-        if before is not demanded:
-            await rows.demand_second_factor(demanded)
-            facts: dict[str, Any] = {
-                "before": {"second_factor_for_all": before}, "after": {"second_factor_for_all": demanded},
-            }  # fmt: skip
-            await record(self._db, self._actor, "settings.security", kind="settings", now=self._now, **facts)
-
-    async def offer(self) -> OfferView | None:
-        """The standing offer."""
-        found = await OfferRepository(self._db).get(self._now)
-        heir = await AccountRepository(self._db).get(found.to_id) if found is not None else None
-        if found is None or heir is None:
-            return None
-        return OfferView(found.from_id, found.to_id, heir.email, found.expires_at)
-
-    async def candidates(self) -> list[tuple[int, str]]:
-        """Ids and e-mails of those who can take the master's place: active users."""
-        return await AccountRepository(self._db).active_users()
-
-    async def end_offer(self, principal: Principal) -> None:
-        """The master withdraws, or the heir declines. Raises NotFound for anybody else, and when none stands."""
-        offer = await self.offer()
-        if offer is None or not (principal.is_master or principal.account_id == offer.to_id):
-            raise NotFound
-        await OfferRepository(self._db).clear()
-        action = "master.withdraw" if principal.is_master else "master.decline"
-        await record(self._db, self._actor, action, kind="account", key=str(offer.to_id), now=self._now)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_DANGEROUS = re.compile("'*[=+\\-@\t\r]")
+from elink_app.spreadsheet import FORMULA_STARTS
+
+_DANGEROUS = re.compile(f"'* *[{re.escape(''.join(FORMULA_STARTS))}]")
 
 
 def with_guard(cell: str) -> str:

@@ -44,7 +44,9 @@ from elink_app.people import routes as people_pages
 from elink_app.roles import api as roles_api
 from elink_app.roles import routes as roles_pages
 from elink_app.security import api as security_api
-from elink_app.security import routes as security_pages
+from elink_app.security import factor_routes as factor_pages
+from elink_app.security import login_routes as login_pages
+from elink_app.security import master_routes as master_pages
 from elink_app.segments import api as segments_api
 from elink_app.segments import routes as segments_pages
 from elink_app.senders import api as senders_api
@@ -74,7 +76,9 @@ ROUTERS = (
     people_pages.router,
     roles_pages.router,
     tokens_pages.router,
-    security_pages.router,
+    login_pages.router,
+    factor_pages.router,
+    master_pages.router,
     passkeys_pages.router,
     audit_pages.router,
     deliveries_pages.router,
