@@ -88,7 +88,7 @@ async def empty(postgres: Postgres) -> None:
         for row in await connection.fetch(
             "SELECT datname FROM pg_database WHERE datname ~ '^(t_|r_|k_|elink_|spare_|making_)'"
         ):
-            await connection.execute(f'DROP DATABASE "{row[0]}" WITH (FORCE)')
+            await connection.execute(f'DROP DATABASE IF EXISTS "{row[0]}" WITH (FORCE)')
         roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^(t_|elink_(app|backup|template)$)'"
         for row in await connection.fetch(roles):
             await connection.execute(f'DROP ROLE "{row[0]}"')

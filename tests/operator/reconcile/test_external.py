@@ -87,6 +87,7 @@ async def test_a_whole_life_with_the_documented_rights_beside_a_stranger(
             world.restore(name, tenant, mode, **more)
             await until(lambda name=name: phase(world, name) in DONE, timeout=PATIENCE, what=mode)
             assert phase(world, name) == "Succeeded", mode
+        await until(lambda: is_ready(world.et(copy)), timeout=PATIENCE)
         assert await contents(world, server, copy) == NEW
         # Everything of ours is destroyed; the stranger's is not, as on a PostgreSQL where one cluster holds both.
         await empty(world.postgres)

@@ -251,7 +251,9 @@ def _server_names(new: ElinkServer, world: World) -> Iterator[str]:
 def _own_database(new: ElinkServer, world: World) -> Iterator[str]:
     """Registry, template and roles have fixed names: two servers in one PostgreSQL would take each other's."""
     reference = new.spec.database.secret_ref
-    for other in world.servers.values() if reference is not None else ():
+    if reference is None:
+        return
+    for other in world.servers.values():
         same = other.name != new.name and other.spec.database.secret_ref == reference
         if same and not other.deleting and _seniority(other) <= _seniority(new):
             yield (
