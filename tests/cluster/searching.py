@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
 SHARED = "elink-srv-shared-1"
@@ -24,7 +24,7 @@ for folder, folders, names in os.walk(sys.argv[2]):
         with open(path, 'rb') as file: content = file.read()
         if any(word in os.fsencode(path) or word in content for word in wanted): print(path)
 """
-_POSTGRES = 'cd /var/lib/postgresql && { find . | grep -aF -e "$1"; grep -rlaF -e "$1" .; } | sort -u'
+_POSTGRES = 'cd /var/lib/postgresql && { find . | grep -aF -e "$1"; grep -rlaF -e "$1" .; } | sort -u; echo searched'
 
 
 def in_volume(live: Live, namespace: str, claim: str, mount: str, *words: str) -> list[str]:
@@ -34,10 +34,16 @@ def in_volume(live: Live, namespace: str, claim: str, mount: str, *words: str) -
 
 def in_postgres(live: Live, server: str, *words: str) -> list[str]:
     """Files of a server's PostgreSQL, its write-ahead log included, whose path or content holds one of the words."""
-    found = live.kubectl.exec(
-        f"elink-srv-{server}", "postgres-0", "sh", "-c", _POSTGRES, "sh", "\n".join(words), timeout=300
-    )
-    return found.splitlines()
+
+    def search() -> list[str]:
+        said = live.kubectl.exec(
+            f"elink-srv-{server}", "postgres-0", "sh", "-c", _POSTGRES, "sh", "\n".join(words), timeout=300
+        )
+        lines = said.splitlines()
+        return lines if lines[-1:] == ["searched"] else []
+
+    # On a busy machine kubectl exec sometimes ends well and without its output, which must not pass for "nothing".
+    return eventually(search, timeout=300, what="PostgreSQL's files were searched")[:-1]
 
 
 def in_objects(kubectl: Kubectl, *words: str) -> list[str]:

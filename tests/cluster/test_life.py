@@ -56,7 +56,7 @@ def files_in(live: Live, server: str, tenant: str) -> dict[str, str]:
     """Path below the tenant's directory → SHA-256, as the app sees it."""
     namespace = f"elink-srv-{server}"
     web = live.pod(namespace, "web")["metadata"]["name"]
-    said = live.kubectl.exec(namespace, web, "python3", "-c", _LIST, tenant)
+    said = eventually(lambda: live.kubectl.exec(namespace, web, "python3", "-c", _LIST, tenant), what="a list of files")
     return dict(line.split() for line in said.splitlines())  # type: ignore[arg-type, misc]
 
 

@@ -34,20 +34,18 @@ def plant_file(live: Live, tenant: str, text: str) -> None:
 
 def digest(live: Live, database: str, server: str = "shared-1") -> str:
     """A digest over every row of every table of a tenant's database."""
-    tables = live.psql(
-        server,
-        database,
-        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
-    ).split()
-    parts = [
-        live.psql(
-            server,
-            database,
-            f"SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM \"{t}\" t",
-        )
-        for t in tables
-    ]
-    return "|".join(f"{t}:{p.strip()}" for t, p in zip(tables, parts, strict=True))
+    list_tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+
+    def every_table() -> list[str] | None:
+        tables = live.psql(server, database, list_tables).split()
+        rows = "md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), ''))"
+        each = " UNION ALL ".join(f"SELECT '{t}:' || {rows} FROM \"{t}\" t" for t in tables)
+        found = live.psql(server, database, each).split()
+        # On a busy machine kubectl exec sometimes ends well and without its output.
+        return sorted(found) if tables and len(found) == len(tables) else None
+
+    found: list[str] | None = eventually(every_table, timeout=120, what=f"rows of {database}")
+    return "|".join(found or [])
 
 
 def test_examples_are_ready_and_say_where_they_are(live: Live) -> None:

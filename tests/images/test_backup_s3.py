@@ -309,9 +309,10 @@ def restore_into(bench: Remote, target: str, into: Path) -> tuple[int, dict[str,
 
 
 def end_in_the_middle(own: Remote, fault: str, target: str, into: Path) -> None:
-    process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="6")
+    process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="20")
     # It has read the generation once, has filled the database, and begins with the files.
-    eventually(into.is_dir, timeout=120, every=0.01, what="files are being restored")
+    eventually(lambda: into.is_dir() or process.poll() is not None, timeout=120, every=0.01)
+    assert process.poll() is None, (own.root / "message").read_text()
     if fault == "killed":
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL

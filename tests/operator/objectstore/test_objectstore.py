@@ -124,6 +124,9 @@ async def test_a_bucket_is_erased_with_versions_and_unfinished_uploads(running: 
     assert await objects.account_exists(MINE.access)
     await objects.delete_account(MINE.access)
     assert not await objects.account_exists(MINE.access)
+    copies = [p for p in (running.root / "iam").rglob("*") if p.is_file()]
+    assert copies, "the search must find what is there"
+    assert not [p for p in copies if f'"{MINE.access}"' in p.read_text()], "nor is it in a copy"
     assert ask(running, MINE, "GET", "/")[0] == 403
     again = await objects.erase_bucket(MINE.access)
     assert not again.existed
