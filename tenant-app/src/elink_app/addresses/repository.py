@@ -28,8 +28,8 @@ _FEW = 1000
 _MAX_TAGS = 100
 # A set of so many at most is looked up address by address; a larger one is met often enough on a walk by the order.
 _FEW_MEMBERS = 10_000
-# The hash tables of a million ids; a plan for the words and tags at hand, which are rare or common (after five executions
-# a prepared statement would get one for all); and no compiler for a statement of a tenth of a second.
+# The hash tables of a million ids; a plan for the words and tags at hand, which are rare or common (after five
+# executions a prepared statement would get one for all); no compiler for a statement of a tenth of a second.
 _PLAN_FOR_MANY = text(
     "SELECT set_config('work_mem', '32MB', true), set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('jit', 'off', true)"
@@ -177,6 +177,7 @@ class AddressRepository:
         """Exact up to COUNT_CAP, COUNT_CAP + 1 for more; without a filter always exact."""
         if not wanted:
             return await self.usage() - await self.hidden()
+        await self._session.execute(_PLAN_FOR_MANY)
         capped = select(Address.id).where(*await self.conditions(wanted)).limit(COUNT_CAP + 1).subquery()
         return await self._session.scalar(select(func.count()).select_from(capped)) or 0
 
