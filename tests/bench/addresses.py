@@ -164,6 +164,11 @@ async def run(rows: int) -> bool:
         async with server.inside(tenant.database) as inside:
             prepared = await inside.prepare("SELECT * FROM address ORDER BY id LIMIT 50")
             floor = await measured(postgres, prepared.fetch)
+            numbers = await inside.prepare("SELECT count(*) FROM generate_series(1, $1::int)")
+            counting = await measured(postgres, lambda: numbers.fetch(rows))
+            print(
+                f"floor: {rows} numbers counted: median {counting.median:.1f} ms, processor {counting.processor:.1f} ms"
+            )
             deep = await inside.fetchrow("SELECT sort_key, id FROM address ORDER BY sort_key, id OFFSET $1", rows // 2)
         assert deep is not None
         async with running_world(server) as world:

@@ -23,9 +23,9 @@ EMAIL = "INSERT INTO address_email (address_id, position, email, email_key) VALU
 CHANGES = (
     "WITH gone AS (DELETE FROM address_email WHERE address_id = $1) SELECT $2::text",
     "INSERT INTO address_email (address_id, position, email, email_key) SELECT $1, 0, $2, $2 "
-    "WHERE NOT EXISTS (SELECT FROM address_email WHERE address_id = $1)",
+    "FROM address WHERE id = $1 AND NOT EXISTS (SELECT FROM address_email WHERE address_id = $1)",
     "INSERT INTO address_email (address_id, position, email, email_key) SELECT $1, 1, $2, $2 "
-    "WHERE NOT EXISTS (SELECT FROM address_email WHERE address_id = $1 AND position = 1)",
+    "FROM address WHERE id = $1 AND NOT EXISTS (SELECT FROM address_email WHERE address_id = $1 AND position = 1)",
     "UPDATE address_email SET email = $2, email_key = $2 WHERE address_id = $1 AND position = 0",
     "INSERT INTO consent (email_key, kind, at) SELECT $2, 'given', now() WHERE $1 > 0",
     "INSERT INTO consent (email_key, kind, at) SELECT $2, 'withdrawn', now() WHERE $1 > 0",

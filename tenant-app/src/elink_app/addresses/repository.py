@@ -28,8 +28,12 @@ _FEW = 1000
 _MAX_TAGS = 100
 # A set of so many at most is looked up address by address; a larger one is met often enough on a walk by the order.
 _FEW_MEMBERS = 10_000
-# The hash tables of a million ids, and no compiler for a statement of a tenth of a second.
-_ROOM_FOR_SETS = text("SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true)")
+# The hash tables of a million ids; a plan for the words and tags at hand, which are rare or common (after five
+# executions a prepared statement would get one for all); no compiler for a statement of a tenth of a second.
+_PLAN_FOR_MANY = text(
+    "SELECT set_config('work_mem', '32MB', true), set_config('plan_cache_mode', 'force_custom_plan', true), "
+    "set_config('jit', 'off', true)"
+)
 
 
 class Order(StrEnum):
@@ -147,6 +151,7 @@ class AddressRepository:
 
     async def page(self, wanted: Filter, order: Order, cursor: Cursor | None, size: int) -> Found:
         """One page after or before `cursor`, `size` rows at most."""
+        await self._session.execute(_PLAN_FOR_MANY)
         backwards = cursor is not None and cursor.backwards
         descending = (order is Order.UPDATED) != backwards
         key = Address.sort_key if order is Order.KANA else Address.updated_at
@@ -172,6 +177,7 @@ class AddressRepository:
         """Exact up to COUNT_CAP, COUNT_CAP + 1 for more; without a filter always exact."""
         if not wanted:
             return await self.usage() - await self.hidden()
+        await self._session.execute(_PLAN_FOR_MANY)
         capped = select(Address.id).where(*await self.conditions(wanted)).limit(COUNT_CAP + 1).subquery()
         return await self._session.scalar(select(func.count()).select_from(capped)) or 0
 
@@ -188,7 +194,7 @@ class AddressRepository:
 
     async def count_set(self, wanted: IdSet) -> int:
         """Exactly how many live addresses of a set the account can see."""
-        await self._session.execute(_ROOM_FOR_SETS)
+        await self._session.execute(_PLAN_FOR_MANY)
         told = await self._session.scalar(select(func.count()).select_from(self._reached(wanted).subquery())) or 0
         return await self._count_rest(told) if wanted.rest else told
 
@@ -196,7 +202,7 @@ class AddressRepository:
         """The same count, and when they are few a condition that looks them up one by one."""
         if wanted.rest:
             return await self.count_set(wanted), None
-        await self._session.execute(_ROOM_FOR_SETS)
+        await self._session.execute(_PLAN_FOR_MANY)
         ids = self._reached(wanted).cte("members", nesting=True).prefix_with("MATERIALIZED")
         number = select(func.count().label("number")).select_from(ids).cte("counted", nesting=True)
         few = case((number.c.number <= _FEW_MEMBERS, func.array(select(ids.c.id).scalar_subquery())))
