@@ -6,6 +6,7 @@ import json
 from base64 import b64decode
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from elink_operator import naming
@@ -13,6 +14,7 @@ from elink_operator import naming
 from tests.operator.reconcile.harness import World, condition, is_ready, until
 from tests.operator.reconcile.test_erase import tenant_is_ready
 from tests.support.standin import migrate_with_app
+from tests.tenant_app.mail.tls import make_contexts
 
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
 LARGE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}
@@ -251,20 +253,29 @@ async def test_the_worker_of_a_suspended_dedicated_tenant_stops(world: World) ->
         await until(lambda: len(pods(world, name, "web")) == 2 and is_ready(world.et(name)))
 
 
-async def test_the_log_in_at_the_relay_reaches_the_server(world: World) -> None:
+async def test_log_in_and_authority_of_the_relay_reach_the_server(world: World, tmp_path: Path) -> None:
+    _, authority = make_contexts(tmp_path)
+    trusted = tmp_path / "trusted"
+    trusted.write_text("no certificate")
     server = world.unique("s")
     name = f"{server}-relay"
     namespace = naming.server_namespace(server)
     world.server(server)
-    async with world.operator(mail_tls="starttls", mail_login_secret=name) as op:
+    async with world.operator(mail_tls="starttls", mail_login_secret=name, mail_ca_file=str(trusted)) as op:
         await until(lambda: condition(world.es(server), "Ready").get("reason") == "SecretMissing")
         world.secret(name, username="elink", password="relay-password-1")
+        op.ctx.wake("server", server)
+        await until(lambda: condition(world.es(server), "Ready").get("reason") == "MailAuthorityUnusable")
+        trusted.write_bytes(authority.read_bytes())
         op.ctx.wake("server", server)
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
         web = await until(lambda: world.get(path), timeout=90)
         env = {one["name"]: one["value"] for one in web["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert (env["ELINK_SMTP_TLS"], env["ELINK_SMTP_USER"]) == ("starttls", "elink")
         assert "relay-password" not in str(web)
+        assert env["ELINK_SMTP_CA_FILE"] == "/run/secrets/elink-mail-ca/ca.crt"
+        known = world.get(f"/api/v1/namespaces/{namespace}/secrets/mail-ca")
+        assert b64decode(known["data"]["ca.crt"]) == authority.read_bytes()
         copy = world.get(f"/api/v1/namespaces/{namespace}/secrets/mail-login")
         assert {key: b64decode(value) for key, value in copy["data"].items()} == {"password": b"relay-password-1"}
         first = web["spec"]["template"]["metadata"]["annotations"]["elink-lc.com/mail-login-hash"]

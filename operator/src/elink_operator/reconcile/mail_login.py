@@ -44,7 +44,8 @@ def read_mail_authority(ctx: Context) -> str:
         return ""
     try:
         authority = Path(file).read_text(encoding="utf-8")
-        ssl.create_default_context(cadata=authority)
+        # Not by create_default_context: that takes an empty text for the public authorities.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authority)
     except (OSError, ValueError) as error:
         raise Waiting(
             "MailAuthorityUnusable", f"{file}, the authority of the mail relay, cannot be used: {error}"
