@@ -140,6 +140,18 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         assert len(world.proxy.writes()) == writes, "a tenant that has moved is at rest"
 
 
+async def test_a_move_does_not_wait_for_the_day_that_a_restore_keeps_old_data(world: World, script: Script) -> None:
+    async with world.operator():
+        one, two, tenant = await two_servers(world)
+        world.restore(tenant, tenant, "InPlace")
+        await until(lambda: step(world, tenant) == "KeepOld", timeout=PATIENCE, what="restored, the old data kept")
+        await until(partial(lives_on, world, tenant, one), timeout=PATIENCE)
+        ask(world, tenant, two)
+        await moved(world, tenant)
+        await until(partial(lives_on, world, tenant, two), timeout=PATIENCE)
+        assert await contents(world, world.more[1], two, tenant) == NEW
+
+
 async def test_without_the_annotation_nothing_moves(world: World, script: Script) -> None:
     async with world.operator():
         one, two, tenant = await two_servers(world)

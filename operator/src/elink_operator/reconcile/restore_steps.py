@@ -221,7 +221,7 @@ async def keep_old(case: Case) -> Obj:
     if case.target is None or case.target.deleting:
         return {}
     waiting = any(
-        other.target == case.restore.target and other.spec.mode is Mode.IN_PLACE and not other.finished
+        other.target == case.restore.target and other.spec.mode in {Mode.IN_PLACE, Mode.MOVE} and not other.finished
         for other in case.ctx.world.restores_of(case.restore.target, besides=case.restore.name)
     )
     if until is None or waiting or case.restore.deleting or case.now >= until:
