@@ -68,7 +68,7 @@ class Gateway:
         log = (self.root / "log").open("ab")
         self.process = subprocess.Popen(
             [find_versitygw(), "--port", f"127.0.0.1:{self.port}", "--region", REGION, "--health", "/health",
-             "--iam-dir", str(self.root / "iam"), *arguments,
+             "--iam-dir", str(self.root / "iam"), "--iam-cache-disable", *arguments,
              "posix", "--sidecar", str(self.root / "meta"), "--versioning-dir", str(self.root / "versions"),
              str(self.root / "buckets")],
             env={**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET},

@@ -183,7 +183,7 @@ async def stage(served: ApiServer, tmp_path: Path) -> AsyncIterator[Stage]:
             served.request("DELETE", f"/apis/elink-lc.com/v1/elinktenants/{name}")
 
 
-async def until(check: Callable[[], object], seconds: float = 20) -> None:
+async def until(check: Callable[[], object], seconds: float = 60) -> None:
     """Wait in a thread-friendly way until `check` is true."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(check):
