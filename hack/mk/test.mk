@@ -19,7 +19,7 @@ test-fast: $(VENV_STAMP) lint ## Unit tests: no cluster, no database, no browser
 
 test-local: $(VENV_STAMP) prerequisites ## Tests on real parts that need no pods: API server, etcd, PostgreSQL, packets
 	python3 hack/cluster binaries
-	TMPDIR=$$(hack/test-tmp) $(PYTEST) -m "not cluster and not browser" -n 3 --dist loadfile
+	TMPDIR=$$(hack/test-tmp) $(PYTEST) -m "not cluster and not browser" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the browser included; starts and removes its own cluster
 	hack/with-cluster $(TEST_CLUSTER) $(PYTEST) -m "cluster or browser"
