@@ -113,6 +113,7 @@ def test_web(server: Server, tmp_path: Path) -> None:
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{process.web}",
             headers={"Host": tenant.host, "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"},
+            timeout=60,
         )
         page = client.get(f"/setup?token={setup_token(tenant.name)}")
         assert page.status_code == 200
@@ -186,7 +187,7 @@ def test_trusts_no_stranger_about_the_clients_address(server: Server, tmp_path: 
     with started("web", own, ELINK_TRUSTED_PROXIES="192.0.2.1") as process:
         process.ready()
         headers = {"Host": tenant.host, "X-Forwarded-For": "203.0.113.9"}
-        httpx.get(f"http://127.0.0.1:{process.web}/login", headers=headers)
+        httpx.get(f"http://127.0.0.1:{process.web}/login", headers=headers, timeout=60)
         assert stopped(process) == 0
     assert '"client":"127.0.0.1"' in "".join(process.lines)
     assert "203.0.113.9" not in "".join(process.lines)
