@@ -151,7 +151,7 @@ def _initialise(postgres: Postgres, *, fsync: bool) -> None:
         "fsync": "on" if fsync else "off",
         "max_connections": "200",
         "shared_buffers": "128MB",
-        "max_wal_size": "4GB" if fsync else "1GB",
+        "max_wal_size": "4GB" if fsync else "256MB",
         "log_timezone": "Asia/Tokyo",
         "log_statement": "ddl",
     }
