@@ -53,7 +53,7 @@ async def image_of(world: World, tenant: str, uid: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2100)
 async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
     server, stem = world.unique("shared"), world.unique("m")
     # Every one that goes is a prefix of one that stays, and the other way round.
@@ -75,7 +75,7 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
         assert all(len(image) >= 8 for image in before.values()), "there must be something to compare"
         for name in going:
             erase_now(world, name)
-        await until(lambda: not any(world.et(n) for n in going), timeout=700, what="20 tenants erased")
+        await until(lambda: not any(world.et(n) for n in going), timeout=1500, what="20 tenants erased")
         await op.settle()
         for name in staying:
             assert await image_of(world, name, uids[name]) == before[name], name
