@@ -37,7 +37,7 @@ def reference(given_cluster: Cluster, packet: Packet) -> bool:
     return allowed(packet, given_cluster.pods, given_cluster.namespaces, given_cluster.policies, POD_CIDRS)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 2**32), sample=st.integers(0, 2**32))
 def test_compiled_rules_decide_as_the_reference(seed: int, sample: int) -> None:
     made = cluster(Random(seed))

@@ -41,8 +41,9 @@ class BusinessCollector(Collector):
         yield from self._counts(tenants)
         yield from self._conditions(tenants)
         yield from self._servers()
-        yield from _backups(tenants, now)
-        yield from _server_backups(self._world.servers.values(), now)
+        yield from _backups("elink_backup", "tenant", "", tenants, now)
+        own = " of a server's own data (registry, journals)"
+        yield from _backups("elink_server_backup", "server", own, self._world.servers.values(), now)
         yield from _drills(tenants, now, self._drill_days)
         yield self._unfinished_restores(now)
         yield _erasures(tenants, now)
@@ -135,32 +136,17 @@ def _harmed_a_neighbour(tenant: ElinkTenant) -> bool:
     )
 
 
-def _backups(tenants: list[ElinkTenant], now: datetime) -> Iterator[GaugeMetricFamily]:
-    age = GaugeMetricFamily("elink_backup_newest_age_seconds", "Age of the newest generation.", labels=["tenant"])
-    generations = GaugeMetricFamily("elink_backup_generations", "Generations in the store.", labels=["tenant"])
-    for tenant in tenants:
-        backup = tenant.status.backup
-        generations.add_metric([tenant.name], backup.generations)
+def _backups(
+    prefix: str, label: str, of_what: str, owners: Iterable[ElinkTenant | ElinkServer], now: datetime
+) -> Iterator[GaugeMetricFamily]:
+    """What is in the store of each owner; `of_what` ends the texts of help."""
+    age = GaugeMetricFamily(f"{prefix}_newest_age_seconds", f"Age of the newest generation{of_what}.", labels=[label])
+    generations = GaugeMetricFamily(f"{prefix}_generations", f"Generations{of_what} in the store.", labels=[label])
+    for owner in owners:
+        backup = owner.status.backup
+        generations.add_metric([owner.name], backup.generations)
         if backup.newest is not None:
-            age.add_metric([tenant.name], (now - backup.newest).total_seconds())
-    yield age
-    yield generations
-
-
-def _server_backups(servers: Iterable[ElinkServer], now: datetime) -> Iterator[GaugeMetricFamily]:
-    age = GaugeMetricFamily(
-        "elink_server_backup_newest_age_seconds",
-        "Age of the newest generation of a server's own data (registry, journals).",
-        labels=["server"],
-    )
-    generations = GaugeMetricFamily(
-        "elink_server_backup_generations", "Generations of a server's own data in the store.", labels=["server"]
-    )
-    for server in servers:
-        backup = server.status.backup
-        generations.add_metric([server.name], backup.generations)
-        if backup.newest is not None:
-            age.add_metric([server.name], (now - backup.newest).total_seconds())
+            age.add_metric([owner.name], (now - backup.newest).total_seconds())
     yield age
     yield generations
 

@@ -158,22 +158,17 @@ async def template_of(world: World, name: str) -> floor.Template:
     """What the operator made for one tenant, for the floor to make again."""
     owned = []
     namespace = f"elink-srv-{SERVER}"
-    for group, plural, where in (
-        ("/api/v1", "secrets", namespace),
-        ("/api/v1", "secrets", "elink-system"),
-        ("/apis/batch/v1", "cronjobs", namespace),
-        ("/apis/gateway.networking.k8s.io/v1", "httproutes", namespace),
+    for base in (
+        f"/api/v1/namespaces/{namespace}/secrets",
+        "/api/v1/namespaces/elink-system/secrets",
+        f"/apis/batch/v1/namespaces/{namespace}/cronjobs",
+        f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes",
+        "/apis/elink-lc.com/v1/elinkchanges",
     ):
-        base = f"{group}/namespaces/{where}/{plural}"
         listed = await world.api.call("GET", f"{base}?labelSelector=elink-lc.com/tenant={name}")
         kind = listed["kind"].removesuffix("List")
         for item in listed["items"]:
             full = {"apiVersion": listed["apiVersion"], "kind": kind, **item}
             owned.append((f"{base}/{item['metadata']['name']}", floor.clean(full)))
-    changes = "/apis/elink-lc.com/v1/elinkchanges"
-    listed = await world.api.call("GET", f"{changes}?labelSelector=elink-lc.com/tenant={name}")
-    for item in listed["items"]:
-        full = {"apiVersion": listed["apiVersion"], "kind": "ElinkChange", **item}
-        owned.append((f"{changes}/{item['metadata']['name']}", floor.clean(full)))
     whole = await world.api.call("GET", f"{TENANTS}/{name}")
     return floor.Template(name, whole, owned)

@@ -215,7 +215,7 @@ async def test_metrics_tell_depth_wait_and_the_longest_run() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(list(Lane)), st.booleans()), max_size=40))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 async def test_whatever_happens_no_key_is_lost_or_run_twice_at_once(steps: list[tuple[int, Lane, bool]]) -> None:
     """Each add is followed by a complete run of that key, whatever the order of adds and dones."""
     queue = make(bulk_limit=2)

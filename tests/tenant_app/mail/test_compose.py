@@ -109,7 +109,7 @@ PRINTABLE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Z
 TEXTS = st.lists(PRINTABLE, max_size=6).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=TEXTS, company=TEXTS)
 def test_equals_a_naive_build(name: str, company: str) -> None:
     slots = (name, company)
@@ -124,7 +124,7 @@ def test_equals_a_naive_build(name: str, company: str) -> None:
     assert bodies(ours) == bodies(theirs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.one_of(st.binary(max_size=200), st.integers(0, 2)), max_size=8),
     st.tuples(*[st.binary(max_size=130)] * 3),
@@ -245,7 +245,7 @@ def test_a_weak_or_strange_key_is_refused() -> None:
             Signer("a.example", "s", pem)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=60))
 def test_foreign_tokens_are_nobodys(token: str) -> None:
     assert read_unsubscribe_token(SECRET, token) is None

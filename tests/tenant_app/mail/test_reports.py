@@ -77,7 +77,7 @@ def test_hostile_mime_ends_soon_and_never_raises(name: str) -> None:
     assert report is None or report.words.isprintable()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400), st.integers(0, 800))
 def test_damaged_reports(noise: bytes, at: int) -> None:
     for data in (noise, dsn()[:at] + noise + dsn()[at + 5 :], complaint()[:at] + noise):

@@ -18,7 +18,7 @@ from elink_app.segments.compile import segment_select, tree_ids
 from elink_app.segments.conditions import fold
 from elink_app.segments.schemas import MAX_CONDITIONS, TREE
 from elink_app.text import search_form
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import delete, insert
@@ -121,7 +121,7 @@ async def test_sql_agrees_with_plain_evaluation(world: World) -> None:
     tenant = world.parts.directory.get((await world.tenant()).name)
     assert tenant is not None
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     @given(st.lists(rows, min_size=1, max_size=12), st.lists(trees, min_size=1, max_size=8))
     def agree(made: list[Row], asked: list[dict[str, Any]]) -> None:
         examples.append((made, asked))

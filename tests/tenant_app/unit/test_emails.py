@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.from_regex(_PLAIN, fullmatch=True))
 def test_the_quick_way_is_a_subset(value: str) -> None:
     found = validate_email(value, check_deliverability=False, allow_smtputf8=False, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.lock import alone
-from elink_backup.manifest import write_manifest
+from elink_backup.manifest import sha256_of, write_manifest
 from elink_backup.repository import DUMP, MANIFEST, Repository
 from elink_backup.restore import clear
 from elink_backup.server_data import describe, take_out
@@ -67,7 +66,7 @@ def _look(job: Job, store: Repository, snapshot: Snapshot, tenant: str, uid: str
     try:
         store.restore(snapshot.id, "", job.source)
         wanted = json.loads((job.source / MANIFEST).read_bytes())["dump"]["sha256"]
-        found = hashlib.sha256((job.source / DUMP).read_bytes()).hexdigest()
+        found = sha256_of(job.source / DUMP)
     except (OSError, ValueError, KeyError) as error:
         raise BackupError(f"generation {snapshot.name} cannot be read: {error}", errors.STORE_DAMAGED) from error
     if wanted != found:

@@ -9,7 +9,6 @@ Exit codes: 0 done, 1 failed (older generations are untouched), 2 wrong usage or
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from elink_backup import backup, errors, generations
 from elink_backup.errors import BackupError
 from elink_backup.forget import forget
 from elink_backup.job import NAME, Job
+from elink_backup.manifest import sha256_of
 from elink_backup.report import jst, now, report
 from elink_backup.repository import DUMP, MANIFEST, Repository
 from elink_backup.server_data import JOURNALS, gather
@@ -45,7 +45,7 @@ def bring_back(job: Job, wanted: str, into: Path) -> dict[str, Any]:
     wanted_sums = {REGISTRY: manifest["dump"]["sha256"], **manifest["journals"]}
     folder = into / Path(JOURNALS).name
     found = {path.name: path for path in (*folder.iterdir(), into / REGISTRY)}
-    sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+    sums = {name: sha256_of(path) for name, path in found.items()}
     different = sorted(name for name in sums.keys() | wanted_sums.keys() if sums.get(name) != wanted_sums.get(name))
     return {
         "generation": chosen.name,

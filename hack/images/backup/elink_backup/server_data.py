@@ -5,7 +5,6 @@ Both are text with a line per fact, so that the lines of one tenant can be taken
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from elink_backup import database
 from elink_backup.errors import FILES_UNREADABLE, BackupError
 from elink_backup.job import Job
 from elink_backup.journals import names_tenant
-from elink_backup.manifest import write_manifest
+from elink_backup.manifest import sha256_of, write_manifest
 from elink_backup.report import jst
 from elink_backup.repository import DUMP
 from elink_backup.restore import clear
@@ -75,7 +74,7 @@ def describe(source: Path) -> dict[str, Any]:
     tables = dict.fromkeys(COLUMNS, 0)
     for line in (source / DUMP).read_bytes().splitlines():
         tables[json.loads(line)["table"]] += 1
-    journals = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(_journals(source))}
+    journals = {path.name: sha256_of(path) for path in sorted(_journals(source))}
     return {"tables": tables, "journals": journals}
 
 

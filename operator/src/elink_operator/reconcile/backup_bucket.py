@@ -12,7 +12,7 @@ from elink_operator.desired.pod import Obj
 from elink_operator.desired.secret import build_store_secret, value_hash
 from elink_operator.desired.store import on_volumes, own_accounts
 from elink_operator.desired.vault import Vault
-from elink_operator.objectstore import ObjectStore, ObjectStoreError
+from elink_operator.objectstore import Erased, ObjectStore, ObjectStoreError
 from elink_operator.objectstore.signature import Login
 from elink_operator.reconcile.context import Context
 
@@ -37,6 +37,18 @@ async def ensure_bucket(ctx: Context, vault: Vault) -> Condition | None:
         return conditions.false(conditions.BACKUP_HEALTHY, error.reason, f"there is no place for backups yet: {error}")
     await ctx.applier.apply_if_changed(SECRET, wanted)
     return None
+
+
+async def erase_bucket(objects: ObjectStore, bucket: str, *, account: bool) -> tuple[Erased, str]:
+    """Empty and delete the bucket and its account; what it was, and what the store, asked again, still has."""
+    erased = await objects.erase_bucket(bucket)
+    if account:
+        await objects.delete_account(bucket)
+    if await objects.bucket_exists(bucket):
+        return erased, f"bucket {bucket}"
+    if account and await objects.account_exists(bucket):
+        return erased, f"account {bucket} of the object store"
+    return erased, ""
 
 
 def login_of(vault: Vault, admin: Login) -> Login:

@@ -14,6 +14,7 @@ from elink_operator.desired.server_backup import build_forget_job
 from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.backup_bucket import erase_bucket
 from elink_operator.reconcile.erase_case import Case, Evidence, Hold
 from elink_operator.reconcile.evidence import (
     cleared,
@@ -136,13 +137,9 @@ async def remove_bucket(case: Case) -> Evidence:
             retry_after=60,
         )
     bucket, own = bucket_of(tenant.name, ctx.settings), own_accounts(ctx.settings)
-    erased = await ctx.objects.erase_bucket(bucket)
-    if own:
-        await ctx.objects.delete_account(bucket)
-    if await ctx.objects.bucket_exists(bucket):
-        raise Hold(f"bucket {bucket} is still there", reason="BucketLeft", retry_after=5)
-    if own and await ctx.objects.account_exists(bucket):
-        raise Hold(f"account {bucket} of the object store is still there", reason="BucketLeft", retry_after=5)
+    erased, left = await erase_bucket(ctx.objects, bucket, account=own)
+    if left:
+        raise Hold(f"{left} is still there", reason="BucketLeft", retry_after=5)
     return Evidence(f"bucket {bucket} and what was in it removed", erased_bucket(bucket, erased, account=own))
 
 

@@ -11,8 +11,8 @@ from elink_operator.desired.secret import build_server_backup_login
 from elink_operator.desired.server_backup import build_server_backup
 from elink_operator.desired.store import on_volumes, own_accounts
 from elink_operator.desired.vault import of_server
-from elink_operator.objectstore import ObjectStore, ObjectStoreError
-from elink_operator.reconcile.backup_bucket import ensure_bucket
+from elink_operator.objectstore import ObjectStoreError
+from elink_operator.reconcile.backup_bucket import ensure_bucket, erase_bucket
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.context import Context
 
@@ -36,7 +36,10 @@ async def server_backups_left(ctx: Context, server: str) -> str:
     """
     if ctx.objects is not None:
         try:
-            await _erase_bucket(ctx, ctx.objects, server)
+            bucket = naming.server_bucket(ctx.settings.backup_s3_bucket_prefix, server)
+            _, left = await erase_bucket(ctx.objects, bucket, account=own_accounts(ctx.settings))
+            if left:
+                raise ObjectStoreError(f"{left} is still there")
         except ObjectStoreError as error:
             return f"the server's own backups cannot be removed from the object store: {error}; it is tried again"
     name = naming.server_key_secret(server)
@@ -46,18 +49,6 @@ async def server_backups_left(ctx: Context, server: str) -> str:
         return ""
     await ctx.client.delete(SECRET, name, namespace=ctx.settings.namespace, uid=live["metadata"]["uid"])
     return f"Secret {ctx.settings.namespace}/{name} is being removed"
-
-
-async def _erase_bucket(ctx: Context, objects: ObjectStore, server: str) -> None:
-    """Empty and delete the bucket and its account, and ask again. Raises ObjectStoreError while anything is left."""
-    bucket = naming.server_bucket(ctx.settings.backup_s3_bucket_prefix, server)
-    await objects.erase_bucket(bucket)
-    if own_accounts(ctx.settings):
-        await objects.delete_account(bucket)
-        if await objects.account_exists(bucket):
-            raise ObjectStoreError(f"account {bucket} is still there")
-    if await objects.bucket_exists(bucket):
-        raise ObjectStoreError(f"bucket {bucket} is still there")
 
 
 async def forget_old_versions(ctx: Context, server: str) -> None:

@@ -56,10 +56,9 @@ def attribute_ids(condition: AttributeCondition) -> IdSet:
     if isinstance(value, str):
         held: InstrumentedAttribute[Any] = AddressValue.text
         bearing = bearing.where(AddressValue.number.is_(None))
-        other = literal(value)
     else:
         held = AddressValue.number
-        other = literal(value)
+    other = literal(value)
     relation = {
         "is": held == other,
         "less": held < other,
