@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operator.engine.conftest import Stage, until
+from tests.operator.engine.conftest import SHORT_LEASE, Stage, until
 from tests.support.apiserver import running
 from tests.support.faultproxy import FaultProxy
 
@@ -75,9 +75,9 @@ def _calls(stage: Stage) -> list[str]:
 
 
 async def test_a_killed_leader_is_replaced_by_the_warm_standby(stage: Stage) -> None:
-    first = stage.start()
+    first = stage.start(**SHORT_LEASE)
     await until(lambda: first.leads)
-    second = stage.start()
+    second = stage.start(**SHORT_LEASE)
     await until(lambda: second.probe("/readyz") == 200)
     assert not second.leads
     assert (first.metric("elink_leader"), second.metric("elink_leader")) == (1, 0)
@@ -87,7 +87,7 @@ async def test_a_killed_leader_is_replaced_by_the_warm_standby(stage: Stage) -> 
     started = time.monotonic()
     await until(lambda: stage.mark(tenant))
     assert second.leads
-    assert time.monotonic() - started < 3 + 3
+    assert time.monotonic() - started < 30, "as soon as the Lease has expired"
 
 
 async def test_who_cannot_fill_its_caches_does_not_lead(stage: Stage) -> None:
@@ -117,15 +117,15 @@ async def test_sigterm_finishes_the_run_and_hands_over_at_once(stage: Stage) -> 
     ended = time.monotonic()
     assert [line for line in first.lines("run ends") if line["tenant"] == tenant], "the run was cut off"
     await until(lambda: second.leads)
-    assert time.monotonic() - ended < 3, "the standby must not wait for the Lease to expire"
+    assert time.monotonic() - ended < 20, "the standby must not wait for the Lease to expire"
 
 
 async def test_a_frozen_leader_does_not_write_when_it_thaws(stage: Stage) -> None:
     """SIGSTOP for longer than the Lease: a rival leads; after SIGCONT the old one must not write, and must end."""
     stage.proxy.seen.clear()
-    first = stage.start(STUB_SECONDS="1")
+    first = stage.start(STUB_SECONDS="1", **SHORT_LEASE)
     await until(lambda: first.leads)
-    second = stage.start(direct=True)
+    second = stage.start(direct=True, **SHORT_LEASE)
     await until(lambda: second.probe("/readyz") == 200)
     tenant = name()
     await asyncio.to_thread(stage.write, tenant)
@@ -140,9 +140,9 @@ async def test_a_frozen_leader_does_not_write_when_it_thaws(stage: Stage) -> Non
 
 
 async def test_a_leader_that_is_cut_off_ends_and_the_other_takes_over(stage: Stage) -> None:
-    first = stage.start()
+    first = stage.start(**SHORT_LEASE)
     await until(lambda: first.leads)
-    second = stage.start(direct=True)
+    second = stage.start(direct=True, **SHORT_LEASE)
     await until(lambda: second.probe("/readyz") == 200)
     async with stage.proxy.outage():
         assert await asyncio.to_thread(first.wait, 20) == 1
@@ -154,7 +154,7 @@ async def test_a_leader_that_is_cut_off_ends_and_the_other_takes_over(stage: Sta
 
 async def test_what_kopf_misses_is_healed(stage: Stage) -> None:
     """A deletion and a creation during an outage, after which kopf re-lists: it never reports the deletion."""
-    replica = stage.start(HEAL_SECONDS="1", LEASE_DURATION_SECONDS="60", LEASE_RENEW_DEADLINE_SECONDS="50")
+    replica = stage.start(HEAL_SECONDS="1")
     doomed, born = name(), name()
     await asyncio.to_thread(stage.write, doomed)
     await until(lambda: stage.mark(doomed))
@@ -170,7 +170,7 @@ async def test_what_kopf_misses_is_healed(stage: Stage) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_storm_of_errors_loses_nothing(stage: Stage, status: int) -> None:
-    replica = stage.start(LEASE_DURATION_SECONDS="60", LEASE_RENEW_DEADLINE_SECONDS="50", RETRY_BASE_SECONDS="0.2")
+    replica = stage.start(RETRY_BASE_SECONDS="0.2")
     await until(lambda: replica.leads and stage.proxy.watches("elinktenants"))
     storm = stage.proxy.fail(status, path="serviceaccounts|elinktenants", times=60)
     tenants = [name() for _ in range(10)]
