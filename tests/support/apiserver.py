@@ -13,16 +13,14 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from ssl import SSLContext, create_default_context
 from typing import IO
 
 import pytest
+import urllib3
 
 from hack.cluster.binaries import bin_dir
 from tests.support.certificates import Authority, write_rsa_key
@@ -104,10 +102,11 @@ class ApiServer:
     authority: Authority
     _etcd: _Process
     _api: _Process
-    _ssl: SSLContext = field(init=False)
+    _http: urllib3.PoolManager = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ssl = create_default_context(cafile=str(self.ca))
+        # Kept connections: tests ask many times a second, and a handshake costs both sides more than the answer.
+        self._http = urllib3.PoolManager(ca_certs=str(self.ca), timeout=30, retries=False, maxsize=4)
 
     @property
     def kubectl(self) -> Kubectl:
@@ -146,18 +145,25 @@ class ApiServer:
         self._api.start()
         self._wait_ready()
 
-    def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> tuple[int, bytes]:
-        """One plain HTTPS request; returns status and body, also for errors."""
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes]:
+        """One plain HTTPS request: status and body, also for errors. OSError when the server does not answer."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method)
-        request.add_header("Authorization", f"Bearer {token or self.admin_token}")
+        headers = {"Authorization": f"Bearer {token or self.admin_token}"}
         if data is not None:
-            request.add_header("Content-Type", "application/json")
+            headers["Content-Type"] = content_type
         try:
-            with urllib.request.urlopen(request, timeout=30, context=self._ssl) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
+            answer = self._http.request(method, self.url + path, body=data, headers=headers, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise OSError(f"{method} {path}: {error}") from error
+        return answer.status, answer.data
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,10 @@ Obj = dict[str, Any]
 _MANAGED = "app.kubernetes.io/managed-by=elink-operator"
 _COMPONENT = "elink-lc.com/component"
 _PAUSE = 0.1
+_REST = 1.0
+_PODS = "/api/v1/pods"
+_ROUTES = "/apis/gateway.networking.k8s.io/v1/httproutes"
+_CLAIMS = "/api/v1/persistentvolumeclaims"
 
 Answer = tuple[int, str] | list[tuple[int, str]]
 Program = Callable[["Standin", Obj, Mapping[str, str]], Awaitable[Answer]]
@@ -50,6 +55,8 @@ class Standin:
         self._ca = ca
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self.errors: list[str] = []
 
@@ -61,14 +68,16 @@ class Standin:
             headers=self._headers, connector=aiohttp.TCPConnector(ssl=context, limit=20)
         )
         self._loop = asyncio.create_task(self._run())
+        self._watches = [asyncio.create_task(self._watch(path)) for path in (_PODS, _ROUTES, _CLAIMS)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._session is not None
-        for task in (self._loop, *self._jobs.values()):
+        tasks = (self._loop, *self._watches, *self._jobs.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._loop, *self._jobs.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
     def program(self, component: str, program: Program) -> None:
@@ -83,8 +92,22 @@ class Standin:
 
     # -- the loop ----------------------------------------------------------------------------------------
 
+    async def _watch(self, path: str) -> None:
+        """Tell the loop of each change, so that it need not ask for the same lists all the time."""
+        assert self._session is not None
+        query = {"labelSelector": _MANAGED, "watch": "true"}
+        while True:
+            try:
+                async with self._session.get(self.url + path, params=query) as answer:
+                    async for _ in answer.content:
+                        self._changed.set()
+            except (aiohttp.ClientError, OSError):
+                pass
+            await asyncio.sleep(_REST)
+
     async def _run(self) -> None:
         while True:
+            self._changed.clear()
             try:
                 await self._pods()
                 if self.accept_routes:
@@ -94,9 +117,12 @@ class Standin:
             except (aiohttp.ClientError, OSError) as error:
                 self.errors.append(str(error))
             await asyncio.sleep(_PAUSE)
+            # Looks without a change too: tests switch `ready` and the like, and a watch may be down.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _REST)
 
     async def _pods(self) -> None:
-        for pod in await self.list("/api/v1/pods"):
+        for pod in await self.list(_PODS):
             component = pod["metadata"]["labels"].get(_COMPONENT, "")
             phase = pod.get("status", {}).get("phase", "Pending")
             if pod["metadata"].get("deletionTimestamp"):
@@ -141,7 +167,7 @@ class Standin:
         await self._set_status(pod, status)
 
     async def _routes(self) -> None:
-        for route in await self.list("/apis/gateway.networking.k8s.io/v1/httproutes"):
+        for route in await self.list(_ROUTES):
             generation = route["metadata"]["generation"]
             parents = route.get("status", {}).get("parents") or []
             if parents and all(c["observedGeneration"] == generation for c in parents[0]["conditions"]):
@@ -170,10 +196,7 @@ class Standin:
 
     async def _volumes(self) -> None:
         """A PersistentVolume for each claim; gone when its namespace is."""
-        claims = {
-            f"pv-{c['metadata']['namespace']}-{c['metadata']['name']}": c
-            for c in await self.list("/api/v1/persistentvolumeclaims")
-        }
+        claims = {f"pv-{c['metadata']['namespace']}-{c['metadata']['name']}": c for c in await self.list(_CLAIMS)}
         present = {v["metadata"]["name"]: v for v in await self.list("/api/v1/persistentvolumes", labelled=False)}
         for name in claims.keys() - present.keys():
             await self.send("POST", "/api/v1/persistentvolumes", _volume(name, claims[name]))

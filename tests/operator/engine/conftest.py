@@ -131,7 +131,7 @@ class Stage:
         }
         self.tenants.append(name)
         path = f"/apis/elink-lc.com/v1/elinktenants/{name}?fieldManager=test&force=true"
-        status, answer = self._patch(path, body)
+        status, answer = self.server.request("PATCH", path, body, content_type="application/apply-patch+yaml")
         assert status in (200, 201), answer
 
     def delete(self, name: str) -> None:
@@ -153,16 +153,6 @@ class Stage:
             for item in items
             if item["metadata"]["name"].startswith("mark-")
         }
-
-    def _patch(self, path: str, body: object) -> tuple[int, bytes]:
-        request = urllib.request.Request(self.server.url + path, data=json.dumps(body).encode(), method="PATCH")
-        request.add_header("Authorization", f"Bearer {self.server.admin_token}")
-        request.add_header("Content-Type", "application/apply-patch+yaml")
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=self.server._ssl) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
 
 
 @pytest.fixture(scope="session")

@@ -235,17 +235,7 @@ class World:
 
     def patch(self, path: str, body: Obj, content_type: str) -> tuple[int, bytes]:
         """One PATCH past the proxy."""
-        import urllib.error
-        import urllib.request
-
-        request = urllib.request.Request(self.api.url + path, data=json.dumps(body).encode(), method="PATCH")
-        request.add_header("Authorization", f"Bearer {self.api.admin_token}")
-        request.add_header("Content-Type", content_type)
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=self.api._ssl) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
+        return self.api.request("PATCH", path, body, content_type=content_type)
 
     def delete(self, path: str) -> None:
         """Delete an object past the proxy."""
