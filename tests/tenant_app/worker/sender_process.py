@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
@@ -10,8 +12,6 @@ from elink_app.process_worker import calm_collector, make_deliveries
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 from elink_app.worker.tasks import TaskRunner
-
-from tests.tenant_app.support import eventually
 
 
 async def main() -> None:
@@ -25,7 +25,8 @@ async def main() -> None:
     sender = make_deliveries(parts)
     runner = TaskRunner(settings, parts.directory, parts.wakeups, [sender], parts.metrics, utc_now)
     async with background(parts):
-        await eventually(lambda: parts.directory.loaded)
+        while not parts.directory.loaded:  # noqa: ASYNC110 - a loop of another task makes it true
+            await asyncio.sleep(0.02)
         await runner.run(stop)
         await sender.close()
 
