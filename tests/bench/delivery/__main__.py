@@ -1,7 +1,8 @@
 """Deliveries per second beside a floor in the same run, and what a kill -9 costs. `make bench-delivery`.
 
-`python -m tests.bench.delivery [--people 20000] [--rounds 3] [--kills 5]`. PostgreSQL with fsync, sender and sink share
-the machine. Rounds interleave the worker and the floor; medians count. Prints one JSON line per run and one at the end.
+`python -m tests.bench.delivery [--people 20000] [--rounds 3] [--kills 5] [--workers 1]`. PostgreSQL with fsync, sender
+and sink share the machine. Rounds interleave the worker and the floor; medians count. Prints one JSON line per run and
+one at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ class Bench:
     folder: Path
     people: int
     pem: str
+    workers: int = 1
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -158,13 +160,15 @@ class Bench:
         """The worker as it is, with all its records."""
         tenant, delivery, before = await self.tenant(signed=signed)
         self.sink.ask("reset")
-        async with self.worker() as process:
-            await at_rest(process.pid)
-            own, database = cpu_of(process.pid), cpu_of_postgres(self.server.postgres)
+        async with AsyncExitStack() as stack:
+            pids = [(await stack.enter_async_context(self.worker())).pid for _ in range(self.workers)]
+            for pid in pids:
+                await at_rest(pid)
+            own, database = sum(map(cpu_of, pids)), cpu_of_postgres(self.server.postgres)
             await self.release(tenant, delivery)
             await self.done(tenant, delivery)
-            cpu = cpu_of(process.pid) - own + cpu_of_postgres(self.server.postgres) - database
-            peak = peak_mb(process.pid)
+            cpu = sum(map(cpu_of, pids)) - own + cpu_of_postgres(self.server.postgres) - database
+            peak = max(map(peak_mb, pids))
         async with self.server.inside(tenant.database) as inside:
             after = await self.bytes_per_recipient(inside)
             accepted = await inside.fetchval("SELECT accepted FROM delivery WHERE id = $1", delivery)
@@ -245,14 +249,14 @@ def signing_rate(pem: str, seconds: float = 2.0) -> float:
 
 
 @contextmanager
-def prepared(people: int) -> Iterator[Bench]:
+def prepared(people: int, workers: int = 1) -> Iterator[Bench]:
     with running(fsync=True) as postgres, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = Server(postgres, make_settings(postgres, folder))
         asyncio.run(server.prepare())
         sink = Sink(folder)
         try:
-            yield Bench(server, sink, folder, people, new_private_pem())
+            yield Bench(server, sink, folder, people, new_private_pem(), workers)
         finally:
             sink.process.kill()
 
@@ -284,8 +288,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="processes that send; the floor is always one")
     options = parser.parse_args()
-    with prepared(options.people) as bench:
+    with prepared(options.people, options.workers) as bench:
         rounds: dict[str, list[dict[str, float]]] = {}
         signing: list[float] = []
         for _ in range(options.rounds):
