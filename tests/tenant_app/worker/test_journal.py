@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -56,25 +55,6 @@ def test_a_claim_that_was_not_seen_to_be_committed(tmp_path: Path) -> None:
     journal.settled([D])
     journal.close()
     assert left(tmp_path) == Findings({A, B}, claiming={C: moment, D: moment})
-
-
-def test_who_begins_a_mail_writes_down_all_answers_before(tmp_path: Path) -> None:
-    """Else a kill would leave more unknown mails than there are connections."""
-    journal = Journal(tmp_path)
-    fill(journal)
-    unwritten = (
-        "import os, sys, pathlib\nfrom elink_app.worker.journal import Journal\n"
-        "j = Journal(pathlib.Path(sys.argv[1]))\n"
-        "for key in [('tenant-1', 7, n, 1) for n in range(3)]:\n    j.begun(key)\n    j.answered(key, 'accepted', '')\n"
-        "os.kill(os.getpid(), 9)"
-    )
-    killed = tmp_path / "killed"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([sys.executable, "-c", unwritten, str(killed)], env=environment, check=False)
-    assert ended.returncode == -9
-    told = left(killed)
-    assert set(told.answered) == {A, B}
-    assert told.begun == {C}, "one connection, one mail without an answer"
 
 
 def test_a_settled_journal_leaves_nothing(tmp_path: Path) -> None:

@@ -52,18 +52,13 @@ class _File:
 
 
 class Journal:
-    """The files of this process. Raises OSError when a line cannot be written: then no mail may be sent.
-
-    Answers wait for the next line that has to be there at once. A connection begins its next mail with such a line, so
-    what a kill leaves without an answer is still one mail for each connection at most.
-    """
+    """The files of this process. Raises OSError when a line cannot be written: then no mail may be sent."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._current = _File(folder)
         self._full: list[_File] = []
-        self._waiting: list[bytes] = []
 
     def claiming(self, tenant: str, delivery_id: int, rows: Iterable[tuple[int, int]], moment: datetime) -> None:
         """These (recipient, attempt) are about to be claimed: the commit comes next, and this process may die in it."""
@@ -84,13 +79,11 @@ class Journal:
 
     def answered(self, key: Key, outcome: str, words: str) -> None:
         """The relay's answer, or what else ended it."""
-        self._waiting.append(_line(["A", *key, outcome, words]))
+        self._write(["A", *key, outcome, words])
 
     def settled(self, keys: Iterable[Key]) -> None:
         """These are in the database."""
         done = set(keys)
-        with suppress(OSError):
-            self._flush()
         for one in (self._current, *self._full):
             one.open -= done
         for one in [one for one in self._full if not one.open]:
@@ -107,14 +100,11 @@ class Journal:
 
         The other lines are written to a new file first. Killed between, both are there: a row told twice is told once.
         """
-        self._flush()
         self._full = [self._without(one, tenant) for one in self._full]
         self._current = self._without(self._current, tenant)
 
     def close(self) -> None:
         """End: files with unsettled lines stay for the next process."""
-        with suppress(OSError):
-            self._flush()
         for one in (self._current, *self._full):
             if one.open:
                 os.close(one.fd)
@@ -143,21 +133,10 @@ class Journal:
             full.remove()
 
     def _write(self, line: list[object]) -> None:
-        self._waiting.append(_line(line))
-        self._flush()
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        data = b"".join(self._waiting)
-        self._waiting.clear()
+        data = orjson.dumps(line) + b"\n"
         if os.write(self._current.fd, data) != len(data):
             raise OSError("the journal's disk is full")
         self._current.size += len(data)
-
-
-def _line(values: list[object]) -> bytes:
-    return orjson.dumps(values) + b"\n"
 
 
 @contextmanager
