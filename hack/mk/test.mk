@@ -33,7 +33,7 @@ bench-addresses: $(VENV_STAMP) prerequisites ## Address book with 1,000,000 addr
 	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.addresses $(BENCH_ARGS)
 
 bench-import: $(VENV_STAMP) prerequisites ## Speed and memory of an import of 200,000 rows, next to plain COPY
-	$(PYTHON) -m tests.bench.imports
+	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.imports $(BENCH_ARGS)
 
 bench-data: $(VENV_STAMP) prerequisites ## Backup and restore beside pg_dump, zstd and pg_restore in the same run; erasure of 100 tenants
 	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.data $(BENCH_ARGS)
