@@ -99,7 +99,8 @@ class AddressInput(BaseModel):
         plain = _plain(value).removeprefix("〒").strip()
         if not _POSTAL.match(plain):
             raise refuse("postal_code")
-        return _JAPANESE_POSTAL.sub(r"\1-\2", plain)
+        japanese = _JAPANESE_POSTAL.match(plain)
+        return f"{japanese[1]}-{japanese[2]}" if japanese else plain
 
     @field_validator("emails")
     @classmethod

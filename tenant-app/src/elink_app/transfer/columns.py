@@ -168,6 +168,8 @@ def to_input(row: Sequence[str], columns: Sequence[Column]) -> tuple[AddressInpu
         if not stand_in:
             return [("name", "no_name", {})]
         values["name"] = stand_in[:100]
+    # Else the model copies its own empty ones deeply, for each row.
+    values = {"emails": [], "tags": [], "attributes": {}} | values
     try:
         return AddressInput.model_validate(values), filled
     except ValidationError as error:
