@@ -22,7 +22,9 @@ from elink_app.mail.smtp import Relay as SmtpRelay
 from elink_app.ops.servers import Stop
 from elink_app.outbox.sender import OutboxSender, back_off
 from elink_app.outbox.service import enqueue
+from elink_app.registry.connection import RegistryConnection
 from elink_app.registry.tenant import Tenant
+from elink_app.registry.wakeups import Wakeups
 from elink_app.worker.tasks import TaskRunner
 
 from tests.support.postgres import free_port
@@ -251,8 +253,6 @@ async def test_wake_ups_of_the_future_wait(bench: Bench) -> None:
 
 
 async def test_a_registry_that_is_away_is_no_error(world: World) -> None:
-    from elink_app.registry.wakeups import Wakeups
-
-    lost = Wakeups(world.server.settings.model_copy(update={"db_port": free_port()}))
+    lost = Wakeups(RegistryConnection(world.server.settings.model_copy(update={"db_port": free_port()})))
     await lost.wake("nobody")
     assert await lost.due(utc_now()) == []
