@@ -49,6 +49,9 @@ class Principal:
     # What must be done before anything else is allowed.
     must_change_password: bool = False
     must_add_factor: bool = False
+    # A passkey proved the session. Where passkeys alone are accepted, one that none proved counts no more.
+    by_passkey: bool = False
+    must_use_passkey: bool = False
 
     def may(self, permission: Permission) -> bool:
         """True when the account was granted `permission`."""
