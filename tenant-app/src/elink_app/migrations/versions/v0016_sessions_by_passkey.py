@@ -1,4 +1,4 @@
-"""A session knows whether a passkey proved it. Those that are open are asked once more where passkeys alone are accepted.
+"""A session knows whether a passkey proved it. Those that are open are asked once more.
 
 Revision ID: 0016
 Revises: 0014
