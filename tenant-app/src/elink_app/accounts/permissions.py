@@ -34,6 +34,13 @@ def known(names: Iterable[str]) -> frozenset[Permission]:
     return frozenset(Permission(name) for name in names if name in ALL)
 
 
+def effective(permissions: frozenset[Permission]) -> frozenset[Permission]:
+    """What of these counts. Who may not see addresses changes and exports none: forms, answers and files show them."""
+    if Permission.ADDRESSES_VIEW in permissions:
+        return permissions
+    return permissions - {Permission.ADDRESSES_EDIT, Permission.ADDRESSES_EXPORT}
+
+
 @dataclass(frozen=True)
 class Principal:
     """Who makes a request, however that was proved. `session_id` is None when not by a browser session."""

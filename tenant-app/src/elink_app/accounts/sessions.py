@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.models import Account, LoginSession
-from elink_app.accounts.permissions import ALL, Principal, known
+from elink_app.accounts.permissions import ALL, Principal, effective, known
 from elink_app.accounts.repository import SessionRepository
 from elink_app.clock import Clock
 
@@ -63,7 +63,7 @@ def principal_of(
         email=account.email,
         display_name=account.display_name,
         is_master=account.is_master,
-        permissions=ALL if account.is_master else known(name for names in grants.values() for name in names),
+        permissions=ALL if account.is_master else effective(known(n for names in grants.values() for n in names)),
         session_id=session_id,
         roles=frozenset(map(int, grants)),
         must_change_password=account.must_change_password,
