@@ -129,7 +129,7 @@ async def furnish(world: World, tenant: TenantDb, me: Browser) -> dict[str, str]
         "name": mark, "company": mark, "notes": mark, "postal_address": mark, "tags": ["印タグ"],
         "emails": ["address7f3a@x.example"],
     })  # fmt: skip
-    await call("POST", "/attributes", json={"label": "印項目"})
+    await call("POST", "/attributes", json={"key": "mark", "label": "印項目", "type": "text"})
     await call(
         "POST", "/consents/address7f3a@x.example", json={"kind": "given", "source": "印同意", "wording": "印同意"}
     )
