@@ -59,20 +59,20 @@ async def test_two_workers_share_one_bucket(server: Server) -> None:
 
 async def test_who_asks_first_leaves_something_for_the_next(server: Server) -> None:
     domain = _domain()
-    async with workers(server, 1200) as (one, two):
-        assert (await one.take({domain: 250}))[domain].mails == 50
-        assert 25 <= (await two.take({domain: 250}))[domain].mails <= 30
+    async with workers(server, 60) as (one, two):
+        assert (await one.take({domain: 250}))[domain].mails == 3
+        assert (await two.take({domain: 250}))[domain].mails >= 1
 
 
 async def test_a_bucket_fills_with_time_up_to_five_seconds_worth(server: Server) -> None:
     domain = _domain()
-    async with workers(server, 1200, 1) as (only,):
-        while (await only.take({domain: 250}))[domain].mails > 1:
+    async with workers(server, 60, 1) as (only,):
+        while (await only.take({domain: 250}))[domain].mails:
             pass
-        await _age(server, domain, 1)
-        assert 10 <= (await only.take({domain: 250}))[domain].mails <= 15, "half of twenty, and what passed meanwhile"
+        await _age(server, domain, 2)
+        assert (await only.take({domain: 250}))[domain].mails >= 1
         await _age(server, domain, 3600)
-        assert (await only.take({domain: 250}))[domain].mails == 50, "half of a hundred"
+        assert (await only.take({domain: 250}))[domain].mails == 3, "half of five"
 
 
 async def test_a_clock_that_was_set_back_gives_nothing(server: Server) -> None:
