@@ -127,6 +127,13 @@ async def test_a_mail_arrives_whole_and_its_texts_are_forgotten(bench: Bench) ->
     assert (row["sent"], row["text_body"], row["html_body"], row["headers"]) == (True, "", "", "{}")
 
 
+async def test_without_tls_no_authority_is_read(bench: Bench, tmp_path: Path) -> None:
+    number = await bench.put()
+    async with relay() as server:
+        await bench.send_by(SmtpRelay("127.0.0.1", server.port, authority=tmp_path / "missing"))
+    assert (await bench.row(number))["sent"]
+
+
 async def test_a_relay_that_is_away_delays_and_loses_nothing(bench: Bench) -> None:
     number = await bench.put()
     await bench.send(free_port())
