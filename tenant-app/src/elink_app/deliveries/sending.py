@@ -337,7 +337,7 @@ class Sending:
             await self._session.execute(statement, {"n": count})
 
 
-def _claimed(rows: Iterable[Row[Any]]) -> list[Claimed]:
+def _claimed(rows: Iterable[Sequence[Any]]) -> list[Claimed]:
     return [Claimed(row[0], row[1], row[2], row[3], _slots(row[4])) for row in rows]
 
 

@@ -38,7 +38,7 @@ async def rename_tag(_principal: MayEdit, labels: LabelsDep, tag_id: TagId, data
 
 @router.put("/{tag_id}/label", responses=problems(404, 422))
 async def set_label(_principal: MasterDep, labels: LabelsDep, tag_id: TagId, data: LabelInput) -> TagOutput:
-    """Make a tag an information label for these roles, or a plain tag again. The master only."""
+    """Make a tag an information label for these roles, or a plain tag again. The master only, and not by a token."""
     return await labels.set_label(tag_id, data)
 
 
