@@ -136,17 +136,18 @@ async def furnish(world: World, tenant: TenantDb, me: Browser) -> dict[str, str]
         assert answer.is_success, (path, answer.text)
         return answer.json() if answer.content else {}
 
+    mark = "印アドレス"
+    person = await call("POST", "/addresses", json={
+        "name": mark, "company": mark, "notes": mark, "postal_address": mark, "tags": ["印タグ"],
+        "emails": ["address7f3a@x.example"],
+    })  # fmt: skip
+    # After the one, whose id shall not be the number that is looked for.
     async with world.server.inside(tenant.database) as db:
         await db.execute(
             "INSERT INTO address (name, sort_key, search_text, search_grams) "
             "SELECT '名' || n, n, n, '{}' FROM generate_series(1, $1) n",
             PEOPLE - 1,
         )
-    mark = "印アドレス"
-    person = await call("POST", "/addresses", json={
-        "name": mark, "company": mark, "notes": mark, "postal_address": mark, "tags": ["印タグ"],
-        "emails": ["address7f3a@x.example"],
-    })  # fmt: skip
     await call("POST", "/attributes", json={"key": "mark", "label": "印項目", "type": "text"})
     await call(
         "POST", "/consents/address7f3a@x.example", json={"kind": "given", "source": "印同意", "wording": "印同意"}
