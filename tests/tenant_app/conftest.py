@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.tenant_app.support import Server, World, make_settings, running_world
 def _logs() -> None:
     """As in production: the development renderer prints local variables, and takes seconds to do so."""
     configure_logs("INFO", server="test", role="web", version="test")
+    # The client of the tests says each request again, in as many words as the server does.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

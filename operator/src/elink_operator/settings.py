@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         description="Secret in the operator's namespace with `username` and `password` for the relay; needs TLS.",
     )
     mail_domain_per_minute: int = Field(
-        0, ge=0, description="Mails of deliveries to one recipient domain per minute and worker pod; 0: no limit."
+        0, ge=0, description="Mails of deliveries to one recipient domain per minute and server; 0: no limit."
     )
     bounce_domain: str = Field(
         "",

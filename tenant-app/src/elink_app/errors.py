@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from elink_app.messages import N_, Message
 
+PASSKEYS_ONLY_NOW = N_("Your organisation accepts passkeys only now. Log in again with your passkey.")
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -48,11 +50,16 @@ class Unauthenticated(AppError):
     code = "unauthenticated"
     title = N_("Please log in")
 
-    def __init__(self) -> None:
+    def __init__(self, detail: Message | None = None) -> None:
         super().__init__(
-            Message(N_("You are not logged in, or your session has ended. Log in and try again.")),
+            detail or Message(N_("You are not logged in, or your session has ended. Log in and try again.")),
             headers={"WWW-Authenticate": 'Session realm="elink"'},
         )
+
+    @classmethod
+    def by_passkey_rule(cls) -> Unauthenticated:
+        """The master accepts passkeys only, and this session was opened without the account's."""
+        return cls(Message(PASSKEYS_ONLY_NOW))
 
 
 class Forbidden(AppError):

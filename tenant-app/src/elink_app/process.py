@@ -14,6 +14,7 @@ from elink_app.accounts.sessions import SessionPolicy
 from elink_app.database.engines import TenantDatabases
 from elink_app.files import DirectoryKeeper
 from elink_app.registry.client import RegistryClient
+from elink_app.registry.connection import RegistryConnection
 from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.notices import NoticeReader
 from elink_app.registry.tenant import Tenant
@@ -34,6 +35,7 @@ class Parts:
     metrics: Metrics
     directory: TenantDirectory
     databases: TenantDatabases
+    registry: RegistryConnection
     wakeups: Wakeups
     notices: NoticeReader
 
@@ -58,7 +60,8 @@ def make_parts(settings: Settings) -> Parts:
 
     directory.on_change(databases.tenant_changed)
     directory.on_change(forget)
-    return Parts(settings, metrics, directory, databases, Wakeups(settings), NoticeReader(settings))
+    registry = RegistryConnection(settings)
+    return Parts(settings, metrics, directory, databases, registry, Wakeups(registry), NoticeReader(registry))
 
 
 async def _close_idle(databases: TenantDatabases) -> None:
@@ -85,8 +88,7 @@ async def background(parts: Parts) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await parts.wakeups.close()
-        parts.notices.close()
+        parts.registry.close()
         await parts.databases.close()
 
 

@@ -37,7 +37,7 @@ def calm_collector() -> None:
 
 def make_deliveries(parts: Parts) -> DeliverySender:
     """What sends the deliveries of all tenants; close it after its last run."""
-    return DeliverySender(parts.settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, utc_now)
+    return DeliverySender(parts.settings, parts.directory, parts.databases, parts.registry, parts.metrics, utc_now)
 
 
 def make_tasks(parts: Parts, deliveries: DeliverySender) -> list[TenantTask]:

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     smtp_password_file: Path | None = None
     smtp_ca_file: Path | None = Field(default=None, description="the only authority to trust at the relay")
     smtp_connections: int = Field(default=20, ge=1, description="to the relay, per worker process")
-    domain_mails_per_minute: int | None = Field(default=None, ge=1, description="to one domain, per worker process")
+    domain_mails_per_minute: int | None = Field(default=None, ge=1, description="to one domain, over all workers")
     # Without it bounces go to the senders' own mailboxes.
     bounce_domain: str = ""
     inbound_port: int = Field(default=2525, ge=0, le=65535, description="where the worker takes bounces")

@@ -56,6 +56,7 @@ _MESSAGES = {
     "too_many_tokens": N_("There can be at most %(max_length)d tokens. Revoke one first."),
     "too_many_passkeys": N_("There can be at most %(max_length)d passkeys. Remove one first."),
     "own_passkey_first": N_("Add a passkey to your own account first. Without one you could not undo this."),
+    "own_passkey_unused": N_("Log out and log in with your own passkey first. It shows that you will get in again."),
     "permission_lacking": N_("You do not have one of these permissions yourself."),
     "code_wrong": N_("This code is not right, or it was used already. Wait for the next one."),
     "choices": N_("Give at least one choice, each once."),

@@ -123,6 +123,10 @@ async def test_an_authority_that_is_none_is_a_relay_that_cannot_be_reached(
             for authority in (nonsense, tmp_path / "missing"):
                 with pytest.raises(ConnectionFailed):
                     await connect(replace(relay, tls=mode, authority=authority))
+    async with real(Handler()) as relay:
+        # Without TLS nobody looks at it.
+        queue, _ = await send(replace(relay, tls="off", authority=nonsense), 1)
+        assert queue.results == {0: Outcome.ACCEPTED}
 
 
 async def test_plain_text_before_the_handshake_is_not_believed() -> None:

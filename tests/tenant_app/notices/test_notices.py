@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from elink_app.registry.notices import NoticeReader, RegistryAway
+from elink_app.registry.connection import RegistryAway
+from elink_app.registry.notices import NoticeReader
 from elink_operator.database.model import TenantDb
 
 from tests.tenant_app.people.support import actions, member

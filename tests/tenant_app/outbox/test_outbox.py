@@ -22,7 +22,9 @@ from elink_app.mail.smtp import Relay as SmtpRelay
 from elink_app.ops.servers import Stop
 from elink_app.outbox.sender import OutboxSender, back_off
 from elink_app.outbox.service import enqueue
+from elink_app.registry.connection import RegistryConnection
 from elink_app.registry.tenant import Tenant
+from elink_app.registry.wakeups import Wakeups
 from elink_app.worker.tasks import TaskRunner
 
 from tests.support.postgres import free_port
@@ -123,6 +125,13 @@ async def test_a_mail_arrives_whole_and_its_texts_are_forgotten(bench: Bench) ->
     assert plain.get_content().strip() == "こんにちは"
     row = await bench.row(number)
     assert (row["sent"], row["text_body"], row["html_body"], row["headers"]) == (True, "", "", "{}")
+
+
+async def test_without_tls_no_authority_is_read(bench: Bench, tmp_path: Path) -> None:
+    number = await bench.put()
+    async with relay() as server:
+        await bench.send_by(SmtpRelay("127.0.0.1", server.port, authority=tmp_path / "missing"))
+    assert (await bench.row(number))["sent"]
 
 
 async def test_a_relay_that_is_away_delays_and_loses_nothing(bench: Bench) -> None:
@@ -251,8 +260,6 @@ async def test_wake_ups_of_the_future_wait(bench: Bench) -> None:
 
 
 async def test_a_registry_that_is_away_is_no_error(world: World) -> None:
-    from elink_app.registry.wakeups import Wakeups
-
-    lost = Wakeups(world.server.settings.model_copy(update={"db_port": free_port()}))
+    lost = Wakeups(RegistryConnection(world.server.settings.model_copy(update={"db_port": free_port()})))
     await lost.wake("nobody")
     assert await lost.due(utc_now()) == []

@@ -8,6 +8,7 @@ import re
 import pyotp
 import pytest
 from elink_app.passkeys.ceremonies import is_copied
+from elink_operator.database.model import TenantDb
 from httpx import Response
 
 from tests.tenant_app.passkeys.device import USER_PRESENT, Device, encoded, options_of
@@ -382,6 +383,69 @@ async def test_where_passkeys_alone_are_accepted_no_code_lets_in(world: World) -
     last = world.browser(tenant.host)
     await last.log_in(tenant)
     assert await second_step(last, pyotp.TOTP(secret).now()) == 303
+
+
+@pytest.mark.postgres
+async def test_open_sessions_obey_at_once_and_the_master_stays_in(world: World) -> None:
+    tenant = await world.tenant()
+    me = await world.master(tenant)
+    clerk, clerk_id, email = await member(world, tenant, me, "addresses:view")
+    secret, _ = await switch_on(me)
+    device, theirs = await add(me), await add(clerk)
+    by_code = world.browser(tenant.host)
+    await by_code.log_in(tenant)
+    assert await second_step(by_code, await run_code(world, tenant, secret)) == 303
+    token = (await by_code.api("POST", "/api/v1/tokens", json={"name": "x", "permissions": ["addresses:view"]})).json()
+
+    # With a passkey in the account but not in this session, the master would log himself out.
+    refused = await by_code.api("PUT", RULES, json={"second_factor_for_all": True, "passkeys_only": True})
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "own_passkey_unused")
+    page = await by_code.post("/settings/security", {"passkeys_only": "yes"})
+    assert (page.status_code, "ご自分のパスキーでログイン" in page.text) == (422, True)
+    assert (await by_code.get("/addresses")).status_code == 200
+
+    # An account of which this session is the older one: a second browser by password, before there was a passkey.
+    await run(world, tenant, f"UPDATE session SET by_passkey = false WHERE account_id = {clerk_id}")
+    assert (await me.post("/settings/security", {"passkeys_only": "yes"})).status_code == 303
+    assert (await me.get("/addresses")).status_code == 200, "the passkey was made in this session"
+    for browser in (by_code, clerk):
+        for path in ("/addresses", "/account", PAGE, "/settings/master"):
+            answered = await browser.get(path)
+            assert (answered.status_code, answered.headers["location"].split("?")[0]) == (303, "/login"), path
+        shown = await browser.get("/login?next=/addresses")
+        assert (shown.status_code, "パスキーでログインし直してください" in shown.text) == (200, True)
+        answered = await browser.get("/api/v1/session")
+        assert (answered.status_code, "パスキーでログインし直してください" in answered.json()["detail"]) == (401, True)
+        proof = {"name": "鍵", "current_password": PASSWORD}
+        assert (await browser.post("/account/passkeys/new", proof, page="/login")).status_code == 401
+    outside = world.browser(tenant.host)
+    bearer = {"Authorization": f"Bearer {token['secret']}"}
+    assert (await outside.get("/api/v1/addresses", headers=bearer)).status_code == 200
+
+    # Logged in again, they go on where they were; a new password does not ask a second time.
+    assert await log_in(clerk, theirs) == 303
+    assert (await clerk.get("/addresses")).status_code == 200
+    new = PASSWORD + "2"
+    form = {"current_password": PASSWORD, "password": new, "password_repeated": new}
+    assert (await clerk.post("/account/password", form)).status_code == 303
+    assert (await clerk.get("/addresses")).status_code == 200
+    # A log-in that was half done when the rule came is finished with the passkey only.
+    half = world.browser(tenant.host)
+    answered = await half.post("/login", {"email": email, "password": new})
+    assert answered.headers["location"].startswith("/login/second")
+    assert await log_in(half, theirs, "/login/second/passkey") == 303
+    assert (await half.get("/addresses")).status_code == 200
+
+    # Nothing was thrown away: without the rule the session counts again.
+    assert (await me.post("/settings/security", {"second_factor_for_all": "yes"})).status_code == 303
+    assert (await by_code.get("/addresses")).status_code == 200
+    assert await log_in(by_code, device) == 303
+
+
+async def run_code(world: World, tenant: TenantDb, secret: str) -> str:
+    """A code of the phone that counts though another one was used a moment ago."""
+    await run(world, tenant, "UPDATE account SET totp_step = 0")
+    return pyotp.TOTP(secret).now()
 
 
 @pytest.mark.postgres

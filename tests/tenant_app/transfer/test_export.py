@@ -154,7 +154,7 @@ async def test_by_the_api_a_segment_for_who_may(world: World) -> None:
     assert "〓社" in file.content.decode("cp932")
     assert "秘" not in file.content.decode("cp932")
     assert (await weak.get(f"/exports/{number}/file")).status_code == 403
-    other, _, _ = await member(world, bench.tenant, me, "addresses:export")
+    other, _, _ = await member(world, bench.tenant, me, "addresses:view", "addresses:export")
     assert (await other.get(f"/api/v1/exports/{number}/file")).status_code == 404
     assert (await other.get("/exports")).status_code == 200
     page = await me.get("/exports")

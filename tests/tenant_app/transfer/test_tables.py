@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import xlsxwriter
-from elink_app.spreadsheet import FORMULA_STARTS
+from elink_app.spreadsheet import FORMULA_STARTS, with_guard, without_guard
 from elink_app.transfer.detect import Encoding, Separator, detect
-from elink_app.transfer.formulas import with_guard, without_guard
 from elink_app.transfer.tables import MAX_COLUMNS, BadTable, Layout, is_workbook, read_rows
 from hypothesis import given
 from hypothesis import strategies as st

@@ -140,7 +140,9 @@ class Office:
 
     def sender(self) -> DeliverySender:
         parts = self.world.parts
-        return DeliverySender(self.settings, parts.directory, parts.databases, parts.wakeups, parts.metrics, self.clock)
+        return DeliverySender(
+            self.settings, parts.directory, parts.databases, parts.registry, parts.metrics, self.clock
+        )
 
     async def send(self, timeout: float = 60) -> None:
         """One run of the task."""

@@ -68,6 +68,15 @@ CREATE TABLE IF NOT EXISTS database_switch (
     PRIMARY KEY (uid, source)
 );
 
+-- The pace of mails to each recipient domain over all workers of the server: one token bucket per row, emptied by the app.
+-- `domain` is a hash: whom tenants write to is theirs. After a crash it is empty, which means full buckets.
+CREATE UNLOGGED TABLE IF NOT EXISTS domain_pace (
+    domain int8 PRIMARY KEY,
+    tokens float8 NOT NULL,
+    granted int4 NOT NULL,       -- to the last one who asked
+    filled_at timestamptz NOT NULL
+);
+
 CREATE OR REPLACE FUNCTION notify_registry() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM pg_notify('elink_registry', coalesce(NEW.name, OLD.name));
@@ -92,7 +101,7 @@ CREATE OR REPLACE TRIGGER tenant_drifted BEFORE UPDATE ON tenant
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO elink_app;
 GRANT SELECT ON tenant, notice TO elink_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_wakeup TO elink_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_wakeup, domain_pace TO elink_app;
 -- For the server's own backups: nothing of the customer but the tenant's name and addresses of its service. The columns
 -- are those of hack/images/backup/elink_backup/server_data.py.
 GRANT USAGE ON SCHEMA public TO elink_backup;

@@ -15,7 +15,7 @@ import asyncpg
 from elink_operator.database.errors import DatabaseError
 from elink_operator.database.sessions import Connection, Sessions
 
-_REGISTRY = ("tenant", "delivery_wakeup", "notice", "database_switch")
+_REGISTRY = ("tenant", "delivery_wakeup", "notice", "database_switch", "domain_pace")
 _CATALOGS = ("pg_database", "pg_authid")
 _PATIENCE = 300.0
 """Seconds for a checkpoint: it writes whatever is in memory."""

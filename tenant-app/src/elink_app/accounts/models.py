@@ -61,6 +61,8 @@ class LoginSession(Base):
     expires_at: Mapped[datetime]
     address: Mapped[str] = mapped_column(String(45), server_default="")
     user_agent: Mapped[str] = mapped_column(String(200), server_default="")
+    # A passkey proved who it is, at the log-in or by being made in this session.
+    by_passkey: Mapped[bool] = mapped_column(server_default=text("false"))
     # The password was right and the second factor is still to come: good for nothing else.
     awaits_factor: Mapped[bool] = mapped_column(server_default=text("false"))
 

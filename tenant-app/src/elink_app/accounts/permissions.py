@@ -34,6 +34,13 @@ def known(names: Iterable[str]) -> frozenset[Permission]:
     return frozenset(Permission(name) for name in names if name in ALL)
 
 
+def effective(permissions: frozenset[Permission]) -> frozenset[Permission]:
+    """What of these counts. Who may not see addresses changes and exports none: forms, answers and files show them."""
+    if Permission.ADDRESSES_VIEW in permissions:
+        return permissions
+    return permissions - {Permission.ADDRESSES_EDIT, Permission.ADDRESSES_EXPORT}
+
+
 @dataclass(frozen=True)
 class Principal:
     """Who makes a request, however that was proved. `session_id` is None when not by a browser session."""
@@ -49,6 +56,9 @@ class Principal:
     # What must be done before anything else is allowed.
     must_change_password: bool = False
     must_add_factor: bool = False
+    # A passkey proved the session. Where passkeys alone are accepted, one that none proved counts no more.
+    by_passkey: bool = False
+    must_use_passkey: bool = False
 
     def may(self, permission: Permission) -> bool:
         """True when the account was granted `permission`."""

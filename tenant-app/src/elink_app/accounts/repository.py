@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.models import Account, LoginSession, LoginThrottle, UsedSetupToken
 from elink_app.emails import email_key
 from elink_app.roles.repository import grants_of
-from elink_app.security.repository import factor_due
+from elink_app.security.repository import factor_due, passkey_due
 
 Grants = Mapping[str, Sequence[str]]
 
@@ -88,12 +88,13 @@ class SessionRepository:
 
     async def find(
         self, secret_sha256: bytes, now: datetime, idle_since: datetime
-    ) -> tuple[LoginSession, Account, Grants, bool] | None:
+    ) -> tuple[LoginSession, Account, Grants, bool, bool] | None:
         """The living session with this hash and its account unless that is disabled; in the same query its roles'
-        permissions, and whether the tenant demands a second factor that it does not have."""
+        permissions, whether the tenant demands a second factor that it does not have, and a passkey of the session."""
         due = factor_due(Account.id, Account.totp_secret)
+        again = passkey_due(Account.id, LoginSession.by_passkey)
         statement = (
-            select(LoginSession, Account, grants_of(Account.id), due)
+            select(LoginSession, Account, grants_of(Account.id), due, again)
             .join(Account, Account.id == LoginSession.account_id)
             .where(
                 LoginSession.secret_sha256 == secret_sha256,
@@ -104,7 +105,7 @@ class SessionRepository:
             )
         )
         row = (await self._session.execute(statement)).one_or_none()
-        return (row[0], row[1], row[2] or {}, bool(row[3])) if row is not None else None
+        return (row[0], row[1], row[2] or {}, bool(row[3]), bool(row[4])) if row is not None else None
 
     async def awaiting_factor(self, secret_sha256: bytes, now: datetime) -> Account | None:
         """The account of the session with this hash that waits for its second factor."""
@@ -128,6 +129,10 @@ class SessionRepository:
     async def touch(self, session_id: int, now: datetime) -> None:
         """Note that the session was used."""
         await self._session.execute(update(LoginSession).where(LoginSession.id == session_id).values(last_seen_at=now))
+
+    async def prove(self, session_id: int) -> None:
+        """Note that a passkey proved the session."""
+        await self._session.execute(update(LoginSession).where(LoginSession.id == session_id).values(by_passkey=True))
 
     async def of_account(self, account_id: int, now: datetime, idle_since: datetime) -> Sequence[LoginSession]:
         """The living sessions of an account, the one used last first."""

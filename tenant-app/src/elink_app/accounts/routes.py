@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from elink_app.accounts.service import SetupLink
-from elink_app.errors import InvalidInput, NotFound, TooManyAttempts
+from elink_app.errors import PASSKEYS_ONLY_NOW, InvalidInput, NotFound, TooManyAttempts
 from elink_app.messages import N_, Message
 from elink_app.web import cookies, pages
 from elink_app.web.deps import InPersonDep, SessionsDep, StateDep, TenantDep
@@ -39,10 +39,12 @@ async def login_form(
 ) -> Response:
     """The log-in form; whoever is logged in goes on."""
     secret = cookies.session_secret(request)
-    if secret and await sessions.identify(secret):
+    principal = await sessions.identify(secret) if secret else None
+    if principal is not None and not principal.must_use_passkey:
         return pages.redirect(safe_next(next))
+    failure = Message(PASSKEYS_ONLY_NOW) if principal is not None else None
     return pages.render(
-        request, "login.html", email="", next=safe_next(next), failure=None, logged_out=notice == "logged-out"
+        request, "login.html", email="", next=safe_next(next), failure=failure, logged_out=notice == "logged-out"
     )
 
 

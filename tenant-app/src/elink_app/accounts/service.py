@@ -100,17 +100,20 @@ class Accounts:
         client: Client,
         *,
         replaces: str | None,
-        proof: dict[str, str] | None = None,
+        passkey: str | None = None,
     ) -> str:
         """Open a session for an account whose proofs were all right, and write that down. Returns its secret.
 
-        `proof` says what proved it, if that was not a password and a code.
+        `passkey` is the name of the passkey that proved it, if one did.
         """
         now = self.clock()
         await Throttle(ThrottleRepository(session), account.email, client.address, now).succeeded()
-        secret = await Sessions(session, self.clock, self.policy).open(account, client, replaces=replaces)
+        sessions = Sessions(session, self.clock, self.policy)
+        secret = await sessions.open(account, client, replaces=replaces, by_passkey=passkey is not None)
         self.metrics.logins.labels("success").inc()
-        await self.note(session, account, client, "account.log_in", proof)
+        await self.note(
+            session, account, client, "account.log_in", {"passkey": passkey} if passkey is not None else None
+        )
         return secret
 
     async def note(
@@ -205,7 +208,8 @@ class Accounts:
                 raise Unauthenticated
             await self.store_password(session, changed, hashed)
             await self.note(session, changed, client, "account.change_password")
-            return await Sessions(session, self.clock, self.policy).open(changed, client, replaces=None)
+            sessions = Sessions(session, self.clock, self.policy)
+            return await sessions.open(changed, client, replaces=None, by_passkey=principal.by_passkey)
 
     async def prove(self, tenant: Tenant, principal: Principal, password: str, client: Client) -> None:
         """Ask for the password once more before something that matters.

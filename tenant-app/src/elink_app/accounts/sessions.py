@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.models import Account, LoginSession
-from elink_app.accounts.permissions import ALL, Principal, known
+from elink_app.accounts.permissions import ALL, Principal, effective, known
 from elink_app.accounts.repository import SessionRepository
 from elink_app.clock import Clock
 
@@ -63,7 +63,7 @@ def principal_of(
         email=account.email,
         display_name=account.display_name,
         is_master=account.is_master,
-        permissions=ALL if account.is_master else known(name for names in grants.values() for name in names),
+        permissions=ALL if account.is_master else effective(known(n for names in grants.values() for n in names)),
         session_id=session_id,
         roles=frozenset(map(int, grants)),
         must_change_password=account.must_change_password,
@@ -85,7 +85,15 @@ class Sessions:
         """Note that the session was used now."""
         await self._rows.touch(session_id, self._clock())
 
-    async def open(self, account: Account, client: Client, *, replaces: str | None, awaits_factor: bool = False) -> str:
+    async def open(
+        self,
+        account: Account,
+        client: Client,
+        *,
+        replaces: str | None,
+        awaits_factor: bool = False,
+        by_passkey: bool = False,
+    ) -> str:
         """Start a session and return its secret. A session that the browser still had is ended (no fixation).
 
         One that `awaits_factor` is short and identifies nobody.
@@ -104,6 +112,7 @@ class Sessions:
                 address=client.address[:45],
                 user_agent=client.user_agent[:200],
                 awaits_factor=awaits_factor,
+                by_passkey=by_passkey,
             )
         )
         return secret
@@ -116,15 +125,20 @@ class Sessions:
         found = await self._rows.find(hash_secret(secret), now, now - self._policy.idle)
         if found is None:
             return None
-        session, account, grants, factor_due = found
+        session, account, grants, factor_due, passkey_due = found
         self.to_touch = session.id if now - session.last_seen_at > _TOUCH_EVERY else None
-        return principal_of(account, session.id, grants, factor_due=factor_due)
+        who = principal_of(account, session.id, grants, factor_due=factor_due)
+        return replace(who, by_passkey=session.by_passkey, must_use_passkey=passkey_due)
 
     async def awaiting_factor(self, secret: str) -> Account | None:
         """Whose password was right when this secret was handed out, while the second factor is still to come."""
         if len(secret) != SECRET_LENGTH:
             return None
         return await self._rows.awaiting_factor(hash_secret(secret), self._clock())
+
+    async def prove(self, session_id: int) -> None:
+        """Note that a passkey proved the session."""
+        await self._rows.prove(session_id)
 
     async def close(self, secret: str) -> None:
         """Log out."""

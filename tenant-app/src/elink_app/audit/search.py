@@ -16,7 +16,7 @@ from elink_app.audit.repository import AuditRepository, Filter
 from elink_app.audit.schemas import AuditLine, AuditPage
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST
-from elink_app.spreadsheet import guarded
+from elink_app.spreadsheet import with_guard
 
 PAGE = 50
 EXPORT_LINES = 20_000
@@ -81,7 +81,7 @@ async def export(db: AsyncSession, query: Query, actor: Actor, now: datetime) ->
 
 def _cell(value: object) -> str:
     text = "" if value is None else orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
-    return guarded(text)
+    return with_guard(text)
 
 
 def _line(entry: AuditEntry) -> AuditLine:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -34,12 +34,24 @@ WITH due AS (
     SELECT id FROM delivery_recipient
     WHERE delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
       AND EXISTS (SELECT FROM delivery WHERE id = :delivery AND state = 'sending')
-      AND split_part(email_key, '@', 2) <> ALL(CAST(:held AS text[]))
     ORDER BY next_at LIMIT :count FOR UPDATE SKIP LOCKED
 )
 UPDATE delivery_recipient r SET state = 'claimed', attempts = r.attempts + 1, next_at = :until, updated_at = :now
 FROM due WHERE r.delivery_id = :delivery AND r.id = due.id
 RETURNING r.id, r.attempts, r.email, r.email_key, r.slots
+""")
+# The same in two steps, where not every row that is due may be sent: the others are left as they were.
+_DUE = text("""
+SELECT id, email_key FROM delivery_recipient
+WHERE delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
+  AND EXISTS (SELECT FROM delivery WHERE id = :delivery AND state = 'sending')
+  AND split_part(email_key, '@', 2) <> ALL(CAST(:held AS text[]))
+ORDER BY next_at LIMIT :count FOR UPDATE SKIP LOCKED
+""")
+_CLAIM_LOCKED = text("""
+UPDATE delivery_recipient SET state = 'claimed', attempts = attempts + 1, next_at = :until, updated_at = :now
+WHERE delivery_id = :delivery AND id = ANY(CAST(:ids AS bigint[]))
+RETURNING id, attempts, email, email_key, slots
 """)
 # The moment tells this claim from another process's claim with the same number: only one of the two was committed.
 _UNCLAIM = text("""
@@ -211,11 +223,24 @@ class Sending:
         state = await self._session.scalar(select(Delivery.state).where(Delivery.id == delivery_id))
         return state == DeliveryState.SENDING
 
-    async def claim(self, delivery_id: int, count: int, now: datetime, held: Collection[str] = ()) -> list[Claimed]:
-        """Take up to `count` rows that are due; none of the domains in `held`, none when it is not being sent."""
-        values = {"delivery": delivery_id, "now": now, "until": now + LEASE, "count": count, "held": list(held)}
-        rows = await self._session.execute(_CLAIM, values)
-        return [Claimed(row[0], row[1], row[2], row[3], _slots(row[4])) for row in rows]
+    async def claim(self, delivery_id: int, count: int, now: datetime) -> list[Claimed]:
+        """Take up to `count` rows that are due; none when it is not being sent."""
+        values = {"delivery": delivery_id, "now": now, "until": now + LEASE, "count": count}
+        return _claimed(await self._session.execute(_CLAIM, values))
+
+    async def lock_due(
+        self, delivery_id: int, count: int, now: datetime, held: Collection[str]
+    ) -> list[tuple[int, str]]:
+        """Lock what `claim` would take, none of the domains in `held`: (id, email_key). For `claim_locked`."""
+        values = {"delivery": delivery_id, "now": now, "count": count, "held": list(held)}
+        return [(row[0], row[1]) for row in await self._session.execute(_DUE, values)]
+
+    async def claim_locked(self, delivery_id: int, ids: Sequence[int], now: datetime) -> list[Claimed]:
+        """Take these rows, which this transaction has locked."""
+        if not ids:
+            return []
+        values = {"delivery": delivery_id, "now": now, "until": now + LEASE, "ids": list(ids)}
+        return _claimed(await self._session.execute(_CLAIM_LOCKED, values))
 
     async def unclaim(self, delivery_id: int, rows: Sequence[tuple[int, int]], moment: datetime, now: datetime) -> int:
         """Queue again what a process that is gone claimed at `moment`, as (id, attempt); returns how many."""
@@ -310,6 +335,10 @@ class Sending:
         if count:
             statement = text("UPDATE mail_allowance SET tokens = tokens + :n, this_hour = this_hour - :n")
             await self._session.execute(statement, {"n": count})
+
+
+def _claimed(rows: Iterable[Sequence[Any]]) -> list[Claimed]:
+    return [Claimed(row[0], row[1], row[2], row[3], _slots(row[4])) for row in rows]
 
 
 def _slots(raw: Any) -> list[str]:

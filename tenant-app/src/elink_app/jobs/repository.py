@@ -28,9 +28,9 @@ class JobRepository:
         """The job with this id."""
         return await self._session.get(Job, job_id)
 
-    async def newest(self, account_id: int | None, limit: int) -> Sequence[Job]:
-        """The newest jobs; of one account only unless `account_id` is None."""
-        statement = select(Job).order_by(Job.id.desc()).limit(limit)
+    async def newest(self, account_id: int | None, kinds: Sequence[str], limit: int) -> Sequence[Job]:
+        """The newest jobs of these kinds; of one account only unless `account_id` is None."""
+        statement = select(Job).where(Job.kind.in_(kinds)).order_by(Job.id.desc()).limit(limit)
         if account_id is not None:
             statement = statement.where(Job.account_id == account_id)
         return (await self._session.scalars(statement)).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.accounts.permissions import Principal
+from elink_app.accounts.permissions import Permission, Principal
 from elink_app.audit.service import Actor
 from elink_app.clock import Clock
 from elink_app.errors import NotFound
@@ -26,6 +26,10 @@ TITLES: Mapping[str, str] = {
     "export": N_("Export"),
     "utility": N_("Utility program"),
     "utility-undo": N_("Undoing a utility program"),
+}
+# An import and what else changes many addresses at once is a utility program.
+_NEEDS: Mapping[str, Permission] = {
+    kind: Permission.ADDRESSES_EXPORT if kind == "export" else Permission.UTILITIES_RUN for kind in TITLES
 }
 STATES: Mapping[str, str] = {
     JobState.QUEUED: N_("Waiting"),
@@ -113,7 +117,7 @@ def view(job: Job) -> JobView:
 
 
 class Jobs:
-    """The jobs of one tenant within one transaction. Everybody sees their own, the master all."""
+    """The jobs of one tenant within one transaction. Who may ask for such sees their own, the master all."""
 
     def __init__(self, session: AsyncSession, clock: Clock) -> None:
         self._rows = JobRepository(session)
@@ -143,12 +147,15 @@ class Jobs:
     async def newest(self, principal: Principal) -> Sequence[JobView]:
         """The newest jobs that this account may see, LISTED at most."""
         owner = None if principal.is_master else principal.account_id
-        return [view(job) for job in await self._rows.newest(owner, LISTED)]
+        kinds = [kind for kind, needed in _NEEDS.items() if principal.may(needed)]
+        return [view(job) for job in await self._rows.newest(owner, kinds, LISTED)]
 
     async def get(self, principal: Principal, job_id: int) -> JobView:
         """One job; raises NotFound for somebody else's."""
         job = await self._rows.get(job_id)
         if job is None or not (principal.is_master or job.account_id == principal.account_id):
+            raise NotFound
+        if not principal.may(_NEEDS[job.kind]):
             raise NotFound
         return view(job)
 

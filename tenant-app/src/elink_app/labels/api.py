@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response, status
 
 from elink_app.labels.deps import LabelsDep
 from elink_app.labels.schemas import LabelInput, TagInput, TagOutput
-from elink_app.web.deps import MayEdit, MayView
+from elink_app.web.deps import MasterDep, MayEdit, MayView
 from elink_app.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/tags", tags=["tags"], responses=problems(401, 403, 503))
@@ -37,8 +37,8 @@ async def rename_tag(_principal: MayEdit, labels: LabelsDep, tag_id: TagId, data
 
 
 @router.put("/{tag_id}/label", responses=problems(404, 422))
-async def set_label(_principal: MayView, labels: LabelsDep, tag_id: TagId, data: LabelInput) -> TagOutput:
-    """Make a tag an information label for these roles, or a plain tag again. The master only."""
+async def set_label(_principal: MasterDep, labels: LabelsDep, tag_id: TagId, data: LabelInput) -> TagOutput:
+    """Make a tag an information label for these roles, or a plain tag again. The master only, and not by a token."""
     return await labels.set_label(tag_id, data)
 
 

@@ -15,7 +15,7 @@ from elink_app.labels.service import Labels
 from elink_app.roles.repository import RoleRepository
 from elink_app.validation import field_errors
 from elink_app.web import pages
-from elink_app.web.deps import DbDep, MayEdit, MayView
+from elink_app.web.deps import DbDep, MasterDep, MayEdit, MayView
 from elink_app.web.forms import field, fields, read_form
 
 router = APIRouter(include_in_schema=False)
@@ -72,7 +72,7 @@ async def delete(_principal: MayEdit, labels: LabelsDep, tag_id: TagId) -> Respo
 
 
 @router.post("/tags/{tag_id}/label")
-async def set_label(request: Request, _principal: MayView, labels: LabelsDep, tag_id: TagId) -> Response:
+async def set_label(request: Request, _principal: MasterDep, labels: LabelsDep, tag_id: TagId) -> Response:
     """Who may see, export and send to its addresses, or that it is a plain tag. The master only."""
     form = await read_form(request)
     known = {

@@ -17,7 +17,8 @@ from elink_app.errors import Forbidden, NotFound, Unavailable
 from elink_app.notices.models import NoticeReceipt
 from elink_app.notices.repository import ReceiptRepository
 from elink_app.notices.schemas import BothLanguages, NoticeOutput, Receipt
-from elink_app.registry.notices import Notice, NoticeReader, RegistryAway
+from elink_app.registry.connection import RegistryAway
+from elink_app.registry.notices import Notice, NoticeReader
 
 _RECEIPTS = 1000
 

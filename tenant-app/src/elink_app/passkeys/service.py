@@ -103,6 +103,8 @@ class Passkeys:
                 created_at=self.accounts.clock(),
             )
             await rows.add(passkey)
+            if principal.session_id is not None:
+                await Sessions(db, self.accounts.clock, self.accounts.policy).prove(principal.session_id)
             await self.accounts.note(db, account, ceremony.client, "account.add_passkey", {"name": data.name})
             if not await codes_count(db, account) or await RecoveryRepository(db).left(account.id):
                 return []
@@ -161,8 +163,9 @@ class Passkeys:
             await self.accounts.note(db, account, ceremony.client, "account.refuse_passkey", facts)
             return None
         passkey.sign_count, passkey.last_used_at = shown, self.accounts.clock()
-        proof = {"passkey": passkey.name}
-        return await self.accounts.welcome(db, account, ceremony.client, replaces=ceremony.browser, proof=proof)
+        return await self.accounts.welcome(
+            db, account, ceremony.client, replaces=ceremony.browser, passkey=passkey.name
+        )
 
     async def _waiting(self, db: AsyncSession, browser: str) -> Account | None:
         return await Sessions(db, self.accounts.clock, self.accounts.policy).awaiting_factor(browser)

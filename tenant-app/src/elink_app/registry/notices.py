@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-import asyncpg
 import structlog
 
-from elink_app.database.connect import WrongConnection, open_connection
-from elink_app.settings import Settings
+from elink_app.registry.connection import RegistryAway, RegistryConnection
 
-_TIMEOUT = 5.0
 _MOST = 500
 _READ = """
 SELECT id, type, severity, title_ja, title_en, body_ja, body_en, starts_at, detected_at, published_at, withdrawn_at
@@ -31,10 +27,6 @@ class NoticeType(StrEnum):
     INCIDENT = "Incident"
     VULNERABILITY = "Vulnerability"
     RELOCATION = "Relocation"
-
-
-class RegistryAway(Exception):
-    """The registry did not answer; what it says is unknown, not empty."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +60,16 @@ class Notice:
 
 
 class NoticeReader:
-    """One connection to the registry, opened at the first use and again after a failure."""
+    """Reads notices; holds nothing."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._lock = asyncio.Lock()
+    def __init__(self, registry: RegistryConnection) -> None:
+        self._registry = registry
 
     async def of(self, tenant: str, now: datetime) -> list[Notice]:
         """What was published to the tenant until `now`, newest first, 500 at most; raises RegistryAway."""
         try:
-            async with self._lock:
-                rows = await (await self._open()).fetch(_READ, tenant, now, _MOST, timeout=_TIMEOUT)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, WrongConnection) as error:
-            self.close()
-            log.warning("notices not read", tenant=tenant, why=type(error).__name__)
-            raise RegistryAway from error
+            rows = await self._registry.fetch(_READ, tenant, now, _MOST)
+        except RegistryAway as error:
+            log.warning("notices not read", tenant=tenant, why=str(error))
+            raise
         return [Notice(**{**dict(row), "type": NoticeType(row["type"])}) for row in rows]
-
-    def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-
-    async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await open_connection(self._settings, self._settings.registry_database)
-        return self._connection

@@ -23,7 +23,8 @@ class RoleInput(BaseModel):
         list[Permission],
         Field(
             max_length=40,
-            description="`utilities:run`, `users:manage` and `settings:manage` can be granted by the master only.",
+            description="`utilities:run`, `users:manage` and `settings:manage` can be granted by the master only. "
+            "`addresses:edit` and `addresses:export` count together with `addresses:view` only.",
         ),
     ] = []
 

@@ -43,7 +43,8 @@ class MasterSettings:
     async def demand(self, rule: FactorRule, principal: Principal) -> None:
         """Set the rule.
 
-        Raises InvalidInput when passkeys are demanded by a master who has none: nobody could undo it.
+        Raises InvalidInput when passkeys are demanded by a master who has none, so that nobody could undo it, or who
+        has not shown in this session that it works.
         """
         rows = RulesRepository(self._db)
         before = await rows.factor_rule()
@@ -51,6 +52,8 @@ class MasterSettings:
             return
         if rule is FactorRule.PASSKEYS and not await PasskeyRepository(self._db).count(principal.account_id):
             raise InvalidInput([field_error(("passkeys_only",), "own_passkey_first")])
+        if rule is FactorRule.PASSKEYS and not principal.by_passkey:
+            raise InvalidInput([field_error(("passkeys_only",), "own_passkey_unused")])
         await rows.demand(rule)
         facts: dict[str, Any] = {"before": before.boxes, "after": rule.boxes}
         await record(self._db, self._actor, "settings.security", kind="settings", now=self._now, **facts)

@@ -25,6 +25,13 @@ def factor_due(
     return and_(due, ~has_passkey(account_id))
 
 
+def passkey_due(account_id: InstrumentedAttribute[int], by_passkey: InstrumentedAttribute[bool]) -> ColumnElement[bool]:
+    """Whether a session counts no more: the tenant accepts passkeys only, and the account has one that it was not
+    opened with. A part of another query."""
+    passkeys_only = select(SecurityRules.passkeys_only).scalar_subquery()
+    return and_(func.coalesce(passkeys_only, False), by_passkey.is_(False), has_passkey(account_id))
+
+
 class LinkRepository:
     """Rows of `account_link`."""
 

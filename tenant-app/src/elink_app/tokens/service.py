@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.accounts.permissions import Principal, known
+from elink_app.accounts.permissions import Principal, effective, known
 from elink_app.accounts.sessions import principal_of
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
@@ -51,7 +51,7 @@ class Tokens:
         if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
             await self._rows.touch(token.id, now)
         owner = principal_of(account, None, grants, factor_due=factor_due)
-        return replace(owner, permissions=owner.permissions & known(token.permissions))
+        return replace(owner, permissions=effective(owner.permissions & known(token.permissions)))
 
     async def of(self, account_id: int) -> Sequence[TokenOutput]:
         """The tokens of an account, newest first."""

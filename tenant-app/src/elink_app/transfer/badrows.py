@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from elink_app.jobs.service import JobView
+from elink_app.spreadsheet import with_guard
 from elink_app.transfer.columns import REASON_HEADING, sentence
-from elink_app.transfer.formulas import with_guard
 from elink_app.transfer.repository import TransferRepository
 from elink_app.web.i18n import Translator
 from elink_app.web.state import state_of, tenant_of, translator_of

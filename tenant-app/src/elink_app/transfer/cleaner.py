@@ -10,6 +10,7 @@ from elink_app.database.engines import TenantDatabases
 from elink_app.jobs.repository import JobRepository
 from elink_app.ops.servers import Stop
 from elink_app.registry.tenant import Tenant
+from elink_app.transfer.exporter import WORKBOOK
 from elink_app.transfer.repository import TransferRepository
 from elink_app.transfer.store import FileStore, Shelf
 
@@ -38,7 +39,10 @@ class TransferCleaner:
                 await asyncio.to_thread(self._store.remove, tenant, Shelf.IMPORTS, file.file)
                 await rows.forget(file)
             for job in await rows.finished_exports(now - KEEP_FILES):
-                await asyncio.to_thread(self._store.remove, tenant, Shelf.EXPORTS, job.result["file"])
+                # Of one that was killed or stopped while a workbook was packed, what it was made from or half of it.
+                plain = job.result["file"].removesuffix(WORKBOOK)
+                for name in (plain, plain + WORKBOOK):
+                    await asyncio.to_thread(self._store.remove, tenant, Shelf.EXPORTS, name)
                 job.result = {name: value for name, value in job.result.items() if name != "file"}
             await JobRepository(db).purge(now - KEEP_JOBS)
             return await rows.prune_changes(now - self._undo_window, _BATCH) == _BATCH

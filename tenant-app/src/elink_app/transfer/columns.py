@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from elink_app.addresses.schemas import AddressInput
 from elink_app.messages import N_, Message
+from elink_app.spreadsheet import without_guard
 from elink_app.text import search_form
-from elink_app.transfer.formulas import without_guard
 from elink_app.validation import message_for
 
 

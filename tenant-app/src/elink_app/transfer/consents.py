@@ -19,8 +19,8 @@ from elink_app.clock import Clock
 from elink_app.consent.service import ConsentFact, Kind, consent_state, record_consent, suppressed_among
 from elink_app.emails import email_key
 from elink_app.jobs.models import Job
+from elink_app.spreadsheet import without_guard
 from elink_app.transfer.columns import Column, Target
-from elink_app.transfer.formulas import without_guard
 from elink_app.transfer.plan import Plan
 
 HOW = "import"

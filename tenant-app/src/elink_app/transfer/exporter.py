@@ -28,8 +28,8 @@ from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
 from elink_app.segments.compile import tree_condition
 from elink_app.segments.schemas import TREE
+from elink_app.spreadsheet import with_guard
 from elink_app.text import search_terms
-from elink_app.transfer.formulas import with_guard
 from elink_app.transfer.rights import asked_by
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.workbook import pack_workbook, sheet_rows
@@ -37,6 +37,7 @@ from elink_app.transfer.workbook import pack_workbook, sheet_rows
 BATCH = 1000
 _SHOWN_UNFIT = 100
 GETA = "〓"
+WORKBOOK = ".xlsx"
 # Signs that CP932 has in a slightly other form: what Windows itself would write.
 _ALIKE = str.maketrans("〜−‖—¢£¬", "～－∥―￠￡￢")
 HEADINGS = ("氏名", "フリガナ", "会社", "電話", "郵便番号", "住所", "備考", "タグ")
@@ -104,7 +105,7 @@ class ExportHandler:
             job.cursor = {"address": rows[-1].id, "length": length + len(data)}
             return False
         if workbook:
-            packed = path.with_name(f"{path.name}.xlsx")
+            packed = path.with_name(path.name + WORKBOOK)
             try:
                 await asyncio.to_thread(pack_workbook, path, packed)
             except OSError:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from elink_app.transfer.formulas import with_guard, without_guard
+from elink_app.spreadsheet import with_guard, without_guard
 
 # XML 1.0 has no way to write these.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from elink_app.spreadsheet import guarded
+from elink_app.spreadsheet import with_guard
 
 BOM = "\ufeff"
 
@@ -14,5 +14,5 @@ BOM = "\ufeff"
 def lines(rows: Iterable[Sequence[str]]) -> str:
     """Rows as CSV."""
     out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\r\n").writerows([guarded(value) for value in row] for row in rows)
+    csv.writer(out, lineterminator="\r\n").writerows([with_guard(value) for value in row] for row in rows)
     return out.getvalue()

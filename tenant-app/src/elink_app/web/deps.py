@@ -57,6 +57,8 @@ async def current_principal(request: Request, sessions: SessionsDep, db: DbDep, 
                 await sessions_for(own, state).touch(sessions.to_touch)
     if principal is None:
         raise Unauthenticated
+    if principal.must_use_passkey:
+        raise Unauthenticated.by_passkey_rule()
     if not request.url.path.startswith(_OWN_PAGES):
         if principal.must_change_password:
             raise ActFirst.by_password()

@@ -24,13 +24,16 @@ from elink_app.mail.dkim import Signer
 from elink_app.mail.placeholders import PlaceholderError
 from elink_app.mail.smtp import Outcome
 from elink_app.ops.servers import Stop
+from elink_app.registry.connection import RegistryConnection
 from elink_app.registry.directory import TenantDirectory
+from elink_app.registry.pace import PaceTokens
 from elink_app.registry.tenant import Tenant, TenantState
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
+from elink_app.worker.claiming import Job, Tools
 from elink_app.worker.delivery_results import result_of
-from elink_app.worker.delivery_run import DeliveryRun, Job, Tools
+from elink_app.worker.delivery_run import DeliveryRun
 from elink_app.worker.domain_rates import DomainRates
 from elink_app.worker.journal import Findings, Journal, Key, journals, orphan
 from elink_app.worker.relay_pool import RelayPool
@@ -43,6 +46,7 @@ _FIRST_BACK_OFF, _LAST_BACK_OFF = 2.0, 60.0
 # Signing uses whole cores; more threads than cores only wait.
 _SIGNER_THREADS = 2
 _MOST_RUNS = 4
+_MOST_HELD = 5.0
 
 log = structlog.get_logger("deliveries")
 
@@ -63,20 +67,21 @@ class DeliverySender:
         settings: Settings,
         directory: TenantDirectory,
         databases: TenantDatabases,
-        wakeups: Wakeups,
+        registry: RegistryConnection,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._directory = directory
-        self._wakeups = wakeups
+        self._wakeups = Wakeups(registry)
         self._clock = clock
         self._relay = settings.relay()
+        pace = settings.domain_mails_per_minute
         self._tools = Tools(
             databases.transaction,
             RelayPool(self._relay, settings.smtp_connections),
             Journal(settings.journals),
-            DomainRates(settings.domain_mails_per_minute),
+            DomainRates(PaceTokens(registry, pace) if pace is not None else None),
             ThreadPoolExecutor(_SIGNER_THREADS, "dkim"),
             metrics,
             clock,
@@ -96,6 +101,7 @@ class DeliverySender:
         if not self._settings.smtp_host:
             return False
         await self._adopt_orphans()
+        await self._tools.domains.sweep()
         round_ = _Round(self, tenant, stop)
         try:
             while not stop.asked and self._is_active(tenant) and await round_.look():
@@ -311,6 +317,9 @@ class _Round:
             wait = self._sender.relay_back_off(self._tenant, failed=trouble == "relay")
             if trouble in ("allowance", "domains", "database"):
                 wait = timedelta(seconds=1)
+            if trouble == "domains":
+                # Longer only when nothing else would be late: a mail that was put off may become due meanwhile.
+                wait = max(wait, timedelta(seconds=min(self._sender.tools.domains.wait(self._tenant.name), _MOST_HELD)))
             async with self._sender.tools.transaction(self._tenant) as db:
                 sending = Sending(db)
                 if trouble == "sender_refused":

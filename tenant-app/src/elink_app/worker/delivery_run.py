@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.clock import Clock
-from elink_app.consent.repository import ConsentRepository
 from elink_app.database.errors import is_outage
 from elink_app.deliveries.sending import MOST_WAIT, Claimed, Result, Sending
-from elink_app.deliveries.states import RecipientState
 from elink_app.mail.address import BadMailbox
-from elink_app.mail.compose import Composer, Message, Recipient
-from elink_app.mail.dkim import Signer
+from elink_app.mail.compose import Message, Recipient
 from elink_app.mail.smtp import ConnectionFailed, Mail, Outcome
-from elink_app.registry.tenant import Tenant
-from elink_app.telemetry.metrics import Metrics
+from elink_app.worker.claiming import BATCH, Job, Tools, claim
 from elink_app.worker.delivery_results import ResultWriter, result_of
-from elink_app.worker.domain_rates import DomainRates
-from elink_app.worker.journal import Journal
-from elink_app.worker.relay_pool import RelayPool
+from elink_app.worker.domain_rates import domain_of
 
-BATCH = 250
 _SIGN_CHUNK = 10
 # Mails that a connection may send in a row while other deliveries wait for one.
 _TURN = 100
@@ -40,35 +29,6 @@ _SHORT_WHILE = 0.05
 _STALLED_SECONDS = 0.2
 
 log = structlog.get_logger("deliveries")
-
-Transactions = Callable[[Tenant], AbstractAsyncContextManager[AsyncSession]]
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What all runs of a process share."""
-
-    transaction: Transactions
-    pool: RelayPool
-    journal: Journal
-    domains: DomainRates
-    signers: Executor
-    metrics: Metrics
-    clock: Clock
-
-
-@dataclass(frozen=True)
-class Job:
-    """One delivery, as it was when this run began; its content cannot change meanwhile."""
-
-    tenant: Tenant
-    delivery_id: int
-    composer: Composer
-    signer: Signer | None
-    started_at: datetime | None
-    resend_unknown: bool
-    # Adverts go only to those who have not withdrawn their consent since the audience was frozen.
-    needs_consent: bool = False
 
 
 @dataclass
@@ -92,6 +52,8 @@ class DeliveryRun:
         self._emptied = asyncio.Event()
         self._writer = ResultWriter(self._write)
         self._counters = {outcome: tools.metrics.mails.labels(outcome) for outcome in Outcome}
+        # Tokens of domains whose mails were not sent.
+        self._unused: Counter[str] = Counter()
         # Mails given back in a row because a connection broke before their body.
         self._broken = 0
         # "" or: relay, sender_refused, allowance, domains.
@@ -119,6 +81,7 @@ class DeliveryRun:
                 self._say(held, Outcome.UNSENT, "")
             self._writer.close()
             await writing
+            await self._give_back()
 
     async def _fill_on(self) -> None:
         """Claim batch after batch until there is nothing to claim and nothing in hand."""
@@ -165,46 +128,11 @@ class DeliveryRun:
         return True
 
     async def _claim(self, now: datetime) -> list[Claimed]:
-        """Rows that may be sent: within the plan's rate, still wanted, their domain not too fast."""
-        job, tools = self._job, self._tools
-        kept: list[Claimed] = []
-        try:
-            return await self._claim_in(kept, now)
-        except BaseException:
-            # Not committed, as far as can be known: the lease ends what was.
-            tools.journal.settled((job.tenant.name, job.delivery_id, row.id, row.attempts) for row in kept)
-            raise
-
-    async def _claim_in(self, kept: list[Claimed], now: datetime) -> list[Claimed]:
-        """One transaction. The journal knows of the claim before the commit: the process may die in it."""
-        job, tools = self._job, self._tools
-        async with tools.transaction(job.tenant) as db:
-            sending = Sending(db)
-            allowed = await sending.take_allowance(BATCH, job.tenant.limits.mails_per_hour, now)
-            if not allowed:
-                self.trouble = "allowance"
-                return []
-            rows = await sending.claim(job.delivery_id, allowed, now, tools.domains.held())
-            if not rows and not await sending.is_sending(job.delivery_id):
-                self.stop()
-            keys = [row.email_key for row in rows]
-            unwanted = await ConsentRepository(db).unwanted(keys, adverts=job.needs_consent) if rows else {}
-            put_back = []
-            for row in rows:
-                if why := unwanted.get(row.email_key):
-                    put_back.append(Result(row.id, row.attempts, RecipientState.SKIPPED, why))
-                elif not tools.domains.take(row.email_key.rpartition("@")[2]):
-                    put_back.append(Result(row.id, row.attempts, RecipientState.QUEUED, "", now))
-                else:
-                    kept.append(row)
-            await sending.record(job.delivery_id, put_back, now)
-            if job.tenant.limits.mails_per_hour is not None:
-                await sending.give_allowance(allowed - len(kept))
-            if kept:
-                tools.journal.claiming(job.tenant.name, job.delivery_id, [(row.id, row.attempts) for row in kept], now)
-        if not kept and tools.domains.held():
-            self.trouble = "domains"
-        return kept
+        batch = await claim(self._tools, self._job, now)
+        self.trouble = batch.trouble or self.trouble
+        if batch.over:
+            self.stop()
+        return batch.rows
 
     async def _compose(self, hands: Sequence[_InHand], now: datetime) -> list[_InHand]:
         """Fill in and sign; an address that cannot be written is refused."""
@@ -214,6 +142,7 @@ class DeliveryRun:
             try:
                 good.append((hand, self._job.composer.compose(recipient, now)))
             except BadMailbox:
+                self._spare(hand)
                 self._say(hand, Outcome.REFUSED, "bad_address")
         signer = self._job.signer
         if signer is None:
@@ -292,6 +221,8 @@ class DeliveryRun:
             # The database is told all the same; the journal only helps when this process dies before.
             self._tools.journal.answered(self._key(hand), outcome, words)
         self._drop(hand)
+        if outcome is Outcome.UNSENT:
+            self._spare(hand)
         self._counters[outcome].inc()
         self._writer.add(
             result_of(
@@ -312,13 +243,23 @@ class DeliveryRun:
 
     def _forget(self, hand: _InHand) -> None:
         self._drop(hand)
+        self._spare(hand)
         self._tools.journal.settled([self._key(hand)])
+
+    def _spare(self, hand: _InHand) -> None:
+        if self._tools.domains.limited:
+            self._unused[domain_of(hand.row.email_key)] += 1
+
+    async def _give_back(self) -> None:
+        unused, self._unused = self._unused, Counter()
+        await self._tools.domains.give_back(unused)
 
     async def _write(self, group: Sequence[Result]) -> None:
         job = self._job
         async with self._tools.transaction(job.tenant) as db:
             await Sending(db).record(job.delivery_id, group, self._tools.clock())
         self._tools.journal.settled((job.tenant.name, job.delivery_id, one.id, one.attempts) for one in group)
+        await self._give_back()
 
     def _key(self, hand: _InHand) -> tuple[str, int, int, int]:
         return (self._job.tenant.name, self._job.delivery_id, hand.row.id, hand.row.attempts)

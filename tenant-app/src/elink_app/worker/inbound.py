@@ -21,7 +21,7 @@ from elink_app.mail.tokens import RecipientIds, bounce_mark, read_bounce, tenant
 from elink_app.registry.directory import TenantDirectory
 from elink_app.registry.tenant import Tenant, TenantState
 from elink_app.telemetry.metrics import Metrics
-from elink_app.worker.delivery_run import Transactions
+from elink_app.worker.claiming import Transactions
 
 _SECRETS_KEPT = 500
 

@@ -1,4 +1,4 @@
-"""Tokens per domain, and how long a deferred mail waits."""
+"""What an outcome means, and how long a deferred mail waits."""
 
 from __future__ import annotations
 
@@ -8,22 +8,8 @@ import pytest
 from elink_app.deliveries.states import RecipientState
 from elink_app.mail.smtp import Outcome
 from elink_app.worker.delivery_results import back_off, result_of
-from elink_app.worker.domain_rates import DomainRates
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
-
-
-def test_a_domain_gets_its_rate_and_no_more() -> None:
-    clock = [0.0]
-    rates = DomainRates(120, lambda: clock[0])
-    assert [rates.take("docomo.ne.jp") for _ in range(12)] == [True] * 10 + [False] * 2
-    assert rates.held() == ["docomo.ne.jp"]
-    assert rates.take("other.example")
-    clock[0] = 1.0
-    assert [rates.take("docomo.ne.jp") for _ in range(3)] == [True, True, False]
-    clock[0] = 1000.0
-    assert rates.held() == []
-    assert DomainRates(None).take("x")
 
 
 def test_back_off_grows_to_four_hours() -> None:
