@@ -80,5 +80,6 @@ async def forget_server(ctx: Context, server: str) -> None:
     ctx.memory.external.pop(server, None)
     ctx.memory.isolation.pop(server, None)
     ctx.memory.looked.pop(server, None)
+    ctx.memory.forgetting.pop(server, None)
     ctx.memory.backup_failures.pop(f"server/{server}", None)
     await ctx.databases.forget(server)
