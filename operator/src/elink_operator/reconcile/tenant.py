@@ -64,8 +64,8 @@ class _Findings:
 
 _NOT_CONFIRMED = (
     "deleted without a confirmation (was the CRD deleted?): nothing is erased and the service goes on as it is, without"
-    " repairs. A deletion cannot be taken back: see runbook ElinkDeletionNotConfirmed first. Only to erase the customer's"
-    f" data and backups: 'kubectl annotate et {{name}} {labels.CONFIRM_ERASURE}={{name}}'"
+    " repairs. A deletion cannot be taken back: see runbook ElinkDeletionNotConfirmed first. Only to erase the"
+    f" customer's data and backups: 'kubectl annotate et {{name}} {labels.CONFIRM_ERASURE}={{name}}'"
 )
 
 
