@@ -230,7 +230,7 @@ def test_backups_of_a_servers_own_data(golden: Golden) -> None:
         secret.build_server_backup_login(server_inputs(server()), access),
         secret.build_backup_key(mine, "the-key", copy=False),
         secret.build_backup_key(mine, "the-key", copy=True),
-        secret.build_store_secret(mine, mine.bucket, "the-password", ""),
+        secret.build_store_secret(mine, mine.place.bucket, "the-password", ""),
     ]
     golden.check("server-backup", [*made, *secrets])
     assert access.backup_password not in str(made)

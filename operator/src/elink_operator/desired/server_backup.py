@@ -7,8 +7,9 @@ import orjson
 
 from elink_operator import labels, naming
 from elink_operator.api import ElinkServer
-from elink_operator.desired import app, pod
-from elink_operator.desired.cronjob import JOB_NAME, LOGIN_KEYS, PACKS_SIZE, nightly
+from elink_operator.desired import pod
+from elink_operator.desired.backup_pod import JOB_NAME, LOGIN_KEYS, PACKS_SIZE, repository_program
+from elink_operator.desired.cronjob import nightly
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.job import one_shot
 from elink_operator.desired.pod import Obj
@@ -67,14 +68,9 @@ def build_forget_job(settings: Settings, server: ElinkServer, region: str, leave
 
     Job and pod have no label of a tenant: it is none of a tenant's own backups, whose end an erasure waits for.
     """
-    container = _container(settings, server)
     ordered = sorted(leavers, key=lambda one: one.request)
-    told = {
-        "ELINK_LEAVERS": orjson.dumps([[one.name, one.uid] for one in ordered]).decode(),
-        "ELINK_PATIENCE": str(_PATIENCE_SECONDS),
-    }
-    container["command"] = [*container["command"], "forget"]
-    container["env"] = [*container["env"], *pod.env(told)]
+    told = orjson.dumps([[one.name, one.uid] for one in ordered]).decode()
+    container = _container(settings, server, "forget", ELINK_LEAVERS=told, ELINK_PATIENCE=str(_PATIENCE_SECONDS))
     job = one_shot(
         naming.forget_job([one.request for one in leavers]),
         naming.server_namespace(server.name),
@@ -98,32 +94,21 @@ def forgotten_by(job: Obj) -> dict[str, str]:
     return {str(request): str(name) for request, name in found.items()} if isinstance(found, dict) else {}
 
 
-def _container(settings: Settings, server: ElinkServer) -> Obj:
-    store = repository_of_server(server.name, settings)
-    return {
-        "name": labels.BACKUP,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-server-backup"],
-        "env": pod.env(
-            {
-                "ELINK_SERVER": server.name,
-                "ELINK_SERVER_UID": server.metadata.uid,
-                "ELINK_GENERATIONS": str(settings.backup_generations),
-                "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
-                **store.env,
-            }
-        ),
-        "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            *store.mounts,
-            {"name": "snapshot", "mountPath": "/snapshot"},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": "secrets", "mountPath": app.SECRETS_MOUNT, "readOnly": True},
-        ],
-    }
+def _container(settings: Settings, server: ElinkServer, *action: str, **told: str) -> Obj:
+    return repository_program(
+        settings,
+        repository_of_server(server.name, settings),
+        labels.BACKUP,
+        ["elink-server-backup", *action],
+        {
+            "ELINK_SERVER": server.name,
+            "ELINK_SERVER_UID": server.metadata.uid,
+            "ELINK_GENERATIONS": str(settings.backup_generations),
+            **told,
+        },
+        [{"name": "snapshot", "mountPath": "/snapshot"}],
+        secrets="secrets",
+    )
 
 
 def _pod_spec(settings: Settings, server: str, region: str, container: Obj) -> Obj:

@@ -15,7 +15,7 @@ from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.erase_case import Case as Erasure
 from elink_operator.reconcile.erase_case import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
-from elink_operator.reconcile.forgetting import forget_in_server_backups
+from elink_operator.reconcile.forgetting import forget_in_server_backups, remove_evidence
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
 from elink_operator.reconcile.status import ensure_finalizer, write_status
@@ -115,8 +115,9 @@ async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False)
         await _hold_is_waiting(forget_in_server_backups(erasure))
     await _remove_secrets(case, erasure.namespace)
     await _hold_is_waiting(erase_steps.clear_residue(erasure))
-    # Last, or it would run again: it is no evidence for an erasure after the tenant has come back here.
+    # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
     await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
+    await remove_evidence(erasure)
 
 
 async def _remove_secrets(case: Case, namespace: str) -> None:
