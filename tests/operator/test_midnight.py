@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from elink_operator.api import ElinkTenant
+from elink_operator.changes import chosen, moment
+from elink_operator.desired.change import About, build_change
 from elink_operator.desired.letter import build_letter
 from elink_operator.jst import JST, jst
 from elink_operator.reconcile.cancellation import dates
@@ -140,3 +142,15 @@ def test_records_and_programs_tell_the_time_in_japan_without_rounding_it_up() ->
     for tell in (jst, report.jst):
         assert tell(EVE.astimezone(UTC)) == "2026-12-31T23:59:59+09:00"
         assert tell((EVE + TENTH).astimezone(UTC)) == "2027-01-01T00:00:00+09:00"
+
+
+def test_changes_of_a_day_are_those_of_the_day_in_japan() -> None:
+    about = About("ElinkTenant", "aozora", "1", "shared-1")
+    made = [
+        build_change(about, key=str(n), what="Created", who="a", now=at.astimezone(UTC), generation=n, summary="x")
+        for n, at in enumerate((EVE, EVE + TENTH), 1)
+    ]
+    told = [spec.at for spec in chosen(made, "", "", moment("2027-01-01"))]
+    assert told == ["2027-01-01T00:00:00+09:00"]
+    assert len(chosen(made, "", "", moment("2026-12-31"))) == 2
+    assert len(chosen(made, "", "", moment("2026-12-31T15:00:00+00:00"))) == 1
