@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from elink_operator.api import ElinkTenant
-from elink_operator.changes import chosen, moment
+from elink_operator.changes import chosen
+from elink_operator.changes import moment as start_of
 from elink_operator.desired.change import About, build_change
 from elink_operator.desired.letter import build_letter
 from elink_operator.jst import JST, jst
@@ -150,7 +151,7 @@ def test_changes_of_a_day_are_those_of_the_day_in_japan() -> None:
         build_change(about, key=str(n), what="Created", who="a", now=at.astimezone(UTC), generation=n, summary="x")
         for n, at in enumerate((EVE, EVE + TENTH), 1)
     ]
-    told = [spec.at for spec in chosen(made, "", "", moment("2027-01-01"))]
+    told = [spec.at for spec in chosen(made, "", "", start_of("2027-01-01"))]
     assert told == ["2027-01-01T00:00:00+09:00"]
-    assert len(chosen(made, "", "", moment("2026-12-31"))) == 2
-    assert len(chosen(made, "", "", moment("2026-12-31T15:00:00+00:00"))) == 1
+    assert len(chosen(made, "", "", start_of("2026-12-31"))) == 2
+    assert len(chosen(made, "", "", start_of("2026-12-31T15:00:00+00:00"))) == 1
