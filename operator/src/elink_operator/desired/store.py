@@ -4,42 +4,9 @@ from dataclasses import dataclass
 
 from elink_operator import naming
 from elink_operator.desired import pod, secret
+from elink_operator.desired.place import Place, place_of_server, place_of_tenant
 from elink_operator.desired.pod import Obj
 from elink_operator.settings import Settings
-
-
-@dataclass(frozen=True)
-class Place:
-    """Names of what belongs to one repository.
-
-    `key` and `login` (the log-in to an object store) are Secrets in the server's namespace; `bucket` is its place in an
-    object store, `folder` on a volume.
-    """
-
-    key: str
-    login: str
-    bucket: str
-    folder: str
-
-
-def place_of(tenant: str, settings: Settings) -> Place:
-    """Of the backups of `tenant`."""
-    return Place(
-        key=naming.backup_key_copy(tenant),
-        login=naming.backup_store_secret(tenant),
-        bucket=bucket_of(tenant, settings),
-        folder=naming.tenant_backup_folder(tenant),
-    )
-
-
-def place_of_server(server: str, settings: Settings) -> Place:
-    """Of the backups of a server's own data, where no tenant's are."""
-    return Place(
-        key=naming.SERVER_KEY_COPY,
-        login=naming.SERVER_STORE_SECRET,
-        bucket=naming.server_bucket(settings.backup_s3_bucket_prefix, server),
-        folder=naming.SERVER_BACKUP_FOLDER,
-    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +25,7 @@ class StoreAccess:
 
 def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
-    return _access(settings, place_of(tenant, settings))
+    return _access(settings, place_of_tenant(tenant, settings))
 
 
 def repository_of_server(server: str, settings: Settings) -> StoreAccess:
@@ -89,11 +56,6 @@ def on_volumes(settings: Settings) -> bool:
 def own_accounts(settings: Settings) -> bool:
     """Whether each tenant has an account of its own in the object store."""
     return settings.backup_s3_accounts == "versitygw"
-
-
-def bucket_of(tenant: str, settings: Settings) -> str:
-    """The bucket of `tenant`."""
-    return naming.backup_bucket(settings.backup_s3_bucket_prefix, tenant)
 
 
 def reachable_from(settings: Settings, source_server: str, target_server: str) -> bool:

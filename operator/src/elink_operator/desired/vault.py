@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from elink_operator import labels, naming
 from elink_operator.desired.inputs import ServerInputs, TenantInputs
-from elink_operator.desired.store import Place, place_of, place_of_server
+from elink_operator.desired.place import Place, place_of_server, place_of_tenant
 from elink_operator.settings import Settings
 
 
@@ -31,7 +31,7 @@ def of_tenant(inputs: TenantInputs) -> Vault:
         inputs.namespace,
         labels.tenant_labels(inputs.server, inputs.name),
         key=naming.backup_key_secret(inputs.name),
-        place=place_of(inputs.name, inputs.settings),
+        place=place_of_tenant(inputs.name, inputs.settings),
         seed=f"elink backup store {inputs.tenant.metadata.uid}",
     )
 

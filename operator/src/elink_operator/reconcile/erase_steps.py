@@ -9,8 +9,9 @@ from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RES
 from elink_operator.database import Census, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
+from elink_operator.desired.place import bucket_of
 from elink_operator.desired.secret import TENANT_UID
-from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
+from elink_operator.desired.store import on_volumes, own_accounts
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.backup_bucket import erase_bucket
