@@ -92,7 +92,7 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World, tmp_path: Pat
         copied = contents(copies, key_of(world, server), tmp_path)
         assert [name for name in going if f'"{name}"' in copied] == []
         assert [name for name in staying if f'"{name}"' not in copied] == []
-        assert len(forget_jobs(world, server)) <= 3, "the server's own backups are written again for all who wait"
+        assert len(forget_jobs(world, server)) <= 5, "the server's own backups are written again for all who wait"
         records = world.items(RECORDS)
         assert verify(records).intact
         for record in [r for r in records if r["spec"]["tenant"] in going]:

@@ -22,12 +22,13 @@ from tests.support.standin import Obj, Standin
 NOW = datetime(2026, 2, 1, 3, 0, tzinfo=UTC)
 
 
-def erasing(name: str, *done: str, at: datetime = NOW, begun: bool = True) -> ElinkTenant:
+def erasing(name: str, *done: str, at: datetime = NOW, begun: bool = True, confirmed: bool = True) -> ElinkTenant:
     """A tenant that is being erased, with these steps done."""
     names = ("Database", "FilesAndBackups", "ServerBackups")
     steps = [{"name": n, "done": n in done, "at": at.isoformat()} for n in names]
     status = {"erasure": {"steps": steps}} if begun else {}
-    return tenant(name, status=status, meta={"deletionTimestamp": "2026-02-01T02:00:00Z"})
+    marks = {labels.CONFIRM_ERASURE: name} if confirmed else {}
+    return tenant(name, status=status, meta={"deletionTimestamp": "2026-02-01T02:00:00Z", "annotations": marks})
 
 
 FILES = ("Database", "FilesAndBackups")
@@ -51,11 +52,15 @@ def test_who_is_gone_from_registry_and_journals_goes_along() -> None:
 def test_the_first_waits_a_minute_for_those_who_come_and_for_nobody_else() -> None:
     mine = erasing("a", *FILES)
     coming, done, not_begun = erasing("b", "Database"), erasing("c", *FILES), erasing("d", begun=False)
-    assert others_are_coming(mine, [mine, coming], NOW + timedelta(seconds=59))
-    assert not others_are_coming(mine, [mine, coming], NOW + timedelta(seconds=61))
-    assert not others_are_coming(mine, [mine, done, not_begun], NOW)
-    moved = tenant("m")
-    assert not others_are_coming(moved, [coming], NOW), "a move waits for nobody"
+    held = erasing("e", begun=False, confirmed=False)
+    for other in (coming, not_begun):
+        assert others_are_coming(mine, [mine, other], NOW + timedelta(seconds=59))
+        assert not others_are_coming(mine, [mine, other], NOW + timedelta(seconds=61))
+    assert not others_are_coming(mine, [mine, done, held, tenant("z")], NOW)
+    just_come = erasing("a", "Database")
+    assert others_are_coming(just_come, [just_come, coming], NOW), "its own last step is in no status yet"
+    assert not others_are_coming(just_come, [just_come, done], NOW)
+    assert not others_are_coming(tenant("m"), [coming], NOW), "a move waits for nobody"
 
 
 def forget_jobs(world: World, server: str) -> list[Obj]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from elink_operator import labels, observe
 from elink_operator.api import ElinkTenant
+from elink_operator.api.admission import validate_delete_tenant
 from elink_operator.api.tenant import ErasureStep
 from elink_operator.cluster.kinds import JOB, Obj
 from elink_operator.desired.server_backup import Leaver, build_forget_job, forgotten_by
@@ -20,7 +21,7 @@ _SELECTOR: Final = f"{labels.COMPONENT}={labels.ERASE}"
 _MOST: Final = 40
 """Tenants of one Job: its report, a line for each, has to fit a termination message (4000 bytes)."""
 _GATHER: Final = timedelta(seconds=60)
-"""So long a tenant waits for others whose erasure has begun and has not come so far."""
+"""So long a tenant waits for others that are to be erased and have not come so far."""
 
 
 async def forget_in_server_backups(case: Case) -> Evidence:
@@ -102,11 +103,16 @@ def waiting(first: Leaver, residents: Iterable[ElinkTenant]) -> list[Leaver]:
 
 
 def others_are_coming(tenant: ElinkTenant, residents: Iterable[ElinkTenant], now: datetime) -> bool:
-    """Whether others will be where `tenant` is, which is worth a wait that is not over yet."""
-    since = next((step.at for step in _steps(tenant) if step.name == FILES_STEP and step.done), None)
-    if since is None or now - since > _GATHER:
+    """Whether others will be where `tenant` is, which is worth a wait that is not over yet. A move waits for nobody."""
+    if not tenant.deleting:
         return False
-    return any(other.deleting and _steps(other) and not _done(other, FILES_STEP) for other in residents)
+    # Without a time this very run has just come so far.
+    since = next((step.at for step in _steps(tenant) if step.name == FILES_STEP and step.done), None) or now
+    return now - since <= _GATHER and any(
+        other.deleting and not _done(other, FILES_STEP) and not validate_delete_tenant(other)
+        for other in residents
+        if other.metadata.uid != tenant.metadata.uid
+    )
 
 
 def _steps(tenant: ElinkTenant) -> tuple[ErasureStep, ...]:
