@@ -164,6 +164,18 @@ CASES: dict[str, list[Case]] = {
         Case({'elink_tenant_database_lost{pod="a",tenant="aozora"}': "1x3 _x20"}, 15),
         Case({'elink_tenant_ready{pod="a",tenant="aozora"}': "0x10"}, 3),
     ],
+    "ElinkDeletionNotConfirmed": [
+        Case(
+            {
+                'elink_deletion_unconfirmed{pod="a",tenant="aozora"}': "1x10",
+                'elink_deletion_unconfirmed{pod="b",tenant="aozora"}': "1x10",
+            },
+            1,
+            [{"tenant": "aozora"}],
+        ),
+        Case({'elink_deletion_unconfirmed{pod="a",tenant="aozora"}': "1x3 _x20"}, 15),
+        Case({"elink_oldest_deletion_age_seconds": "9000x10"}, 3),
+    ],
     "ElinkManyTenantsNotReady": [
         Case({f'elink_tenant_ready{{tenant="t{i}"}}': "0x30" if i < 6 else "1x30" for i in range(20)}, 10, [{}]),
         Case({f'elink_tenant_ready{{tenant="t{i}"}}': "0x30" if i < 3 else "1x30" for i in range(20)}, 10),

@@ -28,6 +28,7 @@ from tests.support.restic import find_restic
 PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
 SECRET = "担当者 kanri@aozora.example.jp"
 """What the registry knows of the customer and the copy must not."""
+VERBS = {"snapshots", "restore", "backup", "dump", "tag", "forget", "prune", "check", "unlock", "init"}
 WORDS = "550 5.1.1 <taro@midori.example.jp>: user unknown"
 
 pytestmark = pytest.mark.postgres
@@ -79,8 +80,13 @@ class Bench:
         with (self.root / "journals" / name).open("a") as journal:
             journal.writelines(json.dumps(line) + "\n" for line in lines)
 
-    def forget(self, tenant: str, **environ: str) -> tuple[int, dict[str, Any]]:
-        return self.run("forget", ELINK_TENANT=tenant, ELINK_TENANT_UID=f"uid-{tenant}", **environ)
+    def forget(self, *tenants: str, **environ: str) -> tuple[int, dict[str, Any]]:
+        return self.run("forget", ELINK_LEAVERS=leavers(*tenants), **environ)
+
+
+def leavers(*tenants: str) -> str:
+    """How a Job is told whom to take out."""
+    return json.dumps([[name, f"uid-{name}"] for name in tenants])
 
 
 @pytest.fixture
@@ -203,7 +209,8 @@ def test_a_failure_displaces_nothing_and_has_a_reason(bench: Bench) -> None:
 
 async def test_an_erased_tenant_is_in_no_generation_and_no_pack(bench: Bench) -> None:
     code, said = bench.forget("aozora")
-    assert (code, said["generations"], said["rewritten"], said["lines"]) == (0, 0, 0, 0), "there is no repository yet"
+    assert (code, said["generations"], said["rewritten"]) == (0, 0, 0), "there is no repository yet"
+    assert said["lines"] == {"uid-aozora": 0}
     bench.run("run")
     await asyncio.sleep(1.1)  # generations are named by the second
     bench.journal("2-bb.journal", ["C", "aozora-x", 9, [[1, 1]]])
@@ -212,7 +219,8 @@ async def test_an_erased_tenant_is_in_no_generation_and_no_pack(bench: Bench) ->
     assert '"aozora"' in bench.contents()
     assert "taro@midori" in bench.contents()
     code, said = bench.forget("aozora")
-    assert (code, said["generations"], said["rewritten"], said["lines"], said["left"]) == (0, 2, 2, 12, []), said
+    assert (code, said["generations"], said["rewritten"], said["left"]) == (0, 2, 2, []), said
+    assert said["lines"] == {"uid-aozora": 12}
     contents = bench.contents()
     for trace in ('"aozora"', 'uid-aozora"', "taro@midori", "aozora 様"):
         assert trace not in contents, trace
@@ -224,9 +232,31 @@ async def test_an_erased_tenant_is_in_no_generation_and_no_pack(bench: Bench) ->
     packs = sum(path.stat().st_size for path in (bench.root / "backup/repository/data").rglob("*") if path.is_file())
     assert packs < unused + 20_000, "packs hold what snapshots use, and their own headers"
     code, said = bench.forget("aozora")
-    assert (code, said["rewritten"], said["lines"]) == (0, 0, 0)
+    assert (code, said["rewritten"], said["lines"]) == (0, 0, {"uid-aozora": 0})
     code, said = bench.run("verify")
     assert (code, said["checked"], said["damaged"]) == (0, 2, {})
+
+
+def test_several_go_at_once_for_the_work_of_one_and_each_is_counted(bench: Bench) -> None:
+    """restic is counted: the price of an erasure is its commands."""
+    calls = bench.root / "calls"
+    (bench.root / "bin").mkdir()
+    counting = bench.root / "bin" / "restic"
+    counting.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {find_restic()} "$@"\n')
+    counting.chmod(0o755)
+    path = f"{counting.parent}:{bench.environ['PATH']}"
+    bench.journal("1-aa.journal", ["C", "aozora-x", 9, [[1, 1]]])
+    assert bench.run("run")[0] == 0
+    code, said = bench.forget("aozora-x", "midori", "hokanohito", PATH=path)
+    assert (code, said["rewritten"], said["left"]) == (0, 1, []), said
+    assert said["lines"] == {"uid-aozora-x": 5, "uid-midori": 5, "uid-hokanohito": 0}
+    contents = bench.contents()
+    assert '"aozora-x"' not in contents
+    assert "midori" not in contents.replace("taro@midori", "")
+    assert '"aozora"' in contents
+    verbs = [next(w for w in line.split() if w in VERBS) for line in calls.read_text().splitlines()]
+    assert verbs.count("restore") == 2, "each generation is read once to find them and once to look again"
+    assert verbs.count("backup") == 1
 
 
 def test_killed_while_it_forgets_it_loses_no_generation(bench: Bench) -> None:
@@ -235,7 +265,7 @@ def test_killed_while_it_forgets_it_loses_no_generation(bench: Bench) -> None:
     ids = {s["id"] for s in json.loads(bench.restic("snapshots", "--json"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "elink_backup.server", "forget"],
-        env={**bench.environ, "ELINK_TENANT": "aozora", "ELINK_TENANT_UID": "uid-aozora",
+        env={**bench.environ, "ELINK_LEAVERS": leavers("aozora"),
              "ELINK_TERMINATION_LOG": str(bench.root / "message")},
         start_new_session=True,
     )  # fmt: skip
@@ -250,7 +280,13 @@ def test_killed_while_it_forgets_it_loses_no_generation(bench: Bench) -> None:
     assert '"aozora"' not in bench.contents()
 
 
-@pytest.mark.parametrize("tenant", ["", "Aozora", "aozora/../midori", '"'])
-def test_forget_takes_exact_names_only(bench: Bench, tenant: str) -> None:
-    code, said = bench.forget(tenant)
+HOSTILE = [
+    "", "{}", "[]", "null", "x" * 100, '["aozora"]', '[["aozora"]]', '[["aozora", ""]]', '[["aozora", 1]]',
+    '[["", "u"]]', '[["Aozora", "u"]]', '[["aozora/../midori", "u"]]', '[["aozora", "u"], ["\\"", "u"]]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("told", HOSTILE)
+def test_forget_takes_exact_names_only(bench: Bench, told: str) -> None:
+    code, said = bench.run("forget", ELINK_LEAVERS=told)
     assert (code, said["reason"]) == (2, "WrongEnvironment")

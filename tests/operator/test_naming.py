@@ -24,7 +24,7 @@ def test_names_are_pinned() -> None:
     assert naming.tenant_route("acme") == "tenant-acme"
     assert naming.backup_cronjob("acme") == "backup-acme"
     assert naming.erase_job("acme") == "erase-acme"
-    assert naming.forget_job("acme") == "forget-acme"
+    assert naming.forget_job(["uid-2", "uid-1"]) == "forget-" + naming.digest("uid-1 uid-2")
     assert naming.server_key_secret("tokyo-1") == "elink-server.tokyo-1-backup-key"
     assert naming.server_bucket("elink-", "tokyo-1") == "elink-0tokyo-1"
     assert naming.master_secret("acme") == "elink-acme-master"
@@ -44,6 +44,7 @@ def test_labels_are_pinned() -> None:
     }
     assert labels.MANAGED_SELECTOR == "app.kubernetes.io/managed-by=elink-operator"
     assert labels.APPLIED_HASH == "elink-lc.com/applied-hash"
+    assert labels.FORGETS == "elink-lc.com/forgets"
     assert labels.CONFIRM_ERASURE == "elink-lc.com/confirm-erasure"
     assert labels.ROLE == "elink-lc.com/role"
 

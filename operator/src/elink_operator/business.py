@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from elink_operator import conditions
+from elink_operator.api.admission import validate_delete_tenant
 from elink_operator.api.server import ElinkServer
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
@@ -51,6 +52,7 @@ class BusinessCollector(Collector):
         if self._tells_contacts:
             yield _untold(tenants, now)
         yield self._deletions(now)
+        yield _unconfirmed(tenants)
 
     def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily("elink_tenants", "Tenants by plan and phase.", labels=["plan", "phase"])
@@ -127,6 +129,18 @@ class BusinessCollector(Collector):
         asked = [entry.deletion_timestamp for entry in metadata if entry.deletion_timestamp is not None]
         family.add_metric([], max((now - moment).total_seconds() for moment in asked) if asked else 0)
         return family
+
+
+def _unconfirmed(tenants: list[ElinkTenant]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "elink_deletion_unconfirmed",
+        "1 while the tenant was deleted and nobody confirmed that its data is to be erased; absent for all others.",
+        labels=["tenant"],
+    )
+    for tenant in tenants:
+        if tenant.deleting and validate_delete_tenant(tenant):
+            family.add_metric([tenant.name], 1)
+    return family
 
 
 def _harmed_a_neighbour(tenant: ElinkTenant) -> bool:

@@ -41,6 +41,8 @@ REBUILD: Final = f"{naming.GROUP}/rebuild"
 MOVE: Final = f"{naming.GROUP}/move"
 TAKE_UPDATE: Final = f"{naming.GROUP}/take-update"
 NEIGHBOURS_CHECKED: Final = f"{naming.GROUP}/neighbours-checked"
+FORGETS: Final = f"{naming.GROUP}/forgets"
+"""On the Job that takes tenants out of a server's own backups: JSON, what asked for it → tenant."""
 
 CHANGED_BY: Final = f"{naming.GROUP}/changed-by"
 ANNOTATED_BY: Final = f"{naming.GROUP}/annotated-by"

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from typing import Final
 
 GROUP: Final = "elink-lc.com"
@@ -180,9 +181,9 @@ def server_bucket(prefix: str, server: str) -> str:
     return f"{prefix}0{server[: _ID_HEAD_LENGTH - 1]}-{digest(server)}"
 
 
-def forget_job(tenant: str) -> str:
-    """The Job that takes an erased tenant out of the server's own backups."""
-    return f"forget-{short_id(tenant)}"
+def forget_job(requests: Collection[str]) -> str:
+    """The Job that takes tenants out of the server's own backups; `requests`: what asked for it, in any order."""
+    return f"forget-{digest(' '.join(sorted(requests)))}"
 
 
 def erase_job(tenant: str) -> str:

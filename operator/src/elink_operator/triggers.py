@@ -5,8 +5,9 @@ from typing import Any, Final
 from elink_operator import labels
 from elink_operator.api.world import World
 from elink_operator.cluster.apply import Applier
-from elink_operator.cluster.kinds import OURS, OWNED, RESTORE, SERVER, TENANT, Kind, Obj
+from elink_operator.cluster.kinds import JOB, OURS, OWNED, RESTORE, SERVER, TENANT, Kind, Obj
 from elink_operator.cluster.store import Store
+from elink_operator.desired.server_backup import forgotten_by
 from elink_operator.workqueue import Key, KeyKind, Lane, WorkQueue
 
 KEY_KINDS: Final[dict[Kind, KeyKind]] = {TENANT: "tenant", SERVER: "server", RESTORE: "restore"}
@@ -87,6 +88,9 @@ class Triggers:
             self._enqueue(("restore", restore), lane)
         if tenant := marks.get(labels.TENANT):
             self._enqueue(("tenant", tenant), lane)
+        elif kind == JOB and (leaving := forgotten_by(obj)):
+            for tenant in leaving.values():
+                self._enqueue(("tenant", tenant), lane)
         elif server := marks.get(labels.SERVER):
             self._enqueue(("server", server), lane)
 

@@ -13,11 +13,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elink_operator import labels, naming
+from elink_operator import naming
 from elink_operator.rebuild import rebuild
 from elink_operator.schedule import default_schedule
 
@@ -30,7 +30,7 @@ from tests.support.apiserver import running as api_running
 from tests.support.controllers import controllers
 from tests.support.postgres import Postgres
 from tests.support.postgres import running as postgres_running
-from tests.support.standin import Answer, Obj, Standin, backup, migrate_with_app, restore
+from tests.support.standin import Obj, backup_or_restore, migrate_with_app
 from tests.support.versitygw import gateway
 
 _SERVER = "bench"
@@ -57,7 +57,7 @@ async def measure_server(tenants: int, at_once: int, *, lose: bool) -> list[dict
             with controllers(api):
                 async with surroundings(api, [postgres], folder) as world:
                     world.standin.program("migrate", migrate_with_app)
-                    world.standin.program("backup", _either)
+                    world.standin.program("backup", backup_or_restore)
                     async with world.operator(**in_buckets(store)) as op:
                         names = await _make(world, tenants)
                         figures = [await _nightly(world, names, at_once)]
@@ -66,13 +66,6 @@ async def measure_server(tenants: int, at_once: int, *, lose: bool) -> list[dict
                         return figures
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _either(standin: Standin, pod: Obj, environment: Mapping[str, str]) -> Answer:
-    """Pods of a restore bear its label; those of a backup do not."""
-    if labels.RESTORE in pod["metadata"]["labels"]:
-        return await restore(standin, pod, environment)
-    return await backup(standin, pod, environment)
 
 
 async def _make(world: World, tenants: int) -> list[str]:

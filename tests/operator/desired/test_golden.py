@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from elink_operator import naming
+from elink_operator import labels, naming
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.cluster.kinds import kind_of
 from elink_operator.desired import (
@@ -198,13 +198,31 @@ def test_backups_in_a_bucket(golden: Golden) -> None:
     assert "the-password" not in specs
 
 
+LEAVERS = [
+    server_backup.Leaver("beta", "uid-beta", "uid-of-a-move"),
+    server_backup.Leaver("acme", "uid-acme", "uid-acme"),
+]
+
+
+def test_a_forget_job_says_whom_it_takes_out_and_for_what() -> None:
+    inputs = server_inputs(server())
+    made = server_backup.build_forget_job(SETTINGS, inputs.server, "jp", LEAVERS)
+    assert server_backup.forgotten_by(made) == {"uid-acme": "acme", "uid-of-a-move": "beta"}
+    assert server_backup.build_forget_job(SETTINGS, inputs.server, "jp", LEAVERS[::-1]) == made
+    other = [*LEAVERS[:1], server_backup.Leaver("acme", "uid-acme", "uid-of-another-move")]
+    assert server_backup.build_forget_job(SETTINGS, inputs.server, "jp", other)["metadata"] != made["metadata"]
+    assert server_backup.forgotten_by(server_backup.build_server_backup(inputs)) == {}
+    for broken in ("", "[]", "x", "1"):
+        assert server_backup.forgotten_by({"metadata": {"annotations": {labels.FORGETS: broken}}}) == {}
+
+
 def test_backups_of_a_servers_own_data(golden: Golden) -> None:
     made = []
     for settings in (SETTINGS, IN_BUCKETS):
         inputs = server_inputs(server(), settings=settings)
         made += [
             server_backup.build_server_backup(inputs),
-            server_backup.build_forget_job(settings, inputs.server, "jp", "acme", "uid-acme"),
+            server_backup.build_forget_job(settings, inputs.server, "jp", LEAVERS),
         ]
     access = tenant_inputs(tenant()).access
     mine = vault.of_server(server_inputs(server()))
@@ -212,7 +230,7 @@ def test_backups_of_a_servers_own_data(golden: Golden) -> None:
         secret.build_server_backup_login(server_inputs(server()), access),
         secret.build_backup_key(mine, "the-key", copy=False),
         secret.build_backup_key(mine, "the-key", copy=True),
-        secret.build_store_secret(mine, mine.bucket, "the-password", ""),
+        secret.build_store_secret(mine, mine.place.bucket, "the-password", ""),
     ]
     golden.check("server-backup", [*made, *secrets])
     assert access.backup_password not in str(made)

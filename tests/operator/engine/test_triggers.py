@@ -191,6 +191,16 @@ async def test_a_restores_progress_wakes_its_tenants_and_the_restores_that_wait(
     assert {key for key, _ in await rig.queued()} >= {("restore", "one"), ("restore", "two")}
 
 
+async def test_a_job_for_several_tenants_leads_to_each_and_not_to_their_server(rig: Rig) -> None:
+    job = _owned({labels.SERVER: "s"})
+    job["metadata"]["annotations"] = {labels.FORGETS: '{"u-1": "a", "u-2": "b"}'}
+    rig.triggers.owned(JOB, job, False)
+    assert sorted(await rig.queued()) == [(tenant_key("a"), Lane.NEW), (tenant_key("b"), Lane.NEW)]
+    job["metadata"]["annotations"] = {labels.FORGETS: "broken"}
+    rig.triggers.owned(JOB, job, False)
+    assert await rig.queued() == [(("server", "s"), Lane.NEW)]
+
+
 async def test_a_job_of_a_restore_leads_to_it_and_a_finished_one_waits_for_nobody(rig: Rig) -> None:
     rig.triggers.owned(JOB, _owned({labels.TENANT: "a", labels.RESTORE: "one"}), False)
     assert sorted(await rig.queued()) == [(("restore", "one"), Lane.NEW), (tenant_key(), Lane.NEW)]

@@ -48,13 +48,14 @@ class ScriptedProber:
 
 
 class Clock:
-    """The present, which a test may move forward."""
+    """The present, which a test may move forward, or stop."""
 
     def __init__(self) -> None:
         self.offset = timedelta()
+        self.stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return utc_now() + self.offset
+        return self.stopped_at or utc_now() + self.offset
 
 
 def settings_for_tests(**changes: Any) -> Settings:

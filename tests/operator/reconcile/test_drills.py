@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from elink_operator import labels
 from elink_operator.api import ElinkRestore
+from elink_operator.jst import JST
 from elink_operator.reconcile.drills import stale
 
 from tests.operator.reconcile.harness import Operator, World, condition, until
@@ -126,3 +127,38 @@ async def test_a_proof_that_is_too_old_is_none(world: World) -> None:
         await until(
             lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == "DrillOverdue", timeout=PATIENCE
         )
+
+
+def new_years_eve() -> datetime:
+    """0.1 s before the first New Year in Japan on which a drill of a tenant of today is due."""
+    now = datetime.now(UTC)
+    eve = datetime(now.year, 12, 31, 23, 59, 59, 900_000, JST)
+    return eve if eve - now > timedelta(days=28) else eve.replace(year=now.year + 1)
+
+
+async def test_the_last_drill_of_a_year_begins_before_midnight_in_japan(world: World) -> None:
+    world.standin.program("backup", never)
+    async with world.operator(drill_days=30, drills_per_server=2) as op:
+        server, first = await served(world)
+        second = world.unique("t")
+        world.tenant(second, server=server)
+        await until(lambda: (world.et(second) or {}).get("status", {}).get("observedGeneration"), timeout=PATIENCE)
+        with_backup(world, first)
+        with_backup(world, second)
+        eve = new_years_eve()
+        op.clock.stopped_at = eve + timedelta(seconds=0.1)
+        await look(op, server)
+        assert drills_of(world) == [], "at midnight the hours of backups begin"
+        op.clock.stopped_at = eve
+        await look(op, server)
+        [one] = drills_of(world)
+        assert one["metadata"]["name"] == f"drill-{one['spec']['tenant']}-{eve.year}1231"
+        op.clock.stopped_at = eve + timedelta(hours=6)
+        await look(op, server)
+        assert len(drills_of(world)) == 1, "0.1 s before six"
+        op.clock.stopped_at = eve + timedelta(hours=6, seconds=0.1)
+        await look(op, server)
+        assert {d["metadata"]["name"] for d in drills_of(world)} == {
+            one["metadata"]["name"],
+            *(f"drill-{n}-{eve.year + 1}0101" for n in {first, second} - {one["spec"]["tenant"]}),
+        }

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import hashlib
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from elink_operator.api.erasure import record_name, verify
 
 from tests.operator.reconcile.harness import World, condition, is_ready, until
 from tests.operator.reconcile.test_erase import erase_now, fill, plant_files, records_of, traces
+from tests.operator.reconcile.test_forgetting import forget_jobs
+from tests.operator.reconcile.test_server_backup import contents, key_of, run_now, stored
 from tests.support.postgres import Postgres, find_program
 
 RECORDS = "/apis/elink-lc.com/v1/elinkerasures"
@@ -54,7 +57,7 @@ async def image_of(world: World, tenant: str, uid: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(2100)
-async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
+async def test_twenty_go_and_twenty_stay_to_the_byte(world: World, tmp_path: Path) -> None:
     server, stem = world.unique("shared"), world.unique("m")
     # Every one that goes is a prefix of one that stays, and the other way round.
     going = [f"{stem}-{number}" for number in range(1, 11)] + [f"{stem}-{number}-x" for number in range(11, 21)]
@@ -70,6 +73,8 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
         for name in (*going, *staying):
             await fill(world, name, 7)
             plant_files(world, server, name)
+        run_now(world, server, "now-1")
+        await until(lambda: stored(world, server).get("generations") == 1, timeout=240, what="the server is backed up")
         await op.settle()
         before = {name: await image_of(world, name, uids[name]) for name in staying}
         assert all(len(image) >= 8 for image in before.values()), "there must be something to compare"
@@ -83,8 +88,17 @@ async def test_twenty_go_and_twenty_stay_to_the_byte(world: World) -> None:
         for name in going:
             assert await traces(world, name, uids[name]) == []
             assert len(records_of(world, uids[name])) == 1
+        copies = world.standin.folder(naming.server_namespace(server), "backups") / ".server" / "repository"
+        copied = contents(copies, key_of(world, server), tmp_path)
+        assert [name for name in going if f'"{name}"' in copied] == []
+        assert [name for name in staying if f'"{name}"' not in copied] == []
+        assert len(forget_jobs(world, server)) <= 5, "the server's own backups are written again for all who wait"
         records = world.items(RECORDS)
         assert verify(records).intact
+        for record in [r for r in records if r["spec"]["tenant"] in going]:
+            [place] = [p for p in record["spec"]["stores"] if p["store"] == "ServerBackups"]
+            # Its row in the registry, and its lines in two journals.
+            assert place["removed"].startswith("3 rows and journal lines of the tenant removed"), place
         assert sorted(r["metadata"]["name"] for r in records) == [record_name(n + 1) for n in range(len(records))]
 
 

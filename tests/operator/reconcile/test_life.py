@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from elink_operator import naming
+from elink_operator.jst import JST
 
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
-from tests.operator.reconcile.test_erase import fill, plant_files
+from tests.operator.reconcile.test_erase import fill, plant_files, records_of
 from tests.operator.reconcile.test_erase_many import image_of
 
 
@@ -89,6 +91,34 @@ async def test_a_cancelled_tenant_goes_when_its_time_is_over(world: World) -> No
             await world.sql("postgres", "SELECT 1 FROM pg_database WHERE datname = $1", naming.tenant_database(tenant))
             == []
         )
+
+
+async def test_a_deadline_is_a_second_and_not_a_day(world: World) -> None:
+    """Cancelled 0.1 s before the New Year in Japan: the whole time to undo, and not a tenth of a second less."""
+    _, tenant = await ready_pair(world)
+    eve = datetime(datetime.now(UTC).year, 12, 31, 23, 59, 59, 900_000, JST)
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.et(tenant)))
+        uid = (world.et(tenant) or {})["metadata"]["uid"]
+        op.clock.stopped_at = eve
+        world.change("ElinkTenant", tenant, {"spec": {"state": "Cancelled"}})
+        status = (await until(lambda: with_deadline(world, tenant)))["status"]
+        assert status["cancelledAt"] == f"{eve.year}-12-31T14:59:59Z"
+        assert status["eraseAfter"] == f"{eve.year + 1}-01-14T14:59:59Z"
+        await until(lambda: f"after {eve.year + 1}-01-14T23:59:59+09:00;" in str(events_about(world, tenant)))
+        due = datetime.fromisoformat(status["eraseAfter"])
+        op.clock.stopped_at = due - timedelta(seconds=0.1)
+        await look(op, tenant)
+        await op.settle()
+        assert "deletionTimestamp" not in (world.et(tenant) or {})["metadata"]
+        op.clock.stopped_at = due
+        await look(op, tenant)
+        await until(lambda: world.et(tenant) is None, timeout=90, what="erased")
+    [record] = records_of(world, uid)
+    assert record["spec"]["cancelledAt"] == f"{eve.year}-12-31T23:59:59+09:00"
+    assert record["spec"]["erasedAt"] == record["spec"]["eraseAfter"] == f"{eve.year + 1}-01-14T23:59:59+09:00"
+    changes = [c["spec"] for c in world.items("/apis/elink-lc.com/v1/elinkchanges") if c["spec"]["name"] == tenant]
+    assert f"{eve.year}-12-31T23:59:59+09:00" in {c["at"] for c in changes}
 
 
 async def look(op: Operator, tenant: str) -> None:
@@ -210,15 +240,18 @@ def with_deadline(world: World, tenant: str) -> dict[str, dict[str, str]] | None
 
 
 def parse(text: str) -> timedelta:
-    from datetime import UTC, datetime
-
     return datetime.fromisoformat(text) - datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def events_about(world: World, tenant: str) -> list[dict[str, Any]]:
+    """Events about a tenant."""
+    found = world.items("/api/v1/namespaces/default/events")
+    return [e for e in found if e["involvedObject"]["name"] == tenant]
 
 
 def reasons(world: World, tenant: str) -> set[str]:
     """Reasons of the Events about a tenant."""
-    found = world.items("/api/v1/namespaces/default/events")
-    return {e["reason"] for e in found if e["involvedObject"]["name"] == tenant}
+    return {e["reason"] for e in events_about(world, tenant)}
 
 
 def lasting(row: str) -> dict[str, object]:

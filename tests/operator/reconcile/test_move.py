@@ -129,6 +129,7 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         await source_is_removed(world, op, tenant)
         assert await traces(world, world.more[0], one, tenant) == []
         assert script.forgotten == [naming.server_namespace(one)], "copies of registry and journals too"
+        assert tenant not in str(world.items(f"/apis/batch/v1/namespaces/{naming.server_namespace(one)}/jobs"))
         assert await contents(world, world.more[1], two, tenant) == NEW
         selector = f"?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"
         told = [c["spec"]["what"] for c in world.items(f"/apis/elink-lc.com/v1/elinkchanges{selector}")]

@@ -1,9 +1,11 @@
-"""Taking an erased tenant out of the copies of the server's own data: what names it is written again without it."""
+"""Taking erased tenants out of the copies of the server's own data: what names one is written again without it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from elink_backup import errors
 from elink_backup.errors import BackupError
@@ -18,34 +20,41 @@ from elink_backup.server_data import describe, take_out
 
 @dataclass(frozen=True)
 class Forgotten:
-    """Generations there are, those written again, lines taken out; `left`: names of those that still have some."""
+    """Generations there are, those written again, lines taken out by uid; `left`: names of those with some."""
 
     generations: int = 0
     rewritten: int = 0
-    lines: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict)
     left: tuple[str, ...] = ()
 
 
-def forget(job: Job, tenant: str, uid: str) -> Forgotten:
-    """Take the tenant out, remove the old data from the store and look again. Raises `BackupError`.
+def forget(job: Job, tenants: Mapping[str, str]) -> Forgotten:
+    """Take the tenants (uid → name) out, remove the old data from the store and look again. Raises `BackupError`.
 
     Repeatable after a kill at any point: a generation is written anew, read back and proven before the old one goes.
     """
     store = Repository.of(job)
     with alone(job) as lock:
         if not store.exists:
-            return Forgotten()
+            return Forgotten(lines=dict.fromkeys(tenants, 0))
         store.unlock()
         found = store.snapshots()
-        lines = {one.id: _look(job, store, one, tenant, uid) for one in found if one.complete}
-        # Written again by a run that was killed before it removed the old one.
-        clean = {(one.name, one.kind) for one in found if lines.get(one.id) == 0}
-        doomed = [one for one in found if lines.get(one.id) != 0]
-        made = [
-            _write_again(job, store, one, tenant, uid)
-            for one in doomed
-            if one.complete and (one.name, one.kind) not in clean
-        ]
+        doomed = [one for one in found if not one.complete]
+        made: list[str] = []
+        lines: Counter[str] = Counter(dict.fromkeys(tenants, 0))
+        for same in _generations(found):
+            named: list[Snapshot] = []
+            clean = False  # Written again by a run that was killed before it removed the old one.
+            for one in same:
+                taken = _look(job, store, one, tenants)
+                lines.update(taken)
+                if taken:
+                    named.append(one)
+                else:
+                    clean = True
+            if named and not clean:
+                made.append(_write_again(job, store, named[-1]))
+            doomed += named
         for snapshot in made:
             store.read(snapshot)
         lock.check()
@@ -56,12 +65,21 @@ def forget(job: Job, tenant: str, uid: str) -> Forgotten:
         store.check()
         lock.check()
         again = store.snapshots()
-        left = tuple(one.name for one in again if _look(job, store, one, tenant, uid))
-        return Forgotten(len(again), len(made), sum(lines.values()), left)
+        left = tuple(one.name for one in again if _look(job, store, one, tenants))
+        return Forgotten(len(again), len(made), dict(lines), left)
 
 
-def _look(job: Job, store: Repository, snapshot: Snapshot, tenant: str, uid: str) -> int:
-    """Bring a generation into the job's source, without the tenant's lines; how many it has."""
+def _generations(snapshots: Iterable[Snapshot]) -> Iterable[list[Snapshot]]:
+    """Complete snapshots by generation; after a kill there may be two of one."""
+    found: dict[tuple[str, str], list[Snapshot]] = {}
+    for one in snapshots:
+        if one.complete:
+            found.setdefault((one.name, one.kind), []).append(one)
+    return found.values()
+
+
+def _look(job: Job, store: Repository, snapshot: Snapshot, tenants: Mapping[str, str]) -> Counter[str]:
+    """Bring a generation into the job's source, without the tenants' lines; how many it has of each."""
     clear(job.source)
     try:
         store.restore(snapshot.id, "", job.source)
@@ -71,11 +89,11 @@ def _look(job: Job, store: Repository, snapshot: Snapshot, tenant: str, uid: str
         raise BackupError(f"generation {snapshot.name} cannot be read: {error}", errors.STORE_DAMAGED) from error
     if wanted != found:
         raise BackupError(f"the rows of generation {snapshot.name} are not what was written", errors.STORE_DAMAGED)
-    return take_out(job.source, tenant, uid)
+    return take_out(job.source, tenants)
 
 
-def _write_again(job: Job, store: Repository, snapshot: Snapshot, tenant: str, uid: str) -> str:
-    _look(job, store, snapshot, tenant, uid)
+def _write_again(job: Job, store: Repository, snapshot: Snapshot) -> str:
+    """Add what the last look left in the job's source as the same generation."""
     before = json.loads((job.source / MANIFEST).read_bytes())
     write_manifest(job.source, {**before, **describe(job.source)})
     return store.add(job.source, dict(snapshot.tags))

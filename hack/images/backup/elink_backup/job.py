@@ -17,6 +17,8 @@ SERVER = ".server"
 """Stands where a tenant's ID stands else, for what belongs to the server itself: no ID begins with a dot."""
 _LATEST = 24 * 3600
 """Seconds after its due time in which a Job of the schedule may still run: six to start, six per try, three tries."""
+_SKEW = 30
+"""Seconds by which a node's clock may be behind that of the controller that makes the Jobs of the schedule."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Job:
             return "daily"
         schedule = "server-backup" if self.tenant == SERVER else f"backup-{self.tenant}"
         due = re.fullmatch(rf"{re.escape(schedule)}-(\d{{1,12}})", self.name)
-        late = moment.timestamp() - int(due[1]) * 60 if due else -1
-        return "daily" if 0 <= late < _LATEST else "extra"
+        late = moment.timestamp() - int(due[1]) * 60 if due else _LATEST
+        return "daily" if -_SKEW <= late < _LATEST else "extra"
 
     def tags(self, generation: str, moment: datetime) -> dict[str, str]:
         """What a snapshot that begins at `moment` says about itself."""

@@ -14,6 +14,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from elink_backup.job import NAME
@@ -26,11 +27,17 @@ _NEW = ".new"
 
 def names_tenant(line: bytes, tenant: str) -> bool:
     """Whether a line is about exactly this tenant. A torn line counts when the name stands in it as a whole."""
+    return named(line, (tenant,)) is not None
+
+
+def named(line: bytes, tenants: Iterable[str]) -> str | None:
+    """Which of the tenants a line is about, in the same sense; None: another one."""
     try:
         parts = json.loads(line)
     except ValueError:
-        return f'"{tenant}"'.encode() in line
-    return isinstance(parts, list) and len(parts) > 1 and parts[1] == tenant
+        return next((tenant for tenant in tenants if f'"{tenant}"'.encode() in line), None)
+    about = parts[1] if isinstance(parts, list) and len(parts) > 1 else None
+    return next((tenant for tenant in tenants if tenant == about), None)
 
 
 def count(path: Path, tenant: str) -> int:

@@ -1,7 +1,7 @@
 """`elink-server-backup`: copies of what belongs to a server and to no tenant (`server_data`), in their own repository.
 
 `run` makes a generation, `list` and `verify` look at them, `restore` brings one into an empty folder (`registry.jsonl`,
-`journals`, `manifest.json`), `forget` takes an erased tenant out of all of them.
+`journals`, `manifest.json`), `forget` takes erased tenants out of all of them.
 
 Exit codes: 0 done, 1 failed (older generations are untouched), 2 wrong usage or environment.
 """
@@ -66,20 +66,18 @@ def main() -> int:
     back = actions.add_parser("restore", help="bring a generation into an empty folder, and compare")
     back.add_argument("--generation", default="latest", help="such as 20260131T170000Z")
     back.add_argument("--into-directory", required=True, type=Path)
-    actions.add_parser("forget", help="take the tenant in ELINK_TENANT, ELINK_TENANT_UID out of every generation")
+    actions.add_parser("forget", help="take the tenants in ELINK_LEAVERS out of every generation")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         job = Job.of_server(os.environ)
-        tenant, uid = os.environ.get("ELINK_TENANT", ""), os.environ.get("ELINK_TENANT_UID", "")
-        if arguments.action == "forget" and not (NAME.fullmatch(tenant) and uid):
-            raise ValueError("ELINK_TENANT and ELINK_TENANT_UID name no tenant")
+        tenants = _leavers(os.environ.get("ELINK_LEAVERS", "")) if arguments.action == "forget" else {}
     except (KeyError, ValueError) as error:
         report(result="error", reason="WrongEnvironment", message=f"the environment is incomplete: {error}")
         return 2
     try:
         if arguments.action == "forget":
-            return _forget(job, tenant, uid)
+            return _forget(job, tenants)
         return _act(job, arguments)
     except BackupError as error:
         backup.report_failure(job, error.reason, str(error))
@@ -102,11 +100,23 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _forget(job: Job, tenant: str, uid: str) -> int:
-    done = forget(job, tenant, uid)
+def _leavers(text: str) -> dict[str, str]:
+    """uid → name, from a JSON list of [name, uid]. ValueError when a word of it is not what it should be."""
+    pairs = json.loads(text)
+    if not (isinstance(pairs, list) and pairs):
+        raise ValueError("ELINK_LEAVERS is no list of [name, uid]")
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(word, str) and word for word in pair)):
+            raise ValueError("ELINK_LEAVERS is no list of [name, uid]")
+        if not NAME.fullmatch(pair[0]):
+            raise ValueError("ELINK_LEAVERS names something that is no tenant")
+    return {uid: name for name, uid in pairs}
+
+
+def _forget(job: Job, tenants: dict[str, str]) -> int:
+    done = forget(job, tenants)
     report(
         result="error" if done.left else "ok",
-        tenant=tenant,
         generations=done.generations,
         rewritten=done.rewritten,
         lines=done.lines,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from elink_backup import database
 from elink_backup.errors import FILES_UNREADABLE, BackupError
 from elink_backup.job import Job
-from elink_backup.journals import names_tenant
+from elink_backup.journals import named
 from elink_backup.manifest import sha256_of, write_manifest
 from elink_backup.report import jst
 from elink_backup.repository import DUMP
@@ -78,21 +79,27 @@ def describe(source: Path) -> dict[str, Any]:
     return {"tables": tables, "journals": journals}
 
 
-def take_out(source: Path, tenant: str, uid: str) -> int:
-    """Remove the tenant's lines from registry and journals below `source`; how many there were."""
-    taken = _filter(source / DUMP, lambda line: is_of(line, tenant, uid))
+def take_out(source: Path, tenants: Mapping[str, str]) -> Counter[str]:
+    """Remove the tenants' lines from registry and journals below `source`. `tenants`: uid → name; how many by uid."""
+    taken = _filter(source / DUMP, lambda line: whose(line, tenants))
+    uids = {name: uid for uid, name in tenants.items()}
     for path in _journals(source):
-        taken += _filter(path, lambda line: names_tenant(line, tenant))
+        taken += _filter(path, lambda line: uids.get(named(line, uids) or ""))
     return taken
 
 
-def is_of(line: bytes, tenant: str, uid: str) -> bool:
-    """Whether a row of the registry is about exactly this tenant. What cannot be parsed counts when it names it."""
+def whose(line: bytes, tenants: Mapping[str, str]) -> str | None:
+    """The uid of the tenant that a row of the registry is about, of exactly these; None: another one's.
+
+    What cannot be parsed counts when it names one.
+    """
     try:
         row = json.loads(line)["row"]
-        return tenant in (row.get("name"), row.get("tenant")) or uid == row.get("uid")
+        said = (row.get("uid"), row.get("name"), row.get("tenant"))
+        return next((uid for uid, name in tenants.items() if uid == said[0] or name in said[1:]), None)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f'"{tenant}"'.encode() in line or uid.encode() in line
+        found = (uid for uid, name in tenants.items() if f'"{name}"'.encode() in line or uid.encode() in line)
+        return next(found, None)
 
 
 def _journals(source: Path) -> list[Path]:
@@ -100,9 +107,14 @@ def _journals(source: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _filter(path: Path, doomed: Callable[[bytes], bool]) -> int:
-    lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if not doomed(line.rstrip(b"\n"))]
-    if len(kept) < len(lines):
+def _filter(path: Path, owner: Callable[[bytes], str | None]) -> Counter[str]:
+    taken: Counter[str] = Counter()
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        if (uid := owner(line.rstrip(b"\n"))) is None:
+            kept.append(line)
+        else:
+            taken[uid] += 1
+    if taken:
         path.write_bytes(b"".join(kept))
-    return len(lines) - len(kept)
+    return taken

@@ -17,6 +17,7 @@ from elink_operator.api.schema import NAME_RULE, quantity_value
 from elink_operator.api.server import ElinkServer, Size, Tenancy
 from elink_operator.api.tenant import ElinkTenant, Plan, State
 from elink_operator.api.world import World
+from elink_operator.jst import jst
 
 __all__ = [
     "World",
@@ -115,7 +116,7 @@ def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) 
     ):
         yield (
             f"The cancellation of tenant {new.name} can no longer be undone: its time to do so ended at "
-            f"{erase_after:%Y-%m-%d %H:%M %Z} and erasure has begun; make a new tenant under another name"
+            f"{jst(erase_after)} and erasure has begun; make a new tenant under another name"
         )
     dedicated = old.spec.plan is Plan.DEDICATED
     if dedicated and old.spec.size is None and new.spec.size is not None and old is not new:

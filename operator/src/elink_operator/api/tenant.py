@@ -315,7 +315,8 @@ class TenantStatus(Part):
     cancelled_at: Time | None = None
     """When the tenant was cancelled."""
     erase_after: Time | None = None
-    """When it will be erased; until then the cancellation can be undone."""
+    """When it will be erased, to the second: the time to undo (14 days of 24 hours) after cancelledAt, so at the same
+    time of day in Japan. Until then the cancellation can be undone."""
     cancellation: CancellationStatus | None = None
     """What the contacts were told."""
     erasure: Erasure | None = None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from elink_operator import labels, naming
-from elink_operator.desired import app, pod
+from elink_operator.desired import pod
+from elink_operator.desired.backup_pod import DUMP, DUMP_SIZE, JOB_NAME, LOGIN_KEYS, PACKS_SIZE, repository_program
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.store import repository_of
@@ -14,17 +15,6 @@ _LATE_SECONDS = 6 * 3600
 """A cluster that was down at night still makes the backup in the morning."""
 _LONGEST_SECONDS = 6 * 3600
 _KEEP_SECONDS = 24 * 3600
-_DUMP_SIZE = "10Gi"
-"""Room on the node for one dump; it is gone with the pod, and never lies unsealed in the store."""
-PACKS_SIZE = "512Mi"
-"""restic gathers packs in /tmp before it writes them."""
-JOB_NAME: Obj = {
-    "name": "ELINK_JOB",
-    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
-}
-"""Tells the program which Job it runs in: one of the schedule, or one made by hand."""
-LOGIN_KEYS = ("host", "port", "database", "username", "password")
-"""Of a Secret with a log-in to one database."""
 
 
 def build_backup(inputs: TenantInputs) -> Obj:
@@ -82,41 +72,30 @@ def nightly(
 def _pod_spec(inputs: TenantInputs) -> Obj:
     settings = inputs.settings
     store = repository_of(inputs.name, settings)
-    container: Obj = {
-        "name": labels.BACKUP,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-backup"],
-        "env": [
-            *pod.env(
-                {
-                    "ELINK_TENANT_ID": naming.short_id(inputs.name),
-                    "ELINK_TENANT_UID": inputs.tenant.metadata.uid,
-                    "ELINK_SERVER": inputs.server,
-                    "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
-                    "ELINK_REVISION": inputs.schema,
-                    "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
-                    **store.env,
-                }
-            ),
-            JOB_NAME,
-        ],
-        "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            *store.mounts,
+    container = repository_program(
+        settings,
+        store,
+        labels.BACKUP,
+        ["elink-backup"],
+        {
+            "ELINK_TENANT_ID": naming.short_id(inputs.name),
+            "ELINK_TENANT_UID": inputs.tenant.metadata.uid,
+            "ELINK_SERVER": inputs.server,
+            "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
+            "ELINK_REVISION": inputs.schema,
+        },
+        [
             {
                 "name": naming.FILES_VOLUME,
                 "mountPath": "/snapshot/files",
                 "subPath": naming.tenant_files_subpath(inputs.name),
                 "readOnly": True,
             },
-            {"name": "dump", "mountPath": "/snapshot/database"},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": "database", "mountPath": app.SECRETS_MOUNT, "readOnly": True},
+            DUMP,
         ],
-    }
+        secrets="database",
+    )
+    container["env"] = [*container["env"], JOB_NAME]
     return {
         **pod.pod_base(settings, naming.SERVICE_ACCOUNT, inputs.region),
         "restartPolicy": "Never",
@@ -124,7 +103,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
         "volumes": [
             *store.volumes,
             pod.claim(naming.FILES_VOLUME),
-            pod.scratch("dump", size=_DUMP_SIZE),
+            pod.scratch("dump", size=DUMP_SIZE),
             pod.scratch(size=PACKS_SIZE),
             pod.secret_files("database", {naming.tenant_secret(inputs.name): LOGIN_KEYS, **store.secrets}),
         ],

@@ -2,6 +2,7 @@
 
 from elink_operator import labels, naming
 from elink_operator.desired import app, pod
+from elink_operator.desired.backup_pod import program
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.secret import TENANT_UID
@@ -43,29 +44,12 @@ def build_erase_job(
     The Job sees the parents of both folders, because a folder cannot be removed from inside; it is given the exact
     ID and never a pattern. `uid` keeps a Job of an earlier tenant of the same name from counting as evidence.
     """
-    container: Obj = {
-        "name": labels.ERASE,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-erase"],
-        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(tenant), **({} if backups else {"ELINK_STORE": ""})}),
-        "resources": pod.fixed_resources("50m", "32Mi", "128Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            {"name": naming.FILES_VOLUME, "mountPath": "/files", "subPath": naming.TENANTS_FOLDER},
-            *([{"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT}] if backups else []),
-        ],
-    }
-    journals: Obj = {
-        **container,
-        "name": "journals",
-        "command": ["elink-erase-journals"],
-        "env": pod.env({"ELINK_TENANT": tenant}),
-        "volumeMounts": [
-            {"name": naming.FILES_VOLUME, "mountPath": "/journals", "subPath": naming.JOURNALS_FOLDER},
-        ],
-    }
+    told = {"ELINK_TENANT_ID": naming.short_id(tenant), **({} if backups else {"ELINK_STORE": ""})}
+    files: Obj = {"name": naming.FILES_VOLUME, "mountPath": "/files", "subPath": naming.TENANTS_FOLDER}
+    store: list[Obj] = [{"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT}] if backups else []
+    container = program(settings, labels.ERASE, ["elink-erase"], told, [files, *store])
+    lines: Obj = {"name": naming.FILES_VOLUME, "mountPath": "/journals", "subPath": naming.JOURNALS_FOLDER}
+    journals = program(settings, "journals", ["elink-erase-journals"], {"ELINK_TENANT": tenant}, [lines])
     spec: Obj = {
         **pod.pod_base(settings, naming.SERVICE_ACCOUNT, region),
         "restartPolicy": "Never",

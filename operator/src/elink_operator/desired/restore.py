@@ -8,6 +8,16 @@ from elink_operator.api import ElinkRestore, ElinkTenant
 from elink_operator.api.restore import Mode
 from elink_operator.api.schema import quantity_value
 from elink_operator.desired import app, pod
+from elink_operator.desired.backup_pod import (
+    DUMP,
+    DUMP_SIZE,
+    LOGIN_KEYS,
+    PACKS_SIZE,
+    TMP,
+    login_mount,
+    program,
+    repository_program,
+)
 from elink_operator.desired.cronjob import build_backup
 from elink_operator.desired.inputs import ServerInputs, TenantInputs
 from elink_operator.desired.pod import Obj
@@ -22,13 +32,10 @@ DISARM: Final = "disarm"
 _KEEP_SECONDS: Final = 3600
 _LONGEST_SECONDS: Final = 6 * 3600
 _LONGEST_FILES_SECONDS: Final = 600
-_DUMP_SIZE: Final = "10Gi"
-_PACKS_SIZE: Final = "512Mi"
 _INTO: Final = "/restored"
 _SPARE_BYTES: Final = 2**30
 _SECRETS: Final = "secrets"
 _LOGIN: Final = "login"
-_LOGIN_KEYS: Final = ("host", "port", "database", "username", "password")
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,11 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     else:
         first = [_files_container(inputs, "prepare"), reading, _migrate_container(inputs)]
         last = _disarm_container(inputs)
-    login: dict[str, tuple[str, ...]] = {naming.tenant_secret(inputs.target.name): _LOGIN_KEYS}
+    login: dict[str, tuple[str, ...]] = {naming.tenant_secret(inputs.target.name): LOGIN_KEYS}
     volumes = [
         *inputs.store.volumes,
-        pod.scratch("dump", size=_DUMP_SIZE),
-        pod.scratch(size=_PACKS_SIZE),
+        pod.scratch("dump", size=DUMP_SIZE),
+        pod.scratch(size=PACKS_SIZE),
         pod.secret_files(_SECRETS, {**login, **inputs.store.secrets}),
     ]
     if drill:
@@ -121,36 +128,21 @@ def _read_container(inputs: RestoreInputs, *, drill: bool) -> Obj:
         # Not the parent: what comes out of a repository can be written into this one folder only.
         subpath = naming.restored_files_subpath(inputs.target.name)
         into = {"name": naming.FILES_VOLUME, "mountPath": _INTO, "subPath": subpath}
-    return {
-        "name": RESTORE,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": [
+    return repository_program(
+        settings,
+        inputs.store,
+        RESTORE,
+        [
             "elink-backup",
             "restore",
             f"--generation={inputs.restore.spec.generation}",
             f"--into-database={inputs.scratch}",
             f"--into-directory={_INTO}",
         ],
-        "env": pod.env(
-            {
-                "ELINK_TENANT_ID": naming.short_id(inputs.source.name),
-                "ELINK_TENANT_UID": inputs.source.metadata.uid,
-                "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
-                **inputs.store.env,
-            }
-        ),
-        "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            *inputs.store.mounts,
-            into,
-            {"name": "dump", "mountPath": "/snapshot/database"},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": _SECRETS, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
-        ],
-    }
+        {"ELINK_TENANT_ID": naming.short_id(inputs.source.name), "ELINK_TENANT_UID": inputs.source.metadata.uid},
+        [into, DUMP],
+        secrets=_SECRETS,
+    )
 
 
 def _migrate_container(inputs: RestoreInputs) -> Obj:
@@ -163,48 +155,23 @@ def _migrate_container(inputs: RestoreInputs) -> Obj:
         "ELINK_FILES_DIR": "/tmp",  # noqa: S108 - a path inside the container
     }
     container["env"] = pod.env({**{entry["name"]: entry["value"] for entry in container["env"]}, **own})
-    container["volumeMounts"] = [
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-        {"name": _LOGIN, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
-    ]
+    container["volumeMounts"] = [TMP, login_mount(_LOGIN)]
     return container
 
 
 def _disarm_container(inputs: RestoreInputs) -> Obj:
-    settings = inputs.target.settings
-    return {
-        "name": DISARM,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-backup", "disarm", f"--database={inputs.scratch}"],
-        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(inputs.target.name), "ELINK_SECRET_DIR": app.SECRETS_MOUNT}),
-        "resources": pod.fixed_resources("50m", "32Mi", "128Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": _LOGIN, "mountPath": app.SECRETS_MOUNT, "readOnly": True},
-        ],
-    }
+    told = {"ELINK_TENANT_ID": naming.short_id(inputs.target.name), "ELINK_SECRET_DIR": app.SECRETS_MOUNT}
+    command = ["elink-backup", "disarm", f"--database={inputs.scratch}"]
+    return program(inputs.target.settings, DISARM, command, told, [TMP, login_mount(_LOGIN)])
 
 
 def _files_container(inputs: RestoreInputs, action: FilesAction) -> Obj:
     """Sees the directories of all tenants of the server, because a folder cannot be renamed from inside: exact IDs."""
-    settings = inputs.target.settings
     verb, _, which = action.partition("-")
-    return {
-        "name": verb,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-files", verb, *([f"--{which}"] if which else [])],
-        "env": pod.env({"ELINK_TENANT_ID": naming.short_id(inputs.target.name)}),
-        "resources": pod.fixed_resources("50m", "32Mi", "128Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            {"name": naming.FILES_VOLUME, "mountPath": "/tenants", "subPath": naming.TENANTS_FOLDER},
-        ],
-    }
+    command = ["elink-files", verb, *([f"--{which}"] if which else [])]
+    told = {"ELINK_TENANT_ID": naming.short_id(inputs.target.name)}
+    tenants: Obj = {"name": naming.FILES_VOLUME, "mountPath": "/tenants", "subPath": naming.TENANTS_FOLDER}
+    return program(inputs.target.settings, verb, command, told, [tenants])
 
 
 def _pod_base(inputs: RestoreInputs) -> Obj:

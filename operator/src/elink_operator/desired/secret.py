@@ -75,7 +75,7 @@ def build_server_backup_login(inputs: ServerInputs, access: Access) -> Obj:
 
 def build_backup_key(vault: Vault, key: str, *, copy: bool) -> Obj:
     """The key of backups, or its copy beside the server. Immutable: another key would lose them all."""
-    name, namespace = (vault.key_copy, vault.namespace) if copy else (vault.key, vault.settings.namespace)
+    name, namespace = (vault.place.key, vault.namespace) if copy else (vault.key, vault.settings.namespace)
     return {**_opaque(name, namespace, vault.marks, {BACKUP_KEY: key}), "immutable": True}
 
 
@@ -95,7 +95,7 @@ def build_store_secret(vault: Vault, access: str, password: str, authority: str)
         STORE_CREDENTIALS: f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {password}\n",
         **({STORE_AUTHORITY: authority} if authority else {}),
     }
-    return _opaque(vault.login, vault.namespace, vault.marks, values)
+    return _opaque(vault.place.login, vault.namespace, vault.marks, values)
 
 
 def build_master_secret(inputs: TenantInputs, link: MasterLink) -> Obj:

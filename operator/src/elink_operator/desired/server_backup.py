@@ -1,13 +1,18 @@
 """Backups of what belongs to a server and to no tenant: registry and journals (docs/adr/0022)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
 from elink_operator import labels, naming
 from elink_operator.api import ElinkServer
-from elink_operator.desired import app, pod
-from elink_operator.desired.cronjob import JOB_NAME, LOGIN_KEYS, PACKS_SIZE, nightly
+from elink_operator.desired import pod
+from elink_operator.desired.backup_pod import JOB_NAME, LOGIN_KEYS, PACKS_SIZE, repository_program
+from elink_operator.desired.cronjob import nightly
 from elink_operator.desired.inputs import ServerInputs
 from elink_operator.desired.job import one_shot
 from elink_operator.desired.pod import Obj
-from elink_operator.desired.secret import TENANT_UID
 from elink_operator.desired.store import repository_of_server
 from elink_operator.schedule import default_schedule
 from elink_operator.settings import Settings
@@ -21,7 +26,7 @@ _JOURNALS: Obj = {
     "readOnly": True,
 }
 _PATIENCE_SECONDS = 3600
-"""Many tenants may be erased at once, and each waits for the others."""
+"""A backup of the server may be at work."""
 
 
 def build_server_backup(inputs: ServerInputs) -> Obj:
@@ -46,54 +51,64 @@ def build_server_backup(inputs: ServerInputs) -> Obj:
     )
 
 
-def build_forget_job(settings: Settings, server: ElinkServer, region: str, tenant: str, uid: str) -> Obj:
-    """Takes an erased tenant out of every generation and looks again; the report is the termination message.
+@dataclass(frozen=True)
+class Leaver:
+    """A tenant that goes out of the backups of a server's own data.
 
-    The pod has no label of the tenant: it is none of the tenant's own backups, whose end an erasure waits for.
+    `request`: what asked for it. It makes a Job's success the evidence of that request and of no later one.
     """
-    container = _container(settings, server)
-    told = {"ELINK_TENANT": tenant, "ELINK_TENANT_UID": uid, "ELINK_PATIENCE": str(_PATIENCE_SECONDS)}
-    container["command"] = [*container["command"], "forget"]
-    container["env"] = [*container["env"], *pod.env(told)]
+
+    name: str
+    uid: str
+    request: str
+
+
+def build_forget_job(settings: Settings, server: ElinkServer, region: str, leavers: Sequence[Leaver]) -> Obj:
+    """Takes tenants out of every generation and looks again; the report is the termination message.
+
+    Job and pod have no label of a tenant: it is none of a tenant's own backups, whose end an erasure waits for.
+    """
+    ordered = sorted(leavers, key=lambda one: one.request)
+    told = orjson.dumps([[one.name, one.uid] for one in ordered]).decode()
+    container = _container(settings, server, "forget", ELINK_LEAVERS=told, ELINK_PATIENCE=str(_PATIENCE_SECONDS))
     job = one_shot(
-        naming.forget_job(tenant),
+        naming.forget_job([one.request for one in leavers]),
         naming.server_namespace(server.name),
-        labels.tenant_labels(server.name, tenant, labels.ERASE),
+        labels.server_labels(server.name, labels.ERASE),
         _pod_spec(settings, server.name, region, container),
         backoff_limit=6,
         deadline_seconds=6 * 3600,
         pod_labels=labels.server_labels(server.name, labels.BACKUP),
     )
-    job["metadata"]["annotations"] = {TENANT_UID: uid}
+    asked = orjson.dumps({one.request: one.name for one in ordered}).decode()
+    job["metadata"]["annotations"] = {labels.FORGETS: asked}
     return job
 
 
-def _container(settings: Settings, server: ElinkServer) -> Obj:
-    store = repository_of_server(server.name, settings)
-    return {
-        "name": labels.BACKUP,
-        "image": settings.backup_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["elink-server-backup"],
-        "env": pod.env(
-            {
-                "ELINK_SERVER": server.name,
-                "ELINK_SERVER_UID": server.metadata.uid,
-                "ELINK_GENERATIONS": str(settings.backup_generations),
-                "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
-                **store.env,
-            }
-        ),
-        "resources": pod.fixed_resources("50m", "96Mi", "512Mi"),
-        "securityContext": pod.container_security(),
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            *store.mounts,
-            {"name": "snapshot", "mountPath": "/snapshot"},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-            {"name": "secrets", "mountPath": app.SECRETS_MOUNT, "readOnly": True},
-        ],
-    }
+def forgotten_by(job: Obj) -> dict[str, str]:
+    """Whom a Job takes out of a server's own backups: request → tenant. Empty: it is no such Job."""
+    try:
+        found = orjson.loads((job["metadata"].get("annotations") or {}).get(labels.FORGETS, "{}"))
+    except orjson.JSONDecodeError:
+        return {}
+    return {str(request): str(name) for request, name in found.items()} if isinstance(found, dict) else {}
+
+
+def _container(settings: Settings, server: ElinkServer, *action: str, **told: str) -> Obj:
+    return repository_program(
+        settings,
+        repository_of_server(server.name, settings),
+        labels.BACKUP,
+        ["elink-server-backup", *action],
+        {
+            "ELINK_SERVER": server.name,
+            "ELINK_SERVER_UID": server.metadata.uid,
+            "ELINK_GENERATIONS": str(settings.backup_generations),
+            **told,
+        },
+        [{"name": "snapshot", "mountPath": "/snapshot"}],
+        secrets="secrets",
+    )
 
 
 def _pod_spec(settings: Settings, server: str, region: str, container: Obj) -> Obj:

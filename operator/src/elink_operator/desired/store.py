@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from elink_operator import naming
 from elink_operator.desired import pod, secret
+from elink_operator.desired.place import Place, place_of_server, place_of_tenant
 from elink_operator.desired.pod import Obj
 from elink_operator.settings import Settings
 
@@ -24,39 +25,27 @@ class StoreAccess:
 
 def repository_of(tenant: str, settings: Settings) -> StoreAccess:
     """Access to the repository of `tenant` and of nobody else."""
-    return _access(
-        settings,
-        key=naming.backup_key_copy(tenant),
-        login=naming.backup_store_secret(tenant),
-        bucket=bucket_of(tenant, settings),
-        folder=naming.tenant_backup_folder(tenant),
-    )
+    return _access(settings, place_of_tenant(tenant, settings))
 
 
 def repository_of_server(server: str, settings: Settings) -> StoreAccess:
-    """Access to the repository of the server's own data, where no tenant's is."""
-    return _access(
-        settings,
-        key=naming.SERVER_KEY_COPY,
-        login=naming.SERVER_STORE_SECRET,
-        bucket=naming.server_bucket(settings.backup_s3_bucket_prefix, server),
-        folder=naming.SERVER_BACKUP_FOLDER,
-    )
+    """Access to the repository of the server's own data."""
+    return _access(settings, place_of_server(server, settings))
 
 
-def _access(settings: Settings, *, key: str, login: str, bucket: str, folder: str) -> StoreAccess:
-    secrets: dict[str, tuple[str, ...]] = {key: (secret.BACKUP_KEY,)}
+def _access(settings: Settings, place: Place) -> StoreAccess:
+    secrets: dict[str, tuple[str, ...]] = {place.key: (secret.BACKUP_KEY,)}
     if on_volumes(settings):
-        mount: Obj = {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT, "subPath": folder}
+        mount: Obj = {"name": naming.BACKUPS_VOLUME, "mountPath": naming.BACKUP_MOUNT, "subPath": place.folder}
         return StoreAccess(env={}, mounts=(mount,), volumes=(pod.claim(naming.BACKUPS_VOLUME),), secrets=secrets)
     files: tuple[str, ...] = (secret.STORE_CREDENTIALS,)
     if settings.backup_s3_ca_file:
         files += (secret.STORE_AUTHORITY,)
     env = {
-        "ELINK_BUCKET": f"{settings.backup_s3_endpoint}/{bucket}",
+        "ELINK_BUCKET": f"{settings.backup_s3_endpoint}/{place.bucket}",
         "ELINK_BUCKET_REGION": settings.backup_s3_region,
     }
-    return StoreAccess(env=env, mounts=(), volumes=(), secrets={**secrets, login: files})
+    return StoreAccess(env=env, mounts=(), volumes=(), secrets={**secrets, place.login: files})
 
 
 def on_volumes(settings: Settings) -> bool:
@@ -67,11 +56,6 @@ def on_volumes(settings: Settings) -> bool:
 def own_accounts(settings: Settings) -> bool:
     """Whether each tenant has an account of its own in the object store."""
     return settings.backup_s3_accounts == "versitygw"
-
-
-def bucket_of(tenant: str, settings: Settings) -> str:
-    """The bucket of `tenant`."""
-    return naming.backup_bucket(settings.backup_s3_bucket_prefix, tenant)
 
 
 def reachable_from(settings: Settings, source_server: str, target_server: str) -> bool:

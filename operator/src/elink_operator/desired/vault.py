@@ -5,24 +5,22 @@ from dataclasses import dataclass
 
 from elink_operator import labels, naming
 from elink_operator.desired.inputs import ServerInputs, TenantInputs
+from elink_operator.desired.place import Place, place_of_server, place_of_tenant
 from elink_operator.settings import Settings
 
 
 @dataclass(frozen=True)
 class Vault:
-    """Names of what backups need.
+    """What backups need. `key`: the Secret of the management namespace, whose copy is `place.key` beside the server.
 
-    `key` lies in the management namespace, `key_copy` and `login` (the log-in to an object store) beside the server.
-    `seed`: what the log-in's secret is derived from.
+    `seed`: what the secret of the log-in to an object store is derived from.
     """
 
     settings: Settings
     namespace: str
     marks: Mapping[str, str]
     key: str
-    key_copy: str
-    login: str
-    bucket: str
+    place: Place
     seed: str
 
 
@@ -33,9 +31,7 @@ def of_tenant(inputs: TenantInputs) -> Vault:
         inputs.namespace,
         labels.tenant_labels(inputs.server, inputs.name),
         key=naming.backup_key_secret(inputs.name),
-        key_copy=naming.backup_key_copy(inputs.name),
-        login=naming.backup_store_secret(inputs.name),
-        bucket=naming.backup_bucket(inputs.settings.backup_s3_bucket_prefix, inputs.name),
+        place=place_of_tenant(inputs.name, inputs.settings),
         seed=f"elink backup store {inputs.tenant.metadata.uid}",
     )
 
@@ -47,8 +43,6 @@ def of_server(inputs: ServerInputs) -> Vault:
         inputs.namespace,
         labels.server_labels(inputs.name),
         key=naming.server_key_secret(inputs.name),
-        key_copy=naming.SERVER_KEY_COPY,
-        login=naming.SERVER_STORE_SECRET,
-        bucket=naming.server_bucket(inputs.settings.backup_s3_bucket_prefix, inputs.name),
+        place=place_of_server(inputs.name, inputs.settings),
         seed=f"elink backup store server {inputs.server.metadata.uid}",
     )

@@ -32,7 +32,7 @@ async def ensure_bucket(ctx: Context, vault: Vault) -> Condition | None:
         own = own_accounts(ctx.settings)
         if own:
             await ctx.objects.ensure_account(login_of(vault, ctx.objects.admin()))
-        await ctx.objects.ensure_bucket(vault.bucket, vault.bucket if own else None)
+        await ctx.objects.ensure_bucket(vault.place.bucket, vault.place.bucket if own else None)
     except ObjectStoreError as error:
         return conditions.false(conditions.BACKUP_HEALTHY, error.reason, f"there is no place for backups yet: {error}")
     await ctx.applier.apply_if_changed(SECRET, wanted)
@@ -60,7 +60,7 @@ def login_of(vault: Vault, admin: Login) -> Login:
     if not own_accounts(vault.settings):
         return admin
     mac = hmac.digest(admin.secret.encode(), vault.seed.encode(), "sha256")
-    return Login(vault.bucket, base64.urlsafe_b64encode(mac).decode().rstrip("="))
+    return Login(vault.place.bucket, base64.urlsafe_b64encode(mac).decode().rstrip("="))
 
 
 def _secret(vault: Vault, objects: ObjectStore) -> Obj:

@@ -20,7 +20,7 @@ async def ensure_key(ctx: Context, vault: Vault, *, backed_up: bool) -> Conditio
     `backed_up`: there are generations in the store. Returns a condition when both are gone although backups exist: a
     new key would make those unreadable unseen.
     """
-    where, copy_where = (vault.settings.namespace, vault.key), (vault.namespace, vault.key_copy)
+    where, copy_where = (vault.settings.namespace, vault.key), (vault.namespace, vault.place.key)
     kept, copy = ctx.store.get(SECRET, *where), ctx.store.get(SECRET, *copy_where)
     if kept is not None and copy is not None and _fingerprint(kept) == _fingerprint(copy) is not None:
         return None

@@ -6,6 +6,7 @@ from elink_operator import conditions
 from elink_operator.api import ElinkTenant
 from elink_operator.api.tenant import State
 from elink_operator.cluster.kinds import TENANT, Obj
+from elink_operator.jst import jst
 from elink_operator.reconcile import letters
 from elink_operator.reconcile.clock import clock_is_trusted
 from elink_operator.reconcile.context import Context
@@ -17,24 +18,28 @@ def fields(ctx: Context, tenant: ElinkTenant) -> Obj:
     """`cancelledAt` and `eraseAfter` of the status; both None when the tenant is not cancelled."""
     if tenant.spec.state is not State.CANCELLED:
         return {"cancelledAt": None, "eraseAfter": None}
-    return {
-        "cancelledAt": conditions.timestamp(_cancelled_at(ctx, tenant)),
-        "eraseAfter": conditions.timestamp(erase_after(ctx, tenant)),
-    }
+    since, until = dates(tenant, ctx.clock(), ctx.settings.erasure_grace_days)
+    return {"cancelledAt": conditions.timestamp(since), "eraseAfter": conditions.timestamp(until)}
 
 
-def erase_after(ctx: Context, tenant: ElinkTenant) -> datetime:
-    """When the erasure begins. A date that was promised is never put off, whatever the setting says later."""
-    due = _cancelled_at(ctx, tenant) + timedelta(days=ctx.settings.erasure_grace_days)
+def dates(tenant: ElinkTenant, now: datetime, grace_days: int) -> tuple[datetime, datetime]:
+    """When the tenant was cancelled, and when its erasure begins: days of 24 hours later, to the second.
+
+    In Japan, which has no summer time, that is the same time of day. A date that was promised is never put off,
+    whatever the setting says later.
+    """
+    since = tenant.status.cancelled_at or now.replace(microsecond=0)
+    due = since + timedelta(days=grace_days)
     promised = tenant.status.erase_after
-    return due if promised is None else min(due, promised)
+    return since, due if promised is None else min(due, promised)
 
 
 def seconds_left(ctx: Context, tenant: ElinkTenant) -> float | None:
     """When to look at a cancelled tenant again; None for others."""
     if tenant.spec.state is not State.CANCELLED:
         return None
-    left = (erase_after(ctx, tenant) - ctx.clock()).total_seconds()
+    now = ctx.clock()
+    left = (dates(tenant, now, ctx.settings.erasure_grace_days)[1] - now).total_seconds()
     return min(max(left, 1.0), _LONGEST_LOOK)
 
 
@@ -55,14 +60,9 @@ async def tell(ctx: Context, tenant: ElinkTenant, status: Obj) -> None:
         return
     untold = "" if ctx.settings.mail_from else letters.NOT_CONFIGURED
     if status["eraseAfter"] is not None:
-        message = (
-            f"cancelled: everything is erased after {status['eraseAfter']}; until then spec.state Active undoes it"
-        )
+        until = jst(conditions.parse_timestamp(status["eraseAfter"]))
+        message = f"cancelled: everything is erased after {until}; until then spec.state Active undoes it"
         await ctx.client.event(live, type_="Normal", reason="Cancelled", message=message + untold)
     else:
         message = "the cancellation was undone, nothing was erased"
         await ctx.client.event(live, type_="Normal", reason="CancellationUndone", message=message + untold)
-
-
-def _cancelled_at(ctx: Context, tenant: ElinkTenant) -> datetime:
-    return tenant.status.cancelled_at or ctx.clock().replace(microsecond=0)

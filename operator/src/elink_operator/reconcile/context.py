@@ -63,6 +63,8 @@ class Memory:
     """Held while the record of an erasure is written."""
     chain_head: Link | None = None
     """The newest record that this process wrote."""
+    forgetting: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """server -> held while it is decided whether a Job takes erased tenants out of the server's own backups."""
     drills: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is decided whether one more drill begins."""
     backup_failures: dict[str, tuple[str, observe.BackupReport]] = field(default_factory=dict)

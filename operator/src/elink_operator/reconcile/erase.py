@@ -18,8 +18,17 @@ from elink_operator.objectstore import ObjectStoreError
 from elink_operator.reconcile import changes
 from elink_operator.reconcile import erase_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
-from elink_operator.reconcile.erase_case import BUCKET_STEP, RESIDUE_STEP, Case, Evidence, Hold
+from elink_operator.reconcile.erase_case import (
+    BUCKET_STEP,
+    FILES_STEP,
+    RESIDUE_STEP,
+    SERVER_BACKUPS_STEP,
+    Case,
+    Evidence,
+    Hold,
+)
 from elink_operator.reconcile.evidence import uncleared
+from elink_operator.reconcile.forgetting import forget_in_server_backups
 from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -46,9 +55,9 @@ DATABASE = Step("Database", steps.drop_database)
 OWN_DATABASE = replace(DATABASE, once=True)
 """Of a dedicated server, which goes afterwards: then nobody can be asked a second time."""
 RESIDUE = Step(RESIDUE_STEP, steps.clear_residue, once=True)
-FILES = Step("FilesAndBackups", steps.remove_files, once=True)
+FILES = Step(FILES_STEP, steps.remove_files, once=True)
 BUCKET = Step(BUCKET_STEP, steps.remove_bucket, once=True)
-SERVER_BACKUPS = Step("ServerBackups", steps.forget_in_server_backups, once=True)
+SERVER_BACKUPS = Step(SERVER_BACKUPS_STEP, forget_in_server_backups, once=True)
 SECRETS = Step("Secrets", steps.remove_secrets)
 COMPARE = Step("NeighboursUnharmed", steps.compare_neighbours, once=True)
 VOLUMES = Step("VolumesListed", steps.list_volumes, once=True, proved_by="Server")

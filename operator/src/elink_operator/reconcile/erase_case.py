@@ -12,6 +12,8 @@ from elink_operator.desired.store import on_volumes
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by
 
+FILES_STEP = "FilesAndBackups"
+SERVER_BACKUPS_STEP = "ServerBackups"
 BUCKET_STEP = "BackupBucket"
 RESIDUE_STEP = "DatabaseResidue"
 
@@ -44,6 +46,8 @@ class Case:
     neighbours: dict[str, int] | None = None
     counted: CensusRecord | None = None
     """The neighbours before anything was removed. The status keeps it, so that a restart forgets nothing."""
+    asked_by: str = ""
+    """uid of what erases the tenant's traces on a server although the tenant lives on: a move."""
 
     @classmethod
     def of(cls, ctx: Context, tenant: ElinkTenant) -> "Case":
@@ -54,6 +58,11 @@ class Case:
         rows = dict(known.neighbours) if known and known.neighbours is not None else None
         kept = known.neighbour_tables if known else None
         return cls(ctx, tenant, home, server, rows, CensusRecord(kept.tables, kept.databases) if kept else None)
+
+    @property
+    def request(self) -> str:
+        """Names this erasure; a move's is another one, although the tenant is the same."""
+        return self.asked_by or self.tenant.metadata.uid
 
     @property
     def dedicated(self) -> bool:

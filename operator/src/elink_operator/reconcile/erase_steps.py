@@ -9,9 +9,9 @@ from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RES
 from elink_operator.database import Census, ServerDb, TenantDb
 from elink_operator.desired.inputs import Access, TenantInputs
 from elink_operator.desired.job import build_erase_job
+from elink_operator.desired.place import bucket_of
 from elink_operator.desired.secret import TENANT_UID
-from elink_operator.desired.server_backup import build_forget_job
-from elink_operator.desired.store import bucket_of, on_volumes, own_accounts
+from elink_operator.desired.store import on_volumes, own_accounts
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.access import find_access
 from elink_operator.reconcile.backup_bucket import erase_bucket
@@ -21,19 +21,18 @@ from elink_operator.reconcile.evidence import (
     dropped,
     erased_bucket,
     erased_files,
-    forgotten,
     removed,
     with_the_server,
 )
 from elink_operator.reconcile.placing import is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
-from elink_operator.reconcile.server_backup import forget_old_versions, place_of, server_backups_left
+from elink_operator.reconcile.server_backup import place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
 
 
 async def count_neighbours(case: Case) -> Evidence:
     """Count the rows of all other tenants of the server; nothing is removed before."""
-    _stop_if_harm_was_found(case)
+    stop_if_harm_was_found(case)
     server_db, tenant_db = await _rows(case)
     census = await case.ctx.databases.census(server_db, tenant_db.database)
     case.neighbours, case.counted = census.rows, census.record()
@@ -83,7 +82,7 @@ async def _remove_restores(case: Case) -> None:
 
 async def drop_database(case: Case) -> Evidence:
     """Registry row, sessions, database, role; PostgreSQL is asked again afterwards."""
-    _stop_if_harm_was_found(case)
+    stop_if_harm_was_found(case)
     server_db, tenant_db = await _rows(case)
     evidence = await case.ctx.databases.drop_tenant(server_db, tenant_db)
     if not evidence.clean:
@@ -100,34 +99,19 @@ async def clear_residue(case: Case) -> Evidence:
 
 async def remove_files(case: Case) -> Evidence:
     """Directory, backups and lines in delivery journals, by a Job that sees the volumes; its report is the evidence."""
-    _stop_if_harm_was_found(case)
+    stop_if_harm_was_found(case)
     ctx, tenant, server = case.ctx, case.tenant, case.present_server()
     wanted = build_erase_job(
         ctx.settings, server.name, ctx.world.region(server.spec), tenant.name, tenant.metadata.uid,
         backups=case.backups_volume,
     )  # fmt: skip
-    await job_ended(case, wanted, "directory and backups are removed")
+    await _job_ended(case, wanted, "directory and backups are removed")
     return await _erase_report(case, naming.erase_job(tenant.name))
-
-
-async def forget_in_server_backups(case: Case) -> Evidence:
-    """The tenant's rows and journal lines in the copies of the server's own data, by a Job that has their key."""
-    _stop_if_harm_was_found(case)
-    ctx, tenant, server = case.ctx, case.tenant, case.present_server()
-    region = ctx.world.region(server.spec)
-    wanted = build_forget_job(ctx.settings, server, region, tenant.name, tenant.metadata.uid)
-    await job_ended(case, wanted, "the tenant is taken out of the backups of the server's own data")
-    await forget_old_versions(ctx, server.name)
-    report = observe.termination_message(await jobs.pods_of(ctx, case.namespace, naming.forget_job(tenant.name)))
-    return Evidence(
-        report or "rows and journal lines removed; the Job looked again and found nothing",
-        (forgotten(place_of(ctx, server.name), report),),
-    )
 
 
 async def remove_bucket(case: Case) -> Evidence:
     """Every generation in the object store, the bucket and its account; the store is asked again afterwards."""
-    _stop_if_harm_was_found(case)
+    stop_if_harm_was_found(case)
     ctx, tenant = case.ctx, case.tenant
     if ctx.objects is None:
         raise Hold(
@@ -239,7 +223,7 @@ async def remove_server(case: Case) -> Evidence:
     )
 
 
-def _stop_if_harm_was_found(case: Case) -> None:
+def stop_if_harm_was_found(case: Case) -> None:
     """One erasure that harmed a neighbour stops all others on the server until a human has looked."""
     home = case.home.server if case.home else ""
     for other in case.ctx.world.residents(home, besides=case.tenant.name):
@@ -301,7 +285,7 @@ async def _remove(case: Case, kind: Kind, name: str, namespace: str | None = Non
     raise Hold(f"{kind} {name} is being deleted", retry_after=2)
 
 
-async def job_ended(case: Case, wanted: Obj, what: str) -> None:
+async def _job_ended(case: Case, wanted: Obj, what: str) -> None:
     """Have the Job done, and Hold until it succeeded; one of an earlier tenant of the same name is no evidence."""
     ctx, name = case.ctx, wanted["metadata"]["name"]
     try:

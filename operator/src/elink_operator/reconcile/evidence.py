@@ -96,10 +96,10 @@ def erased_bucket(bucket: str, erased: Erased, *, account: bool) -> tuple[Erased
     return tuple(stores)
 
 
-def forgotten(place: str, report: str | None) -> ErasedStore:
+def forgotten(place: str, report: str | None, uid: str) -> ErasedStore:
     """What the copies of the server's own data held of the tenant, from the report of the Job that took it out."""
     facts = _facts(report)
-    lines = _count(facts, "lines", "rows and journal lines of the tenant")
+    lines = _count(facts.get("lines"), uid, "rows and journal lines of the tenant")
     rewritten = facts.get("rewritten")
     how = f", {rewritten} generations written again without them" if isinstance(rewritten, int) else ""
     return ErasedStore(store="ServerBackups", name=place, removed=lines + how)

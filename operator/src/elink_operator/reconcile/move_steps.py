@@ -15,6 +15,7 @@ from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.erase_case import Case as Erasure
 from elink_operator.reconcile.erase_case import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.forgetting import forget_in_server_backups, remove_evidence
 from elink_operator.reconcile.placing import Home, home_of, is_owned_by, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
 from elink_operator.reconcile.status import ensure_finalizer, write_status
@@ -111,12 +112,12 @@ async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False)
     ):
         await _hold_is_waiting(step(erasure))
     if copies:  # of the registry and the journals; a target from which a move came back was in neither
-        await _hold_is_waiting(erase_steps.forget_in_server_backups(erasure))
+        await _hold_is_waiting(forget_in_server_backups(erasure))
     await _remove_secrets(case, erasure.namespace)
     await _hold_is_waiting(erase_steps.clear_residue(erasure))
     # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
-    for name in (naming.erase_job(case.restore.target), naming.forget_job(case.restore.target)):
-        await case.ctx.client.delete(JOB, name, namespace=erasure.namespace)
+    await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
+    await remove_evidence(erasure)
 
 
 async def _remove_secrets(case: Case, namespace: str) -> None:
@@ -146,7 +147,7 @@ async def _hold_is_waiting(step: Awaitable[Evidence]) -> None:
 def _erasure(case: Case, server: ElinkServer) -> Erasure:
     if case.target is None:
         raise Waiting("TenantMissing", f"tenant {case.restore.target} is gone")
-    return Erasure(case.ctx, case.target, Home(server.name, ""), server)
+    return Erasure(case.ctx, case.target, Home(server.name, ""), server, asked_by=case.restore.metadata.uid)
 
 
 def _target(case: Case) -> str:

@@ -1,12 +1,14 @@
 """Deleting an ElinkServer: only without tenants, and only gone when namespace and volumes are."""
 
 from elink_operator import conditions, naming
-from elink_operator.api import ElinkServer
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.admission import validate_delete_tenant
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
 from elink_operator.desired import change
 from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context, Outcome
+from elink_operator.reconcile.placing import home_of
 from elink_operator.reconcile.server_backup import server_backups_left, store_is_unknown
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -31,7 +33,7 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
 
 async def remove_server(ctx: Context, server: ElinkServer) -> str:
     """Remove namespace, volumes and the server's own backups; returns what is still there, empty when nothing is."""
-    residents = [t.name for t in ctx.world.residents(server.name) if _needs_the_server(t.name, server)]
+    residents = [t.name for t in ctx.world.residents(server.name) if _needs_the_server(t, server)]
     if residents:
         return (
             f"tenants still live here ({', '.join(residents[:5])}): cancel and delete them first; "
@@ -46,9 +48,16 @@ async def remove_server(ctx: Context, server: ElinkServer) -> str:
     )
 
 
-def _needs_the_server(tenant: str, server: ElinkServer) -> bool:
-    """A Dedicated tenant that is being erased asks for this very removal."""
-    return not server.metadata.controlled_by("ElinkTenant", tenant)
+def _needs_the_server(tenant: ElinkTenant, server: ElinkServer) -> bool:
+    """A Dedicated tenant that is being erased, or has moved away, asks for this very removal.
+
+    One that is not goes on working: whoever deleted the server (with its CRD, past admission) did not confirm that.
+    """
+    if not server.metadata.controlled_by("ElinkTenant", tenant.name):
+        return True
+    home = home_of(tenant)
+    lives_here = home is None or home.server == server.name
+    return lives_here and not (tenant.deleting and not validate_delete_tenant(tenant))
 
 
 async def namespace_left(ctx: Context, namespace: str) -> str:
@@ -80,5 +89,6 @@ async def forget_server(ctx: Context, server: str) -> None:
     ctx.memory.external.pop(server, None)
     ctx.memory.isolation.pop(server, None)
     ctx.memory.looked.pop(server, None)
+    ctx.memory.forgetting.pop(server, None)
     ctx.memory.backup_failures.pop(f"server/{server}", None)
     await ctx.databases.forget(server)

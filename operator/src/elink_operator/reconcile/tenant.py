@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from elink_operator import conditions, naming, observe
+from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.admission import validate_delete_tenant, validate_tenant
 from elink_operator.api.meta import find_condition, is_true
@@ -62,6 +62,13 @@ class _Findings:
         return [self.server, self.database, self.route]
 
 
+_NOT_CONFIRMED = (
+    "deleted without a confirmation (was the CRD deleted?): nothing is erased and the service goes on as it is, without"
+    " repairs. A deletion cannot be taken back: see runbook ElinkDeletionNotConfirmed first. Only to erase the"
+    f" customer's data and backups: 'kubectl annotate et {{name}} {labels.CONFIRM_ERASURE}={{name}}'"
+)
+
+
 async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
     """Bring one tenant to its spec; raises ClusterError only for what should be retried soon."""
     tenant = ctx.world.tenants.get(name)
@@ -73,8 +80,8 @@ async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
         refusals = validate_delete_tenant(tenant)
         if not refusals:
             return await erase_tenant(tenant, ctx)
-        # Admission was not asked (a webhook outage): the data stays, and so does the service.
-        await _write_failure(ctx, tenant, "ErasureNotConfirmed", " ".join(refusals))
+        # Admission was not asked (its policies are gone, or the CRD was deleted): data and service stay.
+        await _write_failure(ctx, tenant, "ErasureNotConfirmed", _NOT_CONFIRMED.format(name=tenant.name))
         return Outcome()
     if await cancellation.delete_when_due(ctx, tenant):
         return Outcome()
