@@ -26,7 +26,7 @@ from elink_app.clock import utc_now
 from elink_app.jobs.runner import JobRunner
 from elink_app.jobs.service import Jobs
 from elink_app.ops.servers import Stop
-from elink_app.process_worker import calm_collector
+from elink_app.process_worker import tune_interpreter
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.plan import Plan
@@ -105,7 +105,7 @@ async def whole(world: World, tenant: Tenant, file: str) -> tuple[Spent, dict[st
 
 async def measure(rows: int, folder: Path) -> dict[str, object]:
     """Everything in one run."""
-    calm_collector()
+    tune_interpreter()
     with running(fsync=True) as postgres:
         server = Server(postgres, make_settings(postgres, folder))
         await server.prepare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -27,12 +28,17 @@ from elink_app.worker.loop import Worker
 from elink_app.worker.tasks import TaskRunner, TenantTask
 
 
-def calm_collector() -> None:
-    """For a process that makes many small things in batches: what it was loaded with is not looked through again and
-    again, and neither is each batch. (An import spent a quarter of its processor time there.)"""
+def tune_interpreter() -> None:
+    """For a process that makes many small things in batches.
+
+    What it was loaded with is not looked through for garbage again and again, and neither is each batch: an import
+    spent a quarter of its processor time there. And threads that read ahead give way ten times as often as usual: the
+    event loop waited 5 ms for the GIL after each answer of the database (import: 2,642 -> 3,360 rows/s).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
+    sys.setswitchinterval(0.0005)
 
 
 def make_deliveries(parts: Parts) -> DeliverySender:
@@ -71,7 +77,7 @@ async def receiving_bounces(parts: Parts) -> AsyncIterator[None]:
 
 async def run(settings: Settings) -> None:
     """Do the work that nobody waits for, until asked to stop."""
-    calm_collector()
+    tune_interpreter()
     stop = Stop()
     stop.on_signals()
     parts = make_parts(settings)

@@ -8,7 +8,7 @@ import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
 from elink_app.process import background, make_parts
-from elink_app.process_worker import calm_collector, make_deliveries
+from elink_app.process_worker import tune_interpreter, make_deliveries
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 from elink_app.worker.tasks import TaskRunner
@@ -16,7 +16,7 @@ from elink_app.worker.tasks import TaskRunner
 
 async def main() -> None:
     """Deliveries of every tenant, as `elink-app worker` does them but without its ports, until SIGTERM."""
-    calm_collector()
+    tune_interpreter()
     settings = Settings(role="worker")
     configure_logs("INFO", server="test", role="worker", version="test")
     parts = make_parts(settings)

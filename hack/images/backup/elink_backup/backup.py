@@ -34,9 +34,10 @@ Gather = Callable[[Job, datetime], None]
 """Fills `database` (dump, manifest) and `files` of a job's source; the time is the generation's."""
 
 
-def back_up(job: Job, gather: Gather) -> Snapshot:
-    """Make one generation of what `gather` brings together, and keep the newest `job.keep`.
+def back_up(job: Job, gather: Gather) -> tuple[Snapshot, list[Snapshot]]:
+    """Make one generation of what `gather` brings together, and keep the newest `job.keep`: it, and all that are kept.
 
+    Each restic command costs half a second of a processor for the key alone, so none is run without need.
     Raises `BackupError`; a failure displaces nothing.
     """
     store = Repository.of(job)
@@ -61,8 +62,9 @@ def back_up(job: Job, gather: Gather) -> Snapshot:
         proven = generations.choose(found, job.tenant, name)
         if proven is None:
             raise BackupError(f"generation {name} was written but is not complete in the store", errors.STORE_DAMAGED)
-        store.forget([s.id for s in generations.doomed(found, job.tenant, job.keep)])
-        return proven
+        doomed = {s.id for s in generations.doomed(found, job.tenant, job.keep)}
+        store.forget(sorted(doomed))
+        return proven, generations.present((s for s in found if s.id not in doomed), job.tenant)
 
 
 def gather_tenant(job: Job, started: datetime) -> None:
@@ -150,14 +152,14 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
     if arguments.action == "disarm":
         report(result="ok", tenant=job.tenant, **database.disarm(job, arguments.database))
         return 0
-    tell_made(job, back_up(job, gather_tenant))
+    tell_made(job, *back_up(job, gather_tenant))
     return 0
 
 
-def tell_made(job: Job, made: Snapshot) -> None:
-    """Report a new generation, which was read back."""
+def tell_made(job: Job, made: Snapshot, kept: Sequence[Snapshot]) -> None:
+    """Report a new generation, which was read back, and all that the store has now."""
     verified = now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, stored(job)))
+    report(result="ok", tenant=job.tenant, made=made.name, verifiedAt=verified, **summary(job, kept))
 
 
 def tell_stored(job: Job) -> int:

@@ -18,6 +18,7 @@ AUTHORITY = "store-ca.crt"
 SPARE_BYTES = 64 << 20
 """Room that must stay free on a volume: a full one breaks every tenant's backup, not only this one's."""
 _DATA = ("snapshots", "data", "index")
+_LOCKS = "locks"
 
 
 class Location(Protocol):
@@ -40,6 +41,9 @@ class Location(Protocol):
 
     def clear(self) -> None:
         """Remove what a killed `init` left."""
+
+    def has_locks(self) -> bool:
+        """Whether a restic command that is at work, or was killed, left its lock."""
 
     def forget_unfinished(self) -> None:
         """Remove what a killed job was writing. The caller holds the tenant's lock."""
@@ -92,6 +96,9 @@ class Folder:
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def has_locks(self) -> bool:
+        return any((self.folder / _LOCKS).glob("*"))
+
     def forget_unfinished(self) -> None:
         # Files that restic was writing; it gives them their names when they are whole, and looks at no others.
         for unfinished in self.folder.rglob("*-tmp-*"):
@@ -141,6 +148,9 @@ class Remote:
     def clear(self) -> None:
         # A key of that `init` opens with the same password, and nothing else opens with it.
         self.bucket.delete(f"{FOLDER}/")
+
+    def has_locks(self) -> bool:
+        return any(True for _ in self.bucket.objects(f"{FOLDER}/{_LOCKS}/", most=1))
 
     def forget_unfinished(self) -> None:
         self.bucket.forget_uploads(f"{FOLDER}/")

@@ -99,7 +99,8 @@ class Repository:
 
     def unlock(self) -> None:
         """Remove what a killed job left. The caller holds the tenant's lock, so nobody else is at work."""
-        self._restic("unlock", "--remove-all", "--quiet")
+        if self.location.has_locks():
+            self._restic("unlock", "--remove-all", "--quiet")
         self.location.forget_unfinished()
 
     def bytes(self) -> int:

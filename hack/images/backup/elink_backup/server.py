@@ -96,7 +96,7 @@ def _act(job: Job, arguments: argparse.Namespace) -> int:
         report(result="error" if facts["different"] else "ok", tenant=job.tenant, **facts)
         return 1 if facts["different"] else 0
     journals = Path(os.environ.get("ELINK_JOURNALS", "/journals"))
-    backup.tell_made(job, backup.back_up(job, partial(gather, journals=journals)))
+    backup.tell_made(job, *backup.back_up(job, partial(gather, journals=journals)))
     return 0
 
 

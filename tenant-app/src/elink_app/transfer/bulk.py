@@ -25,9 +25,11 @@ from elink_app.transfer.copytext import bigint_array, fields, text_array
 _COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
 _plain_of = attrgetter(*PLAIN)
 # Statistics are behind while an import fills the book: the planner would read whole tables for a batch. And the entries
-# of many rows go into the index of pairs together, not of a few.
+# of many rows go into the index of pairs together, not of a few. Nobody waits for the disk: what a crash of the server
+# takes back, it takes back with the job's cursor, which is in the same transaction.
 _FOR_BATCHES = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('synchronous_commit', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
     set_config('gin_pending_list_limit', '16MB', true), set_config('work_mem', '32MB', true)
 """
