@@ -14,7 +14,8 @@ FEWEST_RECIPIENTS = 5
 SOONEST = timedelta(seconds=15)
 # One person does not open two links of a mail so fast.
 BURST = timedelta(seconds=1)
-_FETCHED_AHEAD = ("purpose", "sec-purpose", "x-purpose", "x-moz")
+_PURPOSES = ("purpose", "sec-purpose", "x-purpose", "x-moz")
+_AHEAD = ("prefetch", "prerender", "preview")
 
 
 class Visit(StrEnum):
@@ -29,11 +30,7 @@ class Visit(StrEnum):
 
 def is_fetched_ahead(headers: Mapping[str, str]) -> bool:
     """True when the visitor says that nobody has pressed yet."""
-    return any(
-        word in headers.get(name, "").lower()
-        for name in _FETCHED_AHEAD
-        for word in ("prefetch", "prerender", "preview")
-    )
+    return any(word in headers.get(name, "").lower() for name in _PURPOSES for word in _AHEAD)
 
 
 def is_burst(now: datetime, others_seen_at: list[datetime]) -> bool:

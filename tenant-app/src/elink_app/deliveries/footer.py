@@ -11,7 +11,7 @@ from elink_app.templates.layout import before_end_of_body
 _LINK = "{{" + UNSUBSCRIBE_FIELD + "}}"
 _RULE = "-" * 40
 _BEGIN = f"\n\n{_RULE}\n【送信者】"
-_CLICKS = "このメールのリンクを開くと、開いたことが送信者の配信サービスに送られ、リンクごとの人数を数えるためだけに使われます。"
+_CLICKS = "リンクを開くと、開いたことが送信者の配信サービスに送られ、リンクごとの人数の集計だけに使われます。"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Tokens that name one recipient of one delivery and cannot be made without the tenant's secret.
 
-25 bytes in hexadecimal (50 characters): mail systems may change the case of a local part. A counted link's token has two
-bytes more, for the number of the link.
+25 bytes in hexadecimal (50 characters): mail systems may change the case of a local part. A counted link's token has
+two bytes more, for the number of the link.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class DeliveryTokens:
 class ClickTokens:
     """The tokens of one delivery's counted links.
 
-    Another tenant, a restored copy under another name, another host and a namesake of the delivery (`frozen`) make others.
+    Another tenant, a restored copy under another name, another host and a namesake of the delivery (`frozen`) make
+    others.
     """
 
     def __init__(self, secret: bytes, uid: str, host: str, delivery_id: int, frozen: str) -> None:
@@ -86,7 +87,7 @@ class ClickTokens:
 
 
 def click_ids(token: str) -> ClickIds | None:
-    """What a token says of itself; None when it cannot be one of ours. Proves nothing: compare with `ClickTokens.token`."""
+    """What a token says of itself; None when it cannot be one of ours. Proves nothing: `ClickTokens.token` does."""
     raw = _decode(token, _CLICK_LENGTH)
     if raw is None:
         return None
