@@ -19,7 +19,6 @@ from elink_app.mail.placeholders import Placeholder, parse
 
 MOST_LINKS = 200
 _LONGEST = 2000
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 # Stands for the characters of placeholders while URLs are looked for; texts of people never hold it.
 _MASK = "\0"
 _ASCII = r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%\x00-]"
@@ -105,8 +104,18 @@ def location(url: str) -> str | None:
 
 
 def _spots(source: str, *, in_html: bool) -> Iterator[_Spot]:
-    masked = _PLACEHOLDER.sub(lambda found: _MASK * len(found[0]), source)
+    masked = _masked(source)
     return _spots_in_html(source, masked) if in_html else _spots_in_text(source, masked)
+
+
+def _masked(source: str) -> str:
+    """The source with its placeholders, as `placeholders.parse` finds them, made unreadable; of the same length."""
+    parts: list[str] = []
+    position = 0
+    while (begin := source.find("{{", position)) >= 0 and (end := source.find("}}", begin)) >= 0:
+        parts += [source[position:begin], _MASK * (end + 2 - begin)]
+        position = end + 2
+    return "".join([*parts, source[position:]])
 
 
 def _spots_in_text(source: str, masked: str) -> Iterator[_Spot]:
