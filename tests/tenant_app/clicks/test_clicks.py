@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from elink_app.clicks.service import Clicks
 
-from tests.tenant_app.clicks.support import PAGE, TEXT, A, B, Sent, changed, sent
+from tests.tenant_app.clicks.support import PAGE, TEXT, A, B, changed, sent
 from tests.tenant_app.deliveries.conftest import office  # noqa: F401 - the fixture of this module
 from tests.tenant_app.deliveries.support import SENDER, Office
 from tests.tenant_app.deliveries.test_composed import composed
