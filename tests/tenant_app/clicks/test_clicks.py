@@ -12,7 +12,12 @@ from unittest.mock import patch
 
 import asyncpg
 import pytest
+from elink_app.accounts.permissions import Permission, Principal
+from elink_app.clicks.counts import links_output
 from elink_app.clicks.service import Clicks
+from elink_app.clock import utc_now
+from elink_app.deliveries.service import Deliveries
+from elink_app.templates.service import Templates
 
 from tests.tenant_app.clicks.support import PAGE, TEXT, A, B, changed, sent
 from tests.tenant_app.deliveries.conftest import office  # noqa: F401 - the fixture of this module
@@ -235,6 +240,20 @@ async def test_numbers_that_would_tell_of_one_person_are_not_told(office: Office
     five = await sent(office, people=5)
     await five.open(five.paths[TARO][0])
     assert numbers(await five.links()) == [(1, 0), (0, 0)]
+    clerk = Principal(99, "clerk@x.example", "", False, frozenset(Permission), None)
+    assert await told(office, clerk, five.id) == [(1, 0), (0, 0)]
+    await office.sql("INSERT INTO tag (name, key, is_label) VALUES ('秘', '秘', true)")
+    assert await told(office, clerk, five.id) == [(None, None), (None, None)]
+
+
+async def told(office: Office, principal: Principal, delivery_id: int) -> list[tuple[int | None, int | None]]:  # noqa: F811
+    """What an account learns of a delivery's links."""
+    tenant = office.world.parts.directory.get(office.tenant.name)
+    assert tenant is not None
+    async with office.world.parts.databases.transaction(tenant) as db:
+        templates = Templates(db, tenant, utc_now, "https://x.example")
+        found = await links_output(Deliveries(db, utc_now, "https://x.example", principal, templates), delivery_id)
+    return numbers(found.model_dump())
 
 
 async def test_pages_in_both_languages(office: Office) -> None:  # noqa: F811
