@@ -62,7 +62,7 @@ class Sent:
 
 async def sent(office: Office, people: int = 2, **changes: Any) -> Sent:
     """A delivery under way, to `people` (more than the two of the segment are added to what was frozen)."""
-    body = {"layout": "html", "text_body": TEXT, "source": PAGE, "count_clicks": True, **changes}
+    body = {"text_body": TEXT, "count_clicks": True, **changes}
     made = await office.ready(**body)
     await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
     await office.sql(

@@ -37,7 +37,7 @@ def numbers(links: Any) -> list[tuple[int | None, int | None]]:
 
 
 async def test_a_link_leads_to_where_the_mail_says_and_is_counted_once(office: Office) -> None:  # noqa: F811
-    one = await sent(office, people=5)
+    one = await sent(office, people=5, layout="html", source=PAGE)
     assert len(one.paths) == 5
     for _ in range(2):
         for path, where in zip(one.paths[TARO], LOCATIONS, strict=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, JsonValue] = {
     "counting": True,
     "items": [{"number": 1, "url": "https://www.sakura.example/spring", "human": 120, "machine": 31}],
     "left": ["https://www.sakura.example/?c={{会社}}"],
