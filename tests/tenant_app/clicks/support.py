@@ -15,7 +15,7 @@ from elink_app.worker.housekeeping import Housekeeper
 from tests.tenant_app.deliveries.support import Office
 from tests.tenant_app.deliveries.test_composed import composed
 
-A, B = "https://a.example/?x=1&y=2", "https://例え.jp/春"
+A, B = "https://a.example/?x=1&y=2", "https://例え.jp/spring"
 TEXT = f"{{{{名前}}}} 様\n{A}\n{B} \n https://a.example/?c={{{{会社}}}}"
 PAGE = f'<p><a href="{A.replace("&", "&amp;")}">見る</a> <a href="{B}">春</a> <a href="mailto:x@a.example">m</a></p>'
 

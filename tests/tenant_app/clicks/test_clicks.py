@@ -28,7 +28,7 @@ from tests.tenant_app.support import World
 pytestmark = pytest.mark.postgres
 
 TARO, HANAKO = "taro@a.example", "hanako@b.example"
-LOCATIONS = [A, "https://xn--r8jz45g.jp/%E6%98%A5"]
+LOCATIONS = [A, "https://xn--r8jz45g.jp/spring"]
 NOTE = "リンクを開くと、開いたことが送信者の配信サービスに送られ、リンクごとの人数の集計だけに使われます。"
 
 
@@ -56,18 +56,18 @@ async def test_a_link_leads_to_where_the_mail_says_and_is_counted_once(office: O
     assert [metrics.labels(kind)._value.get() for kind in ("human", "machine")] == [4, 1]
 
 
-@pytest.mark.parametrize(
-    "headers", [{"purpose": "prefetch"}, {"sec-purpose": "prefetch;prerender"}, {"x-purpose": "Preview"},
-                {"x-moz": "prefetch"}],
-)  # fmt: skip
-async def test_who_fetches_ahead_is_no_person_until_the_press(office: Office, headers: dict[str, str]) -> None:  # noqa: F811
+async def test_who_fetches_ahead_is_no_person_until_the_press(office: Office) -> None:  # noqa: F811
     one = await sent(office)
     path = one.paths[TARO][0]
-    await one.open(path, **headers)
-    assert await one.rows() == [(1, False)]
+    ahead = [
+        {"purpose": "prefetch"}, {"sec-purpose": "prefetch;prerender"}, {"x-purpose": "Preview"}, {"x-moz": "prefetch"},
+    ]  # fmt: skip
+    for headers in ahead:
+        await one.open(path, **headers)
+        assert await one.rows() == [(1, False)]
     await one.open(path)
     assert await one.rows() == [(1, True)]
-    await one.open(path, **headers)
+    await one.open(path, **ahead[0])
     assert await one.rows() == [(1, True)]
 
 
@@ -297,7 +297,7 @@ async def test_the_switch_in_the_form(office: Office) -> None:  # noqa: F811
     assert "<dt>クリックを数える</dt><dd>いいえ</dd>" in page
     assert "クリック(参考値)" not in page
     logs = await office.sql(
-        "SELECT after FROM audit_entry WHERE action IN ('delivery.made', 'delivery.saved') ORDER BY id"
+        "SELECT after FROM audit_entry WHERE action IN ('delivery.made', 'delivery.saved') ORDER BY number"
     )
     assert ["count_clicks" in row["after"] for row in logs] == [True, False]
 
