@@ -18,7 +18,8 @@ PNG = bytes.fromhex(
     "5a34c9ab0000000049454e44ae426082"
 )
 MJML = (
-    "<mjml><mj-body><mj-section><mj-column><mj-text>{{名前|お客様}} 様</mj-text>"
+    "<mjml><mj-body><mj-section><mj-column><mj-text>{{名前|お客様}} 様 <a href='https://www.sakura.example/'>見る</a>"
+    "</mj-text>"
     "<mj-image src='https://example.invalid/x.png' alt='看板'/></mj-column></mj-section></mj-body></mjml>"
 )
 
@@ -101,8 +102,13 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
     page.locator("#name").fill("4月の案内")
     page.locator("#segment_id").select_option(label="お客様")
     page.locator("#from_address").select_option("news@sakura.example")
+    page.locator("#count_clicks").check()
     check(page, "38-delivery-form")
     page.locator(".form-foot button").click()
+    expect(
+        page.get_by_role("heading", name=words(page, "クリック(参考値)", "Clicks (reference values)"))
+    ).to_be_visible()
+    expect(page.get_by_role("rowheader", name="https://www.sakura.example/")).to_be_visible()
     check(page, "39-delivery-draft")
     page.get_by_role(
         "link", name=words(page, "配信先と、除外される宛先・理由", "Who gets it, and who not and why")

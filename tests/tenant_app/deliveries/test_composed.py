@@ -7,6 +7,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
+from elink_app.clicks.repository import ClickRepository
 from elink_app.clock import utc_now
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.sending import Sending
@@ -28,11 +29,14 @@ async def composed(office: Office, delivery_id: int) -> dict[str, EmailMessage]:
         row = await db.get(Delivery, delivery_id)
         assert row is not None
         secret = await Sending(db).secret()
+        links = await ClickRepository(db).links(row.id)
         people = (await db.scalars(select(DeliveryRecipient).where(DeliveryRecipient.delivery_id == row.id))).all()
     content = Content(
-        row.subject, row.text_body, row.html_body, row.from_address, row.from_name, row.reply_to, tuple(row.fields)
-    )
-    composer = Composer(row.id, content, Origin(tenant.uid, secret, f"https://{tenant.host}"))
+        row.subject, row.text_body, row.html_body, row.from_address, row.from_name, row.reply_to, tuple(row.fields),
+        links=links,
+    )  # fmt: skip
+    frozen = row.frozen_at.isoformat() if row.frozen_at is not None else ""
+    composer = Composer(row.id, content, Origin(tenant.uid, secret, f"https://{tenant.host}", frozen=frozen))
     mails = {}
     for person in people:
         mail = composer.compose(Recipient(person.id, person.email, person.slots), utc_now())

@@ -71,13 +71,14 @@ def test_settings_are_no_templates() -> None:
 def test_any_change_changes_the_fingerprint() -> None:
     values = {
         "subject": "s", "text_body": "t", "html_body": "h", "from_name": "n", "from_address": "a@b.example",
-        "reply_to": "", "category": "notice", "segment": {"tag": 1},
+        "reply_to": "", "category": "notice", "segment": {"tag": 1}, "count_clicks": False,
     }  # fmt: skip
     first = fingerprint(SimpleNamespace(**values))
-    assert first == fingerprint(SimpleNamespace(**values))
+    # As releases without that switch made it: what they approved stays approved.
+    assert first.hex() == "7e6698479cc49c9c86953b67eece2105af389f75ffd86bb21983395354ea5289"
     seen = {first}
     for name in values:
-        changed = {"tag": 2} if name == "segment" else f"{values[name]}x"
+        changed = {"segment": {"tag": 2}, "count_clicks": True}.get(name, f"{values[name]}x")
         seen.add(fingerprint(SimpleNamespace(**{**values, name: changed})))
     assert len(seen) == len(values) + 1
     assert fingerprint(SimpleNamespace(**{**values, "subject": "st", "text_body": ""})) not in seen

@@ -16,7 +16,8 @@ OPEN = {
     ("GET", "/login"), ("POST", "/login"), ("GET", "/login/second"), ("POST", "/login/second"), ("POST", "/logout"),
     ("GET", "/setup"), ("POST", "/setup"), ("POST", "/language"), ("GET", "/welcome"), ("POST", "/welcome"),
     ("GET", "/login/forgotten"), ("POST", "/login/forgotten"), ("GET", "/unsubscribe/{token}"),
-    ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"),
+    ("POST", "/unsubscribe/{token}"), ("GET", "/files/img/{name}"), ("GET", "/l/{token}"),
+    ("HEAD", "/l/{token}"),
     ("POST", "/login/passkey/start"), ("POST", "/login/second/passkey"), ("POST", "/login/passkey"),
 }  # fmt: skip
 

@@ -36,6 +36,30 @@ async def test_every_version_is_kept(world: World) -> None:
     assert (await me.get("/api/v1/templates")).json() == []
 
 
+async def test_what_is_not_saved_is_shown_in_the_frame_and_kept_nowhere(world: World) -> None:
+    me = await world.master(await world.tenant())
+    form = {"subject": "件", "text_body": "", "layout": "html", "source": "<p>{{名前}} <script>x</script></p>"}
+    shown = await me.post("/templates/preview/frame", {**form, "name": ""})
+    assert shown.status_code == 200
+    assert shown.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert "<p>山田 太郎 </p>" in shown.text
+    assert "script" not in shown.text
+    text = await me.post("/templates/preview/frame", {"text_body": "{{名前}}\n<b>", "layout": "none"})
+    assert "山田 太郎\n&lt;b&gt;" in text.text
+    for wrong in ({"text_body": "{{なまえ<b>}}"}, {"layout": "mjml", "source": "<mjml><b>"}, {"layout": "x"}):
+        refused = await me.post("/templates/preview/frame", {**form, **wrong})
+        assert refused.status_code == 422
+        assert "<li>" in refused.text
+        assert "<b>" not in refused.text
+        assert refused.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    page = await me.get("/templates/new")
+    assert 'formtarget="live-preview"' in page.text
+    assert "frame-src 'self'" in page.headers["content-security-policy"]
+    assert (await me.get("/api/v1/templates")).json() == []
+    stranger = world.browser((await world.tenant()).host)
+    assert (await stranger.post("/templates/preview/frame", form)).status_code in (303, 401)
+
+
 async def test_preview_for_an_address_is_escaped(world: World) -> None:
     me = await world.master(await world.tenant())
     company = "<b>&\"'</b><script>alert(1)</script>"

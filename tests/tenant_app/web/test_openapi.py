@@ -28,7 +28,7 @@ async def test_every_operation_is_described(world: World) -> None:
         "/api/v1/deliveries", delivery, f"{delivery}/preview", f"{delivery}/audience", f"{delivery}/test",
         f"{delivery}/request", f"{delivery}/approve", f"{delivery}/reject", f"{delivery}/release",
         f"{delivery}/take-back", f"{delivery}/pause", f"{delivery}/resume", f"{delivery}/cancel",
-        f"{delivery}/recipients", f"{delivery}/history",
+        f"{delivery}/recipients", f"{delivery}/history", f"{delivery}/links",
         "/api/v1/templates", "/api/v1/templates/{template_id}", "/api/v1/templates/{template_id}/versions",
         "/api/v1/templates/{template_id}/preview", "/api/v1/images", "/api/v1/images/{image_id}",
         "/api/v1/settings/sender", "/api/v1/settings/sender-addresses",

@@ -6,6 +6,7 @@ from elink_app.accounts import models as _accounts
 from elink_app.addresses import models as _addresses
 from elink_app.attributes import models as _attributes
 from elink_app.audit import models as _audit
+from elink_app.clicks import models as _clicks
 from elink_app.consent import models as _consent
 from elink_app.database.base import Base
 from elink_app.deliveries import draft_models as _delivery_drafts
@@ -33,6 +34,7 @@ _MODULES = (
     _addresses,
     _attributes,
     _audit,
+    _clicks,
     _consent,
     _deliveries,
     _delivery_drafts,

@@ -7,6 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Path, Query, Response, status
 
 from elink_app.addresses.deps import BookDep
+from elink_app.clicks.counts import links_output
+from elink_app.clicks.schemas import LinksOutput
 from elink_app.deliveries.deps import DeliveriesDep, MayApprove, MayDraft, MaySee, MaySeePeople, MaySend, RunningDep
 from elink_app.deliveries.schemas import (
     Approval,
@@ -182,6 +184,12 @@ async def recipients(
 ) -> RecipientPage:
     """What became of each mail. `accepted` means that the mail server took it, not that it has arrived."""
     return await running.recipients(delivery_id, state=state, q=q, after=after, size=size)
+
+
+@router.get("/{delivery_id}/links", responses=problems(404, 422))
+async def links(_principal: MaySee, deliveries: DeliveriesDep, delivery_id: Id) -> LinksOutput:
+    """The links of the mail, and how many recipients opened each, where that is counted. Never more than a hint."""
+    return await links_output(deliveries, delivery_id)
 
 
 @router.get("/{delivery_id}/history", responses=problems(404, 422))

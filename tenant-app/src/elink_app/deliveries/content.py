@@ -20,12 +20,17 @@ class Content(Protocol):
     reply_to: str
     category: str
     segment: Mapping[str, Any] | None
+    count_clicks: bool
 
 
 def fingerprint(content: Content) -> bytes:
-    """SHA-256 over subject, both parts, sender, category and segment; any change makes another one."""
-    parts = [
+    """SHA-256 over subject, both parts, sender, category, segment and whether links are counted; any change makes
+    another one."""
+    parts: list[Any] = [
         content.subject, content.text_body, content.html_body, content.from_name, content.from_address,
         content.reply_to, content.category, content.segment,
     ]  # fmt: skip
+    # What was approved by an earlier release, which had no such switch, stays approved.
+    if content.count_clicks:
+        parts.append("count_clicks")
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).digest()

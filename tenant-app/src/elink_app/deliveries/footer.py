@@ -10,6 +10,8 @@ from elink_app.templates.layout import before_end_of_body
 
 _LINK = "{{" + UNSUBSCRIBE_FIELD + "}}"
 _RULE = "-" * 40
+_BEGIN = f"\n\n{_RULE}\n【送信者】"
+_CLICKS = "リンクを開くと、開いたことが送信者の配信サービスに送られ、リンクごとの人数の集計だけに使われます。"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,20 @@ def html_footer(imprint: Imprint) -> str:
         f"お問い合わせ:{shown(imprint.contact)}</p>"
         f'<p><a href="{_LINK}" style="color:#1f4fa3">配信停止はこちら</a></p></div>'
     )
+
+
+def without_footer(text_body: str) -> tuple[str, str]:
+    """The plain text part of an advert, and its footer."""
+    text, begin, rest = text_body.rpartition(_BEGIN)
+    return text, begin + rest
+
+
+def with_note_on_clicks(text_body: str, html_body: str) -> tuple[str, str]:
+    """Both parts with a sentence that tells of counted links: what is sent, to whom and what for (電気通信事業法)."""
+    text = f"{text_body.rstrip()}\n\n{_CLICKS}\n"
+    if not html_body:
+        return text, ""
+    return text, before_end_of_body(html_body, f'<p style="color:#222222;font-size:13px">{_CLICKS}</p>')
 
 
 def with_footer(text_body: str, html_body: str, imprint: Imprint) -> tuple[str, str]:

@@ -73,6 +73,10 @@ class Delivery(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # The tenant's choice: what stays unknown after a crash is sent again, under the same Message-ID.
     resend_unknown: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    # Links lead by way of the tenant's own host, and who opens them is counted (`clicks`).
+    count_clicks: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    # Since then only the counts are left, and none are added.
+    clicks_ended_at: Mapped[datetime | None]
     # Exact counts, kept in the transaction that changes the recipients. What is left is pending.
     total: Mapped[int] = mapped_column(server_default=text("0"))
     accepted: Mapped[int] = mapped_column(server_default=text("0"))

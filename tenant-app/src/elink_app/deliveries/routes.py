@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.deps import BookDep
+from elink_app.clicks.counts import links_output
 from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.deps import DeliveriesDep, MayApprove, MayDraft, MaySee, MaySeePeople
 from elink_app.deliveries.running import Running
@@ -72,7 +73,13 @@ async def new_form(
     template: OptionalId = None,
 ) -> Response:
     """An empty form, or one with the texts of a template."""
-    values: dict[str, Any] = {**dict.fromkeys(_FIELDS, ""), "category": "notice", "layout": "none", "version": ""}
+    values: dict[str, Any] = {
+        **dict.fromkeys(_FIELDS, ""),
+        "category": "notice",
+        "layout": "none",
+        "version": "",
+        "count_clicks": "",
+    }
     if template is not None:
         found = await templates.get(template)
         values |= found.model_dump(mode="json", include={"subject", "text_body", "layout", "source"})
@@ -134,6 +141,7 @@ async def show(
         settings=await deliveries.senders.settings(),
         own=await deliveries.rows.is_author(delivery_id, principal.account_id),
         audience=await deliveries.count(delivery_id) if may_release and found.segment_id else None,
+        links=await links_output(deliveries, delivery_id) if found.count_clicks else None,
         unknown=await Running(deliveries).unknown(delivery_id) if principal.may(Permission.DELIVERIES_SEND) else 0,
         business_morning=next_business_morning(deliveries.clock()),
         errors=errors or pages.FormErrors(),
@@ -289,15 +297,17 @@ async def refused(
 
 def _values(found: DeliveryOutput) -> dict[str, Any]:
     values = found.model_dump(mode="json", include={*_FIELDS, "version"})
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+    shown = {name: "" if value is None else str(value) for name, value in values.items()}
+    return {**shown, "count_clicks": "1" if found.count_clicks else ""}
 
 
 def _typed(form: FormData) -> dict[str, Any]:
-    return {name: field(form, name) for name in (*_FIELDS, "version")}
+    return {name: field(form, name) for name in (*_FIELDS, "version", "count_clicks")}
 
 
 def _input(form: FormData, *, with_version: bool) -> dict[str, Any]:
     values: dict[str, Any] = {name: field(form, name) for name in _FIELDS}
+    values["count_clicks"] = bool(field(form, "count_clicks"))
     for name in ("segment_id", "template_id"):
         values[name] = values[name] or None
     version = field(form, "version")

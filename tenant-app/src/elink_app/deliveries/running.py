@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor
+from elink_app.clicks.service import forget_links, freeze_links
 from elink_app.clock import JST
 from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.errors import RestoredDelivery, WrongState
@@ -50,6 +51,7 @@ class Running:
         if settings.approval_required and row.approved_at is None:
             raise WrongState
         total = await self._deliveries.audience.freeze(row, now)
+        await freeze_links(self._deliveries.db, row, self._deliveries.base_url)
         if total == 0:
             raise InvalidInput([field_error(("segment_id",), "nobody_left")])
         if total > settings.type_count_above and order.typed_count != total:
@@ -70,6 +72,7 @@ class Running:
         if DeliveryState(row.state) not in (DeliveryState.HOLDING, DeliveryState.SCHEDULED):
             raise WrongState
         await self._rows.forget_recipients(row.id)
+        await forget_links(self._deliveries.db, row.id)
         await self._deliveries.move(
             row, DeliveryState.APPROVED, total=0, frozen_at=None, scheduled_at=None, hold_until=None
         )

@@ -28,6 +28,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "text_body": "{{名前|お客様}} 様\n\nいつもお世話になっております。",
     "layout": "none",
     "source": "",
+    "count_clicks": False,
 }
 _MOMENT = "2026-04-01T09:00:00+09:00"
 
@@ -66,6 +67,9 @@ class DeliveryInput(BaseModel):
     text_body: Annotated[str, Lines(MAX_TEXT)] = ""
     layout: Layout = Layout.NONE
     source: Annotated[str, Lines(MAX_SOURCE)] = ""
+    count_clicks: Annotated[
+        bool, Field(description="Links lead by way of your own host and are counted; recipients are told")
+    ] = False
 
 
 class DeliveryUpdate(DeliveryInput):

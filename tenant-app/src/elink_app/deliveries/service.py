@@ -16,7 +16,7 @@ from elink_app.deliveries.audience import Audience, AudienceCount
 from elink_app.deliveries.content import fingerprint
 from elink_app.deliveries.draft_models import DeliveryDraft
 from elink_app.deliveries.errors import ContentChanged, OwnApproval, WrongState
-from elink_app.deliveries.footer import with_footer
+from elink_app.deliveries.footer import with_footer, with_note_on_clicks
 from elink_app.deliveries.mail_limit import count_test_mail
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.repository import DeliveryRepository
@@ -32,6 +32,7 @@ from elink_app.deliveries.schemas import (
 from elink_app.deliveries.states import Category, DeliveryState, may_follow
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
 from elink_app.mail.compose import unsubscribe_url
+from elink_app.mail.links import find
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, field_names
 from elink_app.outbox.service import enqueue
 from elink_app.senders.service import Senders, imprint_of
@@ -43,7 +44,8 @@ from elink_app.validation import field_error
 PAGE_SIZE = 50
 _HISTORY = 200
 _OPEN = (DeliveryState.DRAFT, DeliveryState.AWAITING_APPROVAL, DeliveryState.APPROVED)
-_TEXTS = ("name", "from_name", "from_address", "reply_to", "subject")
+# What the delivery's row keeps as it was written.
+_KEPT = ("name", "from_name", "from_address", "reply_to", "subject", "count_clicks")
 
 
 def _kept_counts(row: Delivery) -> Counts:
@@ -68,7 +70,7 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
     }
     return DeliveryOutput.model_validate(
         {
-            **{name: getattr(row, name) for name in (*_TEXTS, "id", "version", "state", "state_reason", "category")},
+            **{name: getattr(row, name) for name in (*_KEPT, "id", "version", "state", "state_reason", "category")},
             **times,
             "template_id": draft.template_id,
             "segment_id": draft.segment_id,
@@ -261,7 +263,7 @@ class Deliveries:
         now = self.clock()
         await self.rows.remember(delivery_id, action, actor.account_id, actor.name, now, detail or None)
         row, draft = await self.load(delivery_id)
-        after = {"name": row.name, "state": row.state, **detail}
+        after = {"name": row.name, "state": row.state, **({"count_clicks": True} if row.count_clicks else {}), **detail}
         await record(self.db, actor, f"delivery.{action}", kind="delivery", key=str(delivery_id), after=after, now=now)
         return to_output(row, draft, (await self._counts([row])).get(row.id))
 
@@ -305,6 +307,8 @@ class Deliveries:
 
     async def _keep(self, delivery_id: int, data: DeliveryInput, content: Content, values: dict[str, Any]) -> None:
         text, html = content.text, content.html
+        if data.count_clicks and find(text, html).counted:
+            text, html = with_note_on_clicks(text, html)
         if data.category is Category.ADVERT:
             text, html = with_footer(text, html, imprint_of(await self.senders.settings()))
         segment = await self.audience.segment(data.segment_id) if data.segment_id is not None else None
@@ -312,7 +316,7 @@ class Deliveries:
         await self.rows.change(
             delivery_id,
             {
-                **{name: getattr(data, name) for name in _TEXTS},
+                **{name: getattr(data, name) for name in _KEPT},
                 "category": data.category.value,
                 "text_body": text,
                 "html_body": html,
@@ -349,7 +353,7 @@ def _content(row: Delivery) -> Any:
 
 def _input(row: Delivery, draft: DeliveryDraft) -> DeliveryInput:
     return DeliveryInput.model_construct(
-        **{name: getattr(row, name) for name in _TEXTS}, category=Category(row.category),
+        **{name: getattr(row, name) for name in _KEPT}, category=Category(row.category),
         template_id=draft.template_id, segment_id=draft.segment_id, text_body=draft.text_body,
         layout=Layout(draft.layout), source=draft.source,
     )  # fmt: skip

@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from elink_app.clock import JST
 from elink_app.mail.address import Mailbox, mailbox
 from elink_app.mail.base64_parts import Base64Template, Hole
 from elink_app.mail.dkim import Header, Signer
 from elink_app.mail.headers import named_mailbox, unstructured
+from elink_app.mail.links import Link, with_links
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, parse
 from elink_app.mail.smtp import Mail, mail_between
-from elink_app.mail.tokens import DeliveryTokens, tenant_mark
+from elink_app.mail.tokens import ClickTokens, DeliveryTokens, tenant_mark
 
 _BREAKS = re.compile(r"\r\n|\r|\n")
+_HTML = b"html"
 _REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -37,6 +40,8 @@ class Content:
     fields: tuple[str, ...] = ()
     # Adverts: the headers of RFC 8058, by which mail programs offer to unsubscribe.
     one_click: bool = True
+    # Counted links: the number of each URL, from 1. Recipients get links of their own in their place.
+    links: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,11 @@ def unsubscribe_url(base_url: str, token: str) -> str:
     return f"{base_url}/unsubscribe/{token}"
 
 
+def click_url(base_url: str, token: str) -> str:
+    """Where a counted link leads first."""
+    return f"{base_url}/l/{token}"
+
+
 class Composer:
     """Raises PlaceholderError or BadMailbox at once when the content cannot be sent, KeyError for an unknown field."""
 
@@ -103,8 +113,17 @@ class Composer:
         if origin.bounce_domain:
             mailbox(tokens.bounce(0) + self._bounces_at)
         self._id_end = "@" + content.from_address.rpartition("@")[2] + ">"
+        self._links = content.links
+        self._click = click_url(origin.base_url, "")
+        host = urlsplit(origin.base_url).hostname or ""
+        self._clicks = ClickTokens(origin.secret, origin.uid, host, delivery_id, origin.frozen)
+        # Their links stand behind the slots and the unsubscribe link among a recipient's values.
+        self._places = {number: len(content.fields) + 1 + at for at, number in enumerate(self._links.values())}
         self._index = {name: number for number, name in enumerate((*content.fields, UNSUBSCRIBE_FIELD))}
-        self._subject = self._pieces(content.subject, str)
+        self._subject = parse(content.subject)
+        for piece in self._subject:
+            if isinstance(piece, Placeholder) and piece.name not in self._index:
+                raise KeyError(piece.name)
         self._fixed_subject = None if any(isinstance(p, Placeholder) for p in self._subject) else self._subject_of(())
         self._start: list[Header] = [
             (b"From", named_mailbox(content.from_name, content.from_address)),
@@ -114,8 +133,12 @@ class Composer:
         # Cannot occur in base 64, and does not tell one delivery's mail from another attempt at it.
         boundary = b"=_" + hashlib.sha256(f"{origin.uid}/{delivery_id}".encode()).hexdigest()[:24].encode()
         sources: list[tuple[bytes, str, Callable[[str], str]]]
-        sources = [(b"plain", content.text, str), (b"html", content.html, html.escape)]
-        parts = [(kind, self._template(source, escape), escape) for kind, source, escape in sources if source]
+        sources = [(b"plain", content.text, str), (_HTML, content.html, html.escape)]
+        parts = [
+            (kind, self._template(source, escape, in_html=kind == _HTML), escape)
+            for kind, source, escape in sources
+            if source
+        ]
         self._end: list[Header]
         if len(parts) == 1:
             [(kind, template, escape)] = parts
@@ -133,6 +156,7 @@ class Composer:
         number, tokens = recipient.id, self._tokens
         link = self._link + tokens.unsubscribe(number)
         values = [*recipient.slots, link]
+        clicks = [(self._click + self._clicks.token(number, one)).encode("ascii") for one in self._places]
         headers: list[Header] = [
             *self._start,
             (b"To", to.encode("ascii")),
@@ -146,33 +170,28 @@ class Composer:
             headers.append((b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"))
         headers += self._end
         sender = Mailbox(tokens.bounce(number) + self._bounces_at) if self._bounces_at else self._from
-        return Message(number, sender, to, headers, self._body(values))
+        return Message(number, sender, to, headers, self._body(values, clicks))
 
-    def _body(self, values: Sequence[str]) -> list[bytes]:
+    def _body(self, values: Sequence[str], clicks: Sequence[bytes]) -> list[bytes]:
         plain = [_plain(value) for value in values]
         pieces = []
         for head, template, escape in self._parts:
             pieces.append(head)
-            pieces += template.pieces([escape(value).encode() for value in plain])
+            pieces += template.pieces([*(escape(value).encode() for value in plain), *clicks])
         pieces.append(self._body_end)
         return pieces
 
-    def _pieces(self, source: str, clean: Callable[[str], str]) -> list[str | Placeholder]:
-        pieces = parse(source)
-        for piece in pieces:
-            if isinstance(piece, Placeholder) and piece.name not in self._index:
-                raise KeyError(piece.name)
-        return [clean(piece) if isinstance(piece, str) else piece for piece in pieces]
+    def _template(self, source: str, escape: Callable[[str], str], *, in_html: bool) -> Base64Template:
+        pieces = with_links(source, self._links, in_html=in_html) if self._links else parse(source)
 
-    def _template(self, source: str, escape: Callable[[str], str]) -> Base64Template:
-        return Base64Template(
-            [
-                Hole(self._index[piece.name], escape(_plain(piece.default)).encode())
-                if isinstance(piece, Placeholder)
-                else piece.encode()
-                for piece in self._pieces(source, _plain)
-            ]
-        )
+        def step(piece: str | Placeholder | Link) -> bytes | Hole:
+            if isinstance(piece, Link):
+                return Hole(self._places[piece.number], b"")
+            if isinstance(piece, Placeholder):
+                return Hole(self._index[piece.name], escape(_plain(piece.default)).encode())
+            return _plain(piece).encode()
+
+        return Base64Template([step(piece) for piece in pieces])
 
     def _subject_of(self, values: Sequence[str]) -> bytes:
         return unstructured(

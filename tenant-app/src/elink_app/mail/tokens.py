@@ -1,6 +1,7 @@
 """Tokens that name one recipient of one delivery and cannot be made without the tenant's secret.
 
-25 bytes in hexadecimal (50 characters): mail systems may change the case of a local part.
+25 bytes in hexadecimal (50 characters): mail systems may change the case of a local part. A counted link's token has
+two bytes more, for the number of the link.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import hmac
 import re
 from dataclasses import dataclass
 
-_DELIVERY_BYTES, _RECIPIENT_BYTES, _TENANT_BYTES = 5, 6, 4
+_DELIVERY_BYTES, _RECIPIENT_BYTES, _TENANT_BYTES, _LINK_BYTES = 5, 6, 4, 2
 _IDS = _DELIVERY_BYTES + _RECIPIENT_BYTES
 _TOKEN_LENGTH = 50
+_CLICK_LENGTH = _TOKEN_LENGTH + 2 * _LINK_BYTES
+_MAC = 14
 _BLOCK = 64
 _BOUNCE_PREFIX = "b-"
 _HEX = re.compile(r"[0-9a-f]+\Z")
@@ -24,6 +27,15 @@ class RecipientIds:
 
     delivery_id: int
     recipient_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClickIds:
+    """One counted link in one recipient's mail."""
+
+    delivery_id: int
+    recipient_id: int
+    number: int
 
 
 class DeliveryTokens:
@@ -40,7 +52,7 @@ class DeliveryTokens:
     def unsubscribe(self, recipient_id: int) -> str:
         """The token of an unsubscribe link: ids and 112 bits of HMAC."""
         packed = recipient_id.to_bytes(_RECIPIENT_BYTES, "big")
-        return self._delivery + (packed + self._unsubscribe.digest(packed)[:14]).hex()
+        return self._delivery + (packed + self._unsubscribe.digest(packed)[:_MAC]).hex()
 
     def bounce(self, recipient_id: int) -> str:
         """The local part of the envelope sender (VERP): `b-` and a token with the tenant's mark and 80 bits of HMAC."""
@@ -56,10 +68,37 @@ class DeliveryTokens:
         return f"{self._number}.{recipient_id}.{self._message.digest(packed)[:12].hex()}"
 
 
+class ClickTokens:
+    """The tokens of one delivery's counted links.
+
+    Another tenant, a restored copy under another name, another host and a namesake of the delivery (`frozen`) make
+    others.
+    """
+
+    def __init__(self, secret: bytes, uid: str, host: str, delivery_id: int, frozen: str) -> None:
+        self._delivery = delivery_id.to_bytes(_DELIVERY_BYTES, "big")
+        scope = hashlib.sha256("\0".join((uid, host, frozen)).encode()).digest()
+        self._click = _Hmac(secret, b"click\0" + scope + self._delivery)
+
+    def token(self, recipient_id: int, number: int) -> str:
+        """The ids and 112 bits of HMAC."""
+        packed = recipient_id.to_bytes(_RECIPIENT_BYTES, "big") + number.to_bytes(_LINK_BYTES, "big")
+        return (self._delivery + packed + self._click.digest(packed)[:_MAC]).hex()
+
+
+def click_ids(token: str) -> ClickIds | None:
+    """What a token says of itself; None when it cannot be one of ours. Proves nothing: `ClickTokens.token` does."""
+    raw = _decode(token, _CLICK_LENGTH)
+    if raw is None:
+        return None
+    ids = _unpack(raw[:_IDS])
+    return ClickIds(ids.delivery_id, ids.recipient_id, int.from_bytes(raw[_IDS : _IDS + _LINK_BYTES], "big"))
+
+
 def read_unsubscribe_token(secret: bytes, token: str) -> RecipientIds | None:
     """The recipient that the token names; None when this tenant did not make it."""
     raw = _decode(token)
-    if raw is None or not hmac.compare_digest(raw[_IDS:], _mac(secret, b"unsubscribe", raw[:_IDS], 14)):
+    if raw is None or not hmac.compare_digest(raw[_IDS:], _mac(secret, b"unsubscribe", raw[:_IDS], _MAC)):
         return None
     return _unpack(raw[:_IDS])
 
@@ -111,7 +150,7 @@ def _unpack(packed: bytes) -> RecipientIds:
     )
 
 
-def _decode(token: str) -> bytes | None:
-    if len(token) != _TOKEN_LENGTH or not _HEX.match(token):
+def _decode(token: str, length: int = _TOKEN_LENGTH) -> bytes | None:
+    if len(token) != length or not _HEX.match(token):
         return None
     return bytes.fromhex(token)

@@ -49,6 +49,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.clicks = Counter(
+            "elink_app_link_clicks_total",
+            "Visits of counted links: human, machine (as they look), head, late (not counted any more), lost.",
+            ["kind"],
+            registry=registry,
+        )
         self.unknown_hosts = Counter(
             "elink_app_unknown_host_requests_total", "Requests for a host of no tenant.", registry=registry
         )

@@ -121,6 +121,23 @@ async def create(request: Request, principal: MayEditTemplates, actor: ActorDep,
     return pages.redirect(f"/templates/{made.id}?notice=saved")
 
 
+@router.post("/templates/preview/frame")
+async def unsaved_frame(request: Request, _principal: MayEditTemplates, templates: TemplatesDep) -> Response:
+    """What is written and not saved yet, with an example in place of a person, for the frame in the form."""
+    form = await read_form(request)
+    try:
+        # A title is not needed to look at a mail.
+        data = TemplateInput.model_validate({**_input(form, with_version=False), "name": "-"})
+        shown = await templates.preview_of(data)
+    except (ValidationError, InvalidInput) as error:
+        wrong = error.errors if isinstance(error, InvalidInput) else field_errors(error.errors())
+        page = pages.render(request, "preview_frame.html", preview=None, errors=wrong)
+        return previews.frame(page.body, status=422)
+    if shown.html:
+        return previews.frame(shown.html)
+    return previews.frame(pages.render(request, "preview_frame.html", preview=shown, errors=[]).body)
+
+
 @router.get("/templates/{template_id}")
 async def edit_form(
     request: Request,
@@ -284,6 +301,7 @@ async def _form(
         "template_form.html",
         principal=principal,
         status=status,
+        headers=previews.PAGE_HEADERS,
         saved=saved,
         shown=shown or saved,
         values=values,

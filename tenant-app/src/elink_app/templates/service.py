@@ -171,7 +171,11 @@ class Templates:
 
     async def preview(self, template_id: int, address: AddressOutput | None, version: int | None = None) -> Preview:
         """The template as a person would see it; raises NotFound, or InvalidInput for an old text with a lost field."""
-        content = await self.content(_input(await self.get(template_id, version)))
+        return await self.preview_of(_input(await self.get(template_id, version)), address)
+
+    async def preview_of(self, data: TemplateInput, address: AddressOutput | None = None) -> Preview:
+        """The same for what is not saved; raises InvalidInput."""
+        content = await self.content(data)
         link = unsubscribe_url(self._base_url, EXAMPLE_TOKEN)
         return preview_of(content, address, await custom_fields(self._db), link)
 

@@ -18,6 +18,7 @@ from elink_app.attributes import api as attributes_api
 from elink_app.attributes import routes as attributes_pages
 from elink_app.audit import api as audit_api
 from elink_app.audit import routes as audit_pages
+from elink_app.clicks import routes as clicks_pages
 from elink_app.consent import api as consent_api
 from elink_app.consent import routes as consent_pages
 from elink_app.contact import api as contact_api
@@ -85,6 +86,7 @@ ROUTERS = (
     running_pages.router,
     templates_pages.router,
     optout_pages.router,
+    clicks_pages.router,
     senders_pages.router,
     jobs_pages.router,
     transfer_pages.router,

@@ -22,6 +22,8 @@ _FRAME_POLICY = "; ".join(
 PAGE_HEADERS = {"Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"}
 
 
-def frame(html: str) -> HTMLResponse:
+def frame(html: str | bytes | memoryview, status: int = 200) -> HTMLResponse:
     """The answer that a preview's frame shows."""
-    return HTMLResponse(html, headers={"Content-Security-Policy": _FRAME_POLICY, "X-Frame-Options": "SAMEORIGIN"})
+    return HTMLResponse(
+        html, status, headers={"Content-Security-Policy": _FRAME_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
+from elink_app.clicks.repository import ClickRepository
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import is_outage
@@ -189,7 +190,8 @@ class DeliverySender:
             key = await sending.dkim_key(row.from_address.rpartition("@")[2])
             try:
                 signer = Signer(key.domain, key.selector, key.private_pem) if key is not None else None
-                composer = Composer(row.id, _content(row), self._origin(tenant, row, secret))
+                links = await ClickRepository(db).links(row.id) if row.count_clicks else {}
+                composer = Composer(row.id, _content(row, links), self._origin(tenant, row, secret))
             except (BadMailbox, PlaceholderError, KeyError, ValueError) as error:
                 log.error("delivery cannot be composed", tenant=tenant.name, delivery=row.id, why=type(error).__name__)
                 await sending.pause(row.id, "cannot_compose", self._clock())
@@ -330,7 +332,7 @@ class _Round:
             self._not_before[delivery_id] = now + wait
 
 
-def _content(row: Delivery) -> Content:
+def _content(row: Delivery, links: Mapping[str, int]) -> Content:
     return Content(
         subject=row.subject,
         text=row.text_body,
@@ -340,4 +342,5 @@ def _content(row: Delivery) -> Content:
         reply_to=row.reply_to,
         fields=tuple(row.fields),
         one_click=row.category == Category.ADVERT,
+        links=links,
     )

@@ -10,6 +10,8 @@ from elink_app.accounts.repository import AccountRepository, ThrottleRepository
 from elink_app.accounts.sessions import SessionPolicy, Sessions
 from elink_app.accounts.throttle import FORGET_AFTER
 from elink_app.addresses.erasing import erase_expired_attributes, purge_deleted
+from elink_app.clicks.repository import ClickRepository
+from elink_app.clicks.rules import COUNTED_FOR
 from elink_app.clock import Clock
 from elink_app.consent.standing import judge_again
 from elink_app.database.engines import TenantDatabases
@@ -30,6 +32,9 @@ _BATCH = 500
 # Longer than any transaction, and than the pause between two rounds.
 _JUDGED_AGAIN = timedelta(hours=1)
 _JUDGED_BATCH = 5000
+# Longer than it takes to erase the rows of the largest delivery.
+_CLICKS_ENDED = timedelta(days=7)
+_CLICKS_BATCH = 5000
 
 log = structlog.get_logger("housekeeping")
 
@@ -68,6 +73,7 @@ class Housekeeper:
         gone["addresses"] = await self._purge_addresses(tenant)
         async with self._databases.transaction(tenant) as db:
             gone["utilities"] = await purge_utilities(db, now - self._undo_window)
+        gone["clicks"] = await self._end_clicks(tenant)
         gone["attribute_values"] = await self._erase_attributes(tenant)
         await self._judge_again(tenant)
         for kind, count in gone.items():
@@ -75,6 +81,17 @@ class Housekeeper:
         if any(gone.values()):
             log.info("cleared", tenant=tenant.name, **gone)
         return gone
+
+    async def _end_clicks(self, tenant: Tenant) -> int:
+        now = self._clock()
+        async with self._databases.transaction(tenant) as db:
+            await ClickRepository(db).end(now - COUNTED_FOR, now)
+        total, count = 0, _CLICKS_BATCH
+        while count == _CLICKS_BATCH:
+            async with self._databases.transaction(tenant) as db:
+                count = await ClickRepository(db).erase(now - _CLICKS_ENDED, _CLICKS_BATCH)
+            total += count
+        return total
 
     async def _judge_again(self, tenant: Tenant) -> None:
         after, count = 0, _JUDGED_BATCH
