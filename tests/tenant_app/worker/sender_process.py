@@ -8,7 +8,7 @@ import uvloop
 from elink_app.clock import utc_now
 from elink_app.ops.servers import Stop
 from elink_app.process import background, make_parts
-from elink_app.process_worker import tune_interpreter, make_deliveries
+from elink_app.process_worker import make_deliveries, tune_interpreter
 from elink_app.settings import Settings
 from elink_app.telemetry.logs import configure_logs
 from elink_app.worker.tasks import TaskRunner
