@@ -134,7 +134,15 @@ class ApiServer:
         self._await_crds()
 
     def _await_crds(self) -> None:
+        """Established means known, not served: for a moment their objects are answered with 404 or 429."""
         self.kubectl.run("wait", "--for=condition=Established", "crd", "--all")
+        deadline = time.monotonic() + _START_SECONDS
+        for crd in self.kubectl.items("crd"):
+            group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+            version = next(one["name"] for one in crd["spec"]["versions"] if one["served"])
+            while (status := self.request("GET", f"/apis/{group}/{version}/{plural}?limit=1")[0]) != 200:
+                assert time.monotonic() < deadline, f"{plural} are not served: HTTP {status}"
+                time.sleep(0.05)
 
     def kill(self) -> None:
         """SIGKILL the API server; etcd keeps the data."""
