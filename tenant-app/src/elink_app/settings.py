@@ -113,7 +113,7 @@ class Settings(BaseSettings):
 
     def tenant_url(self, host: str) -> str:
         """The address of a tenant's pages as people reach it."""
-        return f"https://{host}" + (f":{self.external_port}" if self.external_port else "")
+        return f"https://{host}" + (f":{self.external_port}" if self.external_port not in (None, 443) else "")
 
     @property
     def journals(self) -> Path:

@@ -50,8 +50,7 @@ class WebState:
 
     def base_url(self, tenant: Tenant) -> str:
         """Where the tenant is reached, for links in mails. Never from the request: its headers are a stranger's."""
-        port = self.settings.external_port
-        return f"https://{tenant.host}" + (f":{port}" if port not in (None, 443) else "")
+        return self.settings.tenant_url(tenant.host)
 
     @property
     def undo_window(self) -> timedelta:
