@@ -58,6 +58,19 @@ async def test_every_state_and_every_mail(office: Office) -> None:
         assert await OutboxRepository(db).claim(now, now) is None
 
 
+async def test_mails_that_were_sent_after_the_backup_name_nobody(office: Office) -> None:
+    """Their numbers are in links to opt out: a later recipient must not be taken for theirs."""
+    before = (await office.ready())["id"]
+    sent = "SELECT coalesce(max(id), 0) FROM delivery_recipient"
+    last = (await office.sql(sent))[0][0]
+    await disarm(office)
+    after = await office.ready()
+    await office.call("POST", f"/deliveries/{after['id']}/release", json={"when": "now"})
+    first = (await office.sql("SELECT min(id) FROM delivery_recipient WHERE delivery_id = $1", after["id"]))[0][0]
+    assert after["id"] > before + 1_000_000
+    assert first > last + 1_000_000_000
+
+
 async def test_going_on_asks_first(office: Office) -> None:
     made = await office.ready()
     path = f"/deliveries/{made['id']}"
