@@ -50,13 +50,16 @@ def status(world: World, tenant: str, field: str) -> Obj:
     return found
 
 
-def gauge(op: Operator, name: str, tenant: str) -> float:
-    """A gauge that alerts are made of."""
-    families = BusinessCollector(op.ctx.world, op.clock, op.ctx.settings.drill_days).collect()
-    return next(
-        s.value for f in families if f.name == name for s in f.samples
-        if s.labels["tenant"] == tenant and s.labels.get("type", "BackupHealthy") == "BackupHealthy"
-    )  # fmt: skip
+async def gauge(op: Operator, name: str, tenant: str, wanted: float) -> None:
+    """Wait until a gauge that alerts are made of is `wanted`: the operator's own view is a moment behind the API."""
+
+    def is_so() -> bool:
+        families = BusinessCollector(op.ctx.world, op.clock, op.ctx.settings.drill_days).collect()
+        samples = [s for f in families if f.name == name for s in f.samples if s.labels["tenant"] == tenant]
+        mine = [s for s in samples if s.labels.get("type", "BackupHealthy") == "BackupHealthy"]
+        return [s.value for s in mine] == [wanted]
+
+    await until(is_so, timeout=PATIENCE, what=f"{name} {wanted}")
 
 
 def key_secrets(world: World, server: str, tenant: str) -> list[Obj]:
@@ -101,7 +104,7 @@ async def test_a_wrong_key_is_named_and_counts_for_no_proof(world: World) -> Non
         await healthy(world, tenant, "Recent")
         stored, proof = status(world, tenant, "backup"), status(world, tenant, "restoreDrill")
         assert (proof["result"], proof["rows"] >= 5, proof["files"]) == ("Succeeded", True, 1)
-        assert gauge(op, "elink_restore_drill_failed", tenant) == 0
+        await gauge(op, "elink_restore_drill_failed", tenant, 0)
         secrets = key_secrets(world, server, tenant)
         right = base64.b64decode(secrets[0]["data"]["repository-key"]).decode()
 
@@ -114,8 +117,8 @@ async def test_a_wrong_key_is_named_and_counts_for_no_proof(world: World) -> Non
         assert "the-key-of-another" not in str(world.items("/api/v1/events")) + str(world.et(tenant))
         drill = status(world, tenant, "restoreDrill")
         assert (drill["result"], drill["provenAt"]) == ("Failed", proof["provenAt"])
-        assert gauge(op, "elink_restore_drill_failed", tenant) == 1
-        assert gauge(op, "elink_tenant_condition", tenant) == 0
+        await gauge(op, "elink_restore_drill_failed", tenant, 1)
+        await gauge(op, "elink_tenant_condition", tenant, 0)
 
         await back_up(world, server, tenant, "second")
         await healthy(world, tenant, "WrongKey")
@@ -127,7 +130,7 @@ async def test_a_wrong_key_is_named_and_counts_for_no_proof(world: World) -> Non
         await drilled(world, tenant, "right-key", "Succeeded")
         await healthy(world, tenant, "Recent")
         assert status(world, tenant, "backup")["generations"] == 2
-        assert gauge(op, "elink_restore_drill_failed", tenant) == 0
+        await gauge(op, "elink_restore_drill_failed", tenant, 0)
         assert await contents(world, server, tenant) == OLD
 
 
@@ -147,7 +150,7 @@ async def test_damage_in_the_store_is_found_by_the_drill_and_by_the_next_backup(
         assert "cannot be read back from the store" in doubts["message"]
         drill = status(world, tenant, "restoreDrill")
         assert (drill["result"], drill["provenAt"]) == ("Failed", proof["provenAt"])
-        assert gauge(op, "elink_restore_drill_failed", tenant) == 1
+        await gauge(op, "elink_restore_drill_failed", tenant, 1)
 
         # What did not change is not written again: the new generation would stand on the damaged one.
         await back_up(world, server, tenant, "second")
