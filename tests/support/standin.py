@@ -118,8 +118,10 @@ class Standin:
                 self.errors.append(str(error))
             await asyncio.sleep(_PAUSE)
             # Looks without a change too: tests switch `ready` and the like, and a watch may be down.
+            # No `wait_for`: in Python 3.11 it forgets a cancellation that comes together with a change.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _REST)
+                async with asyncio.timeout(_REST):
+                    await self._changed.wait()
 
     async def _pods(self) -> None:
         for pod in await self.list(_PODS):
