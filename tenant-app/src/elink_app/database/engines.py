@@ -156,7 +156,8 @@ class TenantDatabases:
                 continue
             self._freed.clear()
             try:
-                await asyncio.wait_for(self._freed.wait(), max(0.0, deadline - time.monotonic()))
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._freed.wait()
             except TimeoutError:
                 self._metrics.db_refused.labels("limit").inc()
                 raise NoConnectionLeft from None

@@ -51,7 +51,8 @@ class Stop:
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait for the wish, `timeout` seconds at most; True when it came."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
         return self.asked
 
 

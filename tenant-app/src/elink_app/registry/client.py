@@ -83,8 +83,10 @@ class RegistryClient:
             self._metrics.registry_connected.set(1)
             log.info("registry read", tenants=len(self._directory.all()))
             while True:
+                # Not `wait_for`: in Python 3.11 it forgets a cancellation that comes together with a change.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._settings.registry_reread_seconds)
+                    async with asyncio.timeout(self._settings.registry_reread_seconds):
+                        await self._wake.wait()
                 await self._catch_up(connection)
         finally:
             connection.terminate()

@@ -78,7 +78,8 @@ class ResultWriter:
         while self._waiting or not self._closing:
             if not self._closing:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._enough.wait(), _GROUP_SECONDS)
+                    async with asyncio.timeout(_GROUP_SECONDS):
+                        await self._enough.wait()
             self._enough.clear()
             group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
             if len(self._waiting) >= _GROUP:
