@@ -72,8 +72,10 @@ async def test_what_comes_back_is_written_down(world: World) -> None:
                 assert await report(mx, address(4), AWAY, "to4@there.example") == taken
                 assert await report(mx, address(5).upper(), dsn(status="5.2.2", words="smtp; 552 full")) == taken
                 assert await report(mx, address(6), dsn("delivered", "2.0.0", "smtp; 250 ok")) == taken
+                forged = address(1).partition("@")[0]
+                forged = forged[:-1] + ("b" if forged.endswith("a") else "a")
                 wrong = [
-                    address(1)[:-16] + "a@bounce.example", "b-x@bounce.example", "info@bounce.example",
+                    f"{forged}@bounce.example", "b-x@bounce.example", "info@bounce.example",
                     address(1).replace("bounce.example", "other.example"), f"b-{'a' * 50}@bounce.example",
                 ]  # fmt: skip
                 for stranger in wrong:
