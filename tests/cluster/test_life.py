@@ -7,7 +7,9 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -92,119 +94,163 @@ def move(kubectl: Kubectl, tenant: str) -> dict[str, object]:
     return status
 
 
-@pytest.mark.timeout(2400)
-def test_a_whole_life(live: Live, kubectl: Kubectl) -> None:
-    mark = secrets.token_hex(4)
-    tenant, secret = f"isshou-{mark}", f"himitsu-{secrets.token_hex(8)}"
-    names = (tenant, tenant.replace("-", "_"))
-    database, host = "t_" + names[1], f"{tenant}.elink.localhost"
-    with made_tenant(live, tenant):
-        with timed(f"{ADDRESSES} addresses and {FILES} files"):
-            live.psql("shared-1", database, _ROWS.format(secret=secret, rows=ADDRESSES))
-            web = live.pod(SHARED, "web")["metadata"]["name"]
-            kubectl.exec(SHARED, web, "python3", "-c", _FILES, tenant, secret, str(FILES))
-        rows, files = digest(live, database), files_in(live, "shared-1", tenant)
-        assert len(files) == FILES
-        # The search must find what is there.
-        assert in_postgres(live, "shared-1", secret)
-        assert in_volume(live, SHARED, "files", "/files", secret)
+@dataclass
+class Life:
+    """One tenant, and what it holds; each method is a chapter, and ends with what must be true then."""
 
+    live: Live
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    secret: str = field(default_factory=lambda: f"himitsu-{secrets.token_hex(8)}")
+    rows: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tenant = f"isshou-{self.mark}"
+        self.names = (self.tenant, self.tenant.replace("-", "_"))
+        self.database, self.host = "t_" + self.names[1], f"{self.tenant}.elink.localhost"
+        self.kubectl = self.live.kubectl
+
+    def status(self) -> dict[str, Any]:
+        """The tenant's status."""
+        found: dict[str, Any] = self.kubectl.json("get", "et", self.tenant)["status"]
+        return found
+
+    def is_the_same(self, server: str) -> None:
+        """Every row and every byte is on `server`."""
+        assert digest(self.live, self.database, server) == self.rows
+        assert files_in(self.live, server, self.tenant) == self.files
+
+    def is_filled(self) -> None:
+        with timed(f"{ADDRESSES} addresses and {FILES} files"):
+            self.live.psql("shared-1", self.database, _ROWS.format(secret=self.secret, rows=ADDRESSES))
+            web = self.live.pod(SHARED, "web")["metadata"]["name"]
+            self.kubectl.exec(SHARED, web, "python3", "-c", _FILES, self.tenant, self.secret, str(FILES))
+        self.rows = digest(self.live, self.database)
+        self.files = files_in(self.live, "shared-1", self.tenant)
+        assert len(self.files) == FILES
+        # The search must find what is there.
+        assert in_postgres(self.live, "shared-1", self.secret)
+        assert in_volume(self.live, SHARED, "files", "/files", self.secret)
+
+    def is_backed_up_eight_times(self) -> None:
         with timed("eight backups"):
             for number in range(8):
-                backup_once(kubectl, tenant, number)
+                backup_once(self.kubectl, self.tenant, number)
         found = eventually(
-            lambda: (b := kubectl.json("get", "et", tenant)["status"].get("backup", {})).get("generations") == 7 and b,
+            lambda: (b := self.status().get("backup", {})).get("generations") == 7 and b,
             timeout=60,
             what="seven generations in the store",
         )
         print(f"in the store: {found}")
-        assert in_volume(live, *STORE, *names), "the bucket bears the name"
-        assert in_volume(live, *STORE, secret) == [], "the store is sealed"
+        assert in_volume(self.live, *STORE, *self.names), "the bucket bears the name"
+        assert in_volume(self.live, *STORE, self.secret) == [], "the store is sealed"
 
+    def is_drilled(self) -> str:
+        """Returns the generation that was proven."""
         with timed("drill"):
-            drill = restore(kubectl, f"drill-{mark}", tenant, "Drill")
+            drill = restore(self.kubectl, f"drill-{self.mark}", self.tenant, "Drill")
         assert (drill["phase"], drill.get("different", [])) == ("Succeeded", []), drill
         assert drill["files"] == FILES
         assert drill["rows"] >= ADDRESSES
+        return str(drill["generation"])
 
+    def is_destroyed_and_brought_back(self, generation: str) -> None:
+        live, kubectl = self.live, self.kubectl
         with timed("destroyed and brought back"):
-            live.psql("shared-1", "postgres", f'DROP DATABASE "{database}" WITH (FORCE)')
-            kubectl.exec(SHARED, web, "python3", "-c", REMOVE, tenant)
+            live.psql("shared-1", "postgres", f'DROP DATABASE "{self.database}" WITH (FORCE)')
+            web = live.pod(SHARED, "web")["metadata"]["name"]
+            kubectl.exec(SHARED, web, "python3", "-c", REMOVE, self.tenant)
             eventually(
-                lambda: any(
-                    c["reason"] == "DatabaseLost" for c in kubectl.json("get", "et", tenant)["status"]["conditions"]
-                ),
+                lambda: any(c["reason"] == "DatabaseLost" for c in self.status()["conditions"]),
                 timeout=180,
                 what="DatabaseLost",
             )
-            back = restore(kubectl, f"back-{mark}", tenant, "InPlace", generation=drill["generation"])
+            back = restore(kubectl, f"back-{self.mark}", self.tenant, "InPlace", generation=generation)
             assert back["phase"] == "Succeeded", back
             assert back["safetyBackup"] == "none: the database is lost"
-            kubectl.wait_ready("et", tenant)
-            live.wait_served(host)
-        assert digest(live, database) == rows
-        assert files_in(live, "shared-1", tenant) == files
+            kubectl.wait_ready("et", self.tenant)
+            live.wait_served(self.host)
+        self.is_the_same("shared-1")
         left = live.psql("shared-1", "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^r_'").strip()
         assert left == "", "no scratch database is left"
 
+    def is_moved_to_a_server_of_its_own(self) -> None:
         with timed("moved, the source removed"):
-            moved = move(kubectl, tenant)
-            live.wait_served(host)
+            moved = move(self.kubectl, self.tenant)
+            self.live.wait_served(self.host)
         print(f"the customer waited {moved['downSeconds']} s of {moved['durationSeconds']} s")
-        assert kubectl.json("get", "et", tenant)["status"]["server"] == tenant
-        assert digest(live, database, tenant) == rows
-        assert files_in(live, tenant, tenant) == files
-        assert in_volume(live, SHARED, "files", "/files", secret, tenant) == []
+        assert self.status()["server"] == self.tenant
+        self.is_the_same(self.tenant)
+        assert in_volume(self.live, SHARED, "files", "/files", self.secret, self.tenant) == []
         for kind in ("httproutes", "cronjobs", "secrets"):
-            assert kubectl.items(kind, "-n", SHARED, "-l", f"elink-lc.com/tenant={tenant}") == [], kind
+            assert self.kubectl.items(kind, "-n", SHARED, "-l", f"elink-lc.com/tenant={self.tenant}") == [], kind
 
+    def is_cancelled(self) -> None:
+        state(self.kubectl, self.tenant, "Cancelled")
+        eventually(lambda: deadline(self.kubectl, self.tenant), timeout=60, what="eraseAfter")
+
+    def is_cancelled_and_undone(self) -> None:
         with timed("cancelled and undone"):
-            state(kubectl, tenant, "Cancelled")
-            eventually(lambda: deadline(kubectl, tenant), timeout=60, what="eraseAfter")
-            eventually(lambda: live.get(host, "/login")[0] != 200, timeout=60, what="out of service")
-            state(kubectl, tenant, "Active")
-            eventually(lambda: not deadline(kubectl, tenant), timeout=60, what="undone")
-            kubectl.wait_ready("et", tenant)
-            live.wait_served(host)
-        assert digest(live, database, tenant) == rows
-        assert files_in(live, tenant, tenant) == files
+            self.is_cancelled()
+            eventually(lambda: self.live.get(self.host, "/login")[0] != 200, timeout=60, what="out of service")
+            state(self.kubectl, self.tenant, "Active")
+            eventually(lambda: not deadline(self.kubectl, self.tenant), timeout=60, what="undone")
+            self.kubectl.wait_ready("et", self.tenant)
+            self.live.wait_served(self.host)
+        self.is_the_same(self.tenant)
 
-        volumes = [
-            v["metadata"]["name"]
-            for v in kubectl.items("pv")
-            if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{tenant}"
-        ]
-        assert volumes
-        uid = kubectl.json("get", "et", tenant)["metadata"]["uid"]
+    def is_erased_at_its_deadline(self) -> datetime:
+        """Returns the deadline."""
         with timed("cancelled and erased at its deadline"):
-            state(kubectl, tenant, "Cancelled")
-            eventually(lambda: deadline(kubectl, tenant), timeout=60, what="eraseAfter")
+            self.is_cancelled()
             # The clock of a real cluster stays as it is: the deadline comes to it.
             due = datetime.now(UTC) + timedelta(seconds=5)
             sooner = json.dumps({"status": {"eraseAfter": f"{due:%Y-%m-%dT%H:%M:%SZ}"}})
-            kubectl.run("patch", "et", tenant, "--subresource=status", "--type=merge", "-p", sooner)
-            eventually(lambda: not kubectl.items("et", tenant), timeout=300, what="erased by itself")
+            self.kubectl.run("patch", "et", self.tenant, "--subresource=status", "--type=merge", "-p", sooner)
+            eventually(lambda: not self.kubectl.items("et", self.tenant), timeout=300, what="erased by itself")
         assert datetime.now(UTC) > due
+        return due
 
-    records = kubectl.items("ee")
-    [record] = [r["spec"] for r in records if r["spec"]["tenantUid"] == uid]
-    assert record["eraseAfter"].startswith(f"{due + timedelta(hours=9):%Y-%m-%dT%H:%M:%S}")
-    print(json.dumps(record, ensure_ascii=False, indent=1))
-    assert {"Namespace", "Volume", "BackupBucket", "BackupKey"} <= {s["store"] for s in record["stores"]}
-    verify = ("elink-operator", "erasures", "verify")
-    print(kubectl.run("exec", "-n", "elink-system", "deploy/elink-operator", "--", *verify))
+    def has_a_record(self, uid: str, due: datetime) -> None:
+        [record] = [r["spec"] for r in self.kubectl.items("ee") if r["spec"]["tenantUid"] == uid]
+        assert record["eraseAfter"].startswith(f"{due + timedelta(hours=9):%Y-%m-%dT%H:%M:%S}")
+        print(json.dumps(record, ensure_ascii=False, indent=1))
+        assert {"Namespace", "Volume", "BackupBucket", "BackupKey"} <= {s["store"] for s in record["stores"]}
+        verify = ("elink-operator", "erasures", "verify")
+        print(self.kubectl.run("exec", "-n", "elink-system", "deploy/elink-operator", "--", *verify))
+
+    def is_nowhere(self) -> None:
+        live, kubectl, secret, names = self.live, self.kubectl, self.secret, self.names
+        with timed("searched for"):
+            found = {
+                "PostgreSQL, the secret": in_postgres(live, "shared-1", secret),
+                "PostgreSQL, the name": in_postgres(live, "shared-1", *names),
+                "files": in_volume(live, SHARED, "files", "/files", secret, *names),
+                "store": in_volume(live, *STORE, secret, *names),
+                "objects, the secret": in_objects(kubectl, secret),
+                "objects, the name": [o for o in in_objects(kubectl, *names) if not kinds_of([o]) <= RECORDS],
+            }
+        assert {place: left for place, left in found.items() if left} == {}
+        assert files_of(live, self.tenant) == []
+        assert live.get(self.host, "/login")[0] == 404
+
+
+@pytest.mark.timeout(2400)
+def test_a_whole_life(live: Live, kubectl: Kubectl) -> None:
+    life = Life(live)
+    with made_tenant(live, life.tenant):
+        life.is_filled()
+        life.is_backed_up_eight_times()
+        generation = life.is_drilled()
+        life.is_destroyed_and_brought_back(generation)
+        life.is_moved_to_a_server_of_its_own()
+        life.is_cancelled_and_undone()
+        own = f"elink-srv-{life.tenant}"
+        volumes = [v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == own]
+        assert volumes
+        uid = kubectl.json("get", "et", life.tenant)["metadata"]["uid"]
+        due = life.is_erased_at_its_deadline()
+    life.has_a_record(uid, due)
     assert not [v for v in kubectl.items("pv") if v["metadata"]["name"] in volumes]
-    assert not kubectl.items("namespace", f"elink-srv-{tenant}")
-
-    with timed("searched for"):
-        found = {
-            "PostgreSQL, the secret": in_postgres(live, "shared-1", secret),
-            "PostgreSQL, the name": in_postgres(live, "shared-1", *names),
-            "files": in_volume(live, SHARED, "files", "/files", secret, *names),
-            "store": in_volume(live, *STORE, secret, *names),
-            "objects, the secret": in_objects(kubectl, secret),
-            "objects, the name": [o for o in in_objects(kubectl, *names) if not kinds_of([o]) <= RECORDS],
-        }
-    assert {place: left for place, left in found.items() if left} == {}
-    assert files_of(live, tenant) == []
-    assert live.get(host, "/login")[0] == 404
+    assert not kubectl.items("namespace", own)
+    life.is_nowhere()

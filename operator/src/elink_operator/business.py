@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from elink_operator import conditions
-from elink_operator.api.admission import validate_delete_tenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.api.server import ElinkServer
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
@@ -138,7 +138,7 @@ def _unconfirmed(tenants: list[ElinkTenant]) -> GaugeMetricFamily:
         labels=["tenant"],
     )
     for tenant in tenants:
-        if tenant.deleting and validate_delete_tenant(tenant):
+        if tenant.deleting and not is_to_be_erased(tenant):
             family.add_metric([tenant.name], 1)
     return family
 

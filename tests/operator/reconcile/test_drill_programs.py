@@ -39,6 +39,15 @@ async def drilled(world: World, tenant: str, name: str, wanted: str) -> Obj:
     return await ended(world, name, wanted)
 
 
+async def proven(world: World) -> tuple[str, str]:
+    """A server and a tenant with one backup that a drill has brought back."""
+    server, tenant = await served(world)
+    await back_up(world, server, tenant, "first")
+    await until(lambda: status(world, tenant, "backup").get("generations") == 1, timeout=PATIENCE)
+    await drilled(world, tenant, "good", "Succeeded")
+    return server, tenant
+
+
 async def healthy(world: World, tenant: str, reason: str) -> Obj:
     """BackupHealthy, once its reason is `reason`."""
     await until(lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == reason, timeout=PATIENCE)
@@ -97,10 +106,7 @@ def damage(repository: Path) -> None:
 async def test_a_wrong_key_is_named_and_counts_for_no_proof(world: World) -> None:
     world.standin.program("backup", backup_or_restore)
     async with world.operator(drill_days=30) as op:
-        server, tenant = await served(world)
-        await back_up(world, server, tenant, "first")
-        await until(lambda: status(world, tenant, "backup").get("generations") == 1, timeout=PATIENCE)
-        await drilled(world, tenant, "good", "Succeeded")
+        server, tenant = await proven(world)
         await healthy(world, tenant, "Recent")
         stored, proof = status(world, tenant, "backup"), status(world, tenant, "restoreDrill")
         assert (proof["result"], proof["rows"] >= 5, proof["files"]) == ("Succeeded", True, 1)
@@ -137,10 +143,7 @@ async def test_a_wrong_key_is_named_and_counts_for_no_proof(world: World) -> Non
 async def test_damage_in_the_store_is_found_by_the_drill_and_by_the_next_backup(world: World) -> None:
     world.standin.program("backup", backup_or_restore)
     async with world.operator(drill_days=30) as op:
-        server, tenant = await served(world)
-        await back_up(world, server, tenant, "first")
-        await until(lambda: status(world, tenant, "backup").get("generations") == 1, timeout=PATIENCE)
-        await drilled(world, tenant, "good", "Succeeded")
+        server, tenant = await proven(world)
         stored, proof = status(world, tenant, "backup"), status(world, tenant, "restoreDrill")
         damage(world.standin.folder(naming.server_namespace(server), "backups") / tenant / "repository")
 

@@ -61,6 +61,17 @@ def drills_of(world: World) -> list[dict[str, Any]]:
     return [r for r in world.items("/apis/elink-lc.com/v1/elinkrestores") if labels.DRILL in r["metadata"]["labels"]]
 
 
+async def two_with_backups(world: World) -> tuple[str, str, str]:
+    """A server and two tenants whose newest backup was never drilled."""
+    server, first = await served(world)
+    second = world.unique("t")
+    world.tenant(second, server=server)
+    await until(lambda: (world.et(second) or {}).get("status", {}).get("observedGeneration"), timeout=PATIENCE)
+    with_backup(world, first)
+    with_backup(world, second)
+    return server, first, second
+
+
 async def look(op: Operator, server: str) -> None:
     op.ctx.wake("server", server)
     await op.settle(timeout=PATIENCE)
@@ -69,12 +80,7 @@ async def look(op: Operator, server: str) -> None:
 async def test_drills_begin_when_due_one_at_a_time_and_prove_the_backup(world: World) -> None:
     script = Script(world).install()
     async with world.operator(drill_days=30) as op:
-        server, first = await served(world)
-        second = world.unique("t")
-        world.tenant(second, server=server)
-        await until(lambda: (world.et(second) or {}).get("status", {}).get("observedGeneration"), timeout=PATIENCE)
-        with_backup(world, first)
-        with_backup(world, second)
+        server, first, second = await two_with_backups(world)
         await look(op, server)
         assert drills_of(world) == [], "a new tenant waits for its turn"
         at_noon(op, 28)
@@ -139,12 +145,7 @@ def new_years_eve() -> datetime:
 async def test_the_last_drill_of_a_year_begins_before_midnight_in_japan(world: World) -> None:
     world.standin.program("backup", never)
     async with world.operator(drill_days=30, drills_per_server=2) as op:
-        server, first = await served(world)
-        second = world.unique("t")
-        world.tenant(second, server=server)
-        await until(lambda: (world.et(second) or {}).get("status", {}).get("observedGeneration"), timeout=PATIENCE)
-        with_backup(world, first)
-        with_backup(world, second)
+        server, first, second = await two_with_backups(world)
         eve = new_years_eve()
         op.clock.stopped_at = eve + timedelta(seconds=0.1)
         await look(op, server)

@@ -134,3 +134,11 @@ def test_every_refused_character_is_found_beside_others() -> None:
     for code in (9, 10, 13, 0x2028, 0x2029):
         assert has_refused_character(f"山{chr(code)}田")
         assert not has_refused_character(f"山{chr(code)}田", multiline=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("1000001", "100-0001"), ("〒100ー0001", "100-0001"), ("JP 1000001", "JP 100-0001"), ("SW1A 1AA", "SW1A 1AA")],
+)
+def test_japanese_postal_codes_get_their_dash(typed: str, kept: str) -> None:
+    assert AddressInput(name="a", postal_code=typed).postal_code == kept

@@ -139,9 +139,9 @@ class Remote:
         return {"AWS_SHARED_CREDENTIALS_FILE": str(self.bucket.credentials)}
 
     def exists(self) -> bool:
-        if any(True for _ in self.bucket.objects(f"{FOLDER}/config", most=1)):
+        if self._holds("config"):
             return True
-        if any(True for name in _DATA for _ in self.bucket.objects(f"{FOLDER}/{name}/", most=1)):
+        if any(self._holds(f"{name}/") for name in _DATA):
             raise _headless()
         return False
 
@@ -150,7 +150,7 @@ class Remote:
         self.bucket.delete(f"{FOLDER}/")
 
     def has_locks(self) -> bool:
-        return any(True for _ in self.bucket.objects(f"{FOLDER}/{_LOCKS}/", most=1))
+        return self._holds(f"{_LOCKS}/")
 
     def forget_unfinished(self) -> None:
         self.bucket.forget_uploads(f"{FOLDER}/")
@@ -163,6 +163,9 @@ class Remote:
 
     def is_full(self) -> bool:
         return False
+
+    def _holds(self, prefix: str) -> bool:
+        return any(True for _ in self.bucket.objects(f"{FOLDER}/{prefix}", most=1))
 
 
 def _headless() -> BackupError:

@@ -21,6 +21,7 @@ from elink_operator.jst import jst
 
 __all__ = [
     "World",
+    "is_to_be_erased",
     "validate_delete_server",
     "validate_delete_tenant",
     "validate_server",
@@ -75,6 +76,11 @@ def validate_delete_tenant(tenant: ElinkTenant) -> list[str]:
         "Set spec.state to Cancelled first, or confirm with "
         f"'kubectl annotate et {tenant.name} {labels.CONFIRM_ERASURE}={tenant.name}' and delete again"
     ]
+
+
+def is_to_be_erased(tenant: ElinkTenant) -> bool:
+    """Deleted, and as admission demands, which may not have been asked: a deletion of the CRD passes it."""
+    return tenant.deleting and not validate_delete_tenant(tenant)
 
 
 def validate_delete_server(server: ElinkServer, world: World) -> list[str]:

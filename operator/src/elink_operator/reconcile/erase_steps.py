@@ -300,14 +300,20 @@ async def _job_ended(case: Case, wanted: Obj, what: str) -> None:
         await jobs.remove(ctx, job)
         raise Hold("an old Job of an erasure is being replaced", retry_after=2)
     if state == "failed":
-        raise Hold(
-            f"the Job {name} failed ({observe.job_failure(job)}); it is replaced in two minutes, "
-            f"see 'kubectl logs -n {case.namespace} job/{name}'",
-            reason="EraseJobFailed",
-            retry_after=30,
-        )
+        raise job_failed(job)
     if state != "succeeded":
         raise Hold(f"{what} by a Job", retry_after=5)
+
+
+def job_failed(job: Obj) -> Hold:
+    """What an erasure waits for when one of its Jobs failed."""
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    return Hold(
+        f"the Job {name} failed ({observe.job_failure(job)}); it is replaced in two minutes, "
+        f"see 'kubectl logs -n {namespace} job/{name}'",
+        reason="EraseJobFailed",
+        retry_after=30,
+    )
 
 
 async def _erase_report(case: Case, job: str) -> Evidence:

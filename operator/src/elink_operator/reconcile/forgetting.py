@@ -6,13 +6,13 @@ from typing import Final
 
 from elink_operator import labels, observe
 from elink_operator.api import ElinkTenant
-from elink_operator.api.admission import validate_delete_tenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.api.tenant import ErasureStep
 from elink_operator.cluster.kinds import JOB, Obj
 from elink_operator.desired.server_backup import Leaver, build_forget_job, forgotten_by
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.erase_case import FILES_STEP, SERVER_BACKUPS_STEP, Case, Evidence, Hold
-from elink_operator.reconcile.erase_steps import stop_if_harm_was_found
+from elink_operator.reconcile.erase_steps import job_failed, stop_if_harm_was_found
 from elink_operator.reconcile.evidence import forgotten
 from elink_operator.reconcile.server_backup import forget_old_versions, place_of
 
@@ -72,13 +72,7 @@ async def _job_for(case: Case) -> Obj | None:
         raise Hold(f"{_WHAT}, after the one that runs for others", retry_after=5)
     for job in mine:
         if not jobs.failed_long_ago(job, ctx.clock()):
-            name = job["metadata"]["name"]
-            raise Hold(
-                f"the Job {name} failed ({observe.job_failure(job)}); it is replaced in two minutes, "
-                f"see 'kubectl logs -n {case.namespace} job/{name}'",
-                reason="EraseJobFailed",
-                retry_after=30,
-            )
+            raise job_failed(job)
         await jobs.remove(ctx, job)
     if mine:
         raise Hold("an old Job of an erasure is being replaced", retry_after=2)
@@ -109,7 +103,7 @@ def others_are_coming(tenant: ElinkTenant, residents: Iterable[ElinkTenant], now
     # Without a time this very run has just come so far.
     since = next((step.at for step in _steps(tenant) if step.name == FILES_STEP and step.done), None) or now
     return now - since <= _GATHER and any(
-        other.deleting and not _done(other, FILES_STEP) and not validate_delete_tenant(other)
+        is_to_be_erased(other) and not _done(other, FILES_STEP)
         for other in residents
         if other.metadata.uid != tenant.metadata.uid
     )

@@ -2,7 +2,7 @@
 
 from elink_operator import conditions, naming
 from elink_operator.api import ElinkServer, ElinkTenant
-from elink_operator.api.admission import validate_delete_tenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
 from elink_operator.desired import change
@@ -57,7 +57,7 @@ def _needs_the_server(tenant: ElinkTenant, server: ElinkServer) -> bool:
         return True
     home = home_of(tenant)
     lives_here = home is None or home.server == server.name
-    return lives_here and not (tenant.deleting and not validate_delete_tenant(tenant))
+    return lives_here and not is_to_be_erased(tenant)
 
 
 async def namespace_left(ctx: Context, namespace: str) -> str:

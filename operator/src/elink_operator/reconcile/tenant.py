@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from elink_operator import conditions, labels, naming, observe
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
-from elink_operator.api.admission import validate_delete_tenant, validate_tenant
+from elink_operator.api.admission import is_to_be_erased, validate_tenant
 from elink_operator.api.meta import find_condition, is_true
 from elink_operator.api.tenant import Phase, Plan, State
 from elink_operator.cluster.errors import Forbidden, Invalid
@@ -77,8 +77,7 @@ async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
         return Outcome()
     await changes.record(ctx, TENANT, name)
     if tenant.deleting:
-        refusals = validate_delete_tenant(tenant)
-        if not refusals:
+        if is_to_be_erased(tenant):
             return await erase_tenant(tenant, ctx)
         # Admission was not asked (its policies are gone, or the CRD was deleted): data and service stay.
         await _write_failure(ctx, tenant, "ErasureNotConfirmed", _NOT_CONFIRMED.format(name=tenant.name))

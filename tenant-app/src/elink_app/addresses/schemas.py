@@ -99,8 +99,8 @@ class AddressInput(BaseModel):
         plain = _plain(value).removeprefix("〒").strip()
         if not _POSTAL.match(plain):
             raise refuse("postal_code")
-        japanese = _JAPANESE_POSTAL.match(plain)
-        return f"{japanese[1]}-{japanese[2]}" if japanese else plain
+        japanese = _JAPANESE_POSTAL.search(plain)
+        return f"{plain[: japanese.start()]}{japanese[1]}-{japanese[2]}" if japanese else plain
 
     @field_validator("emails")
     @classmethod

@@ -29,25 +29,23 @@ _KNOW_THE_BATCH = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_nestloop', 'off', true), "
     "set_config('jit', 'off', true)"
 )
-_CLAIM = text("""
+_IS_DUE = """delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
+      AND EXISTS (SELECT FROM delivery WHERE id = :delivery AND state = 'sending')"""
+_CLAIM = text(f"""
 WITH due AS (
-    SELECT id FROM delivery_recipient
-    WHERE delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
-      AND EXISTS (SELECT FROM delivery WHERE id = :delivery AND state = 'sending')
+    SELECT id FROM delivery_recipient WHERE {_IS_DUE}
     ORDER BY next_at LIMIT :count FOR UPDATE SKIP LOCKED
 )
 UPDATE delivery_recipient r SET state = 'claimed', attempts = r.attempts + 1, next_at = :until, updated_at = :now
 FROM due WHERE r.delivery_id = :delivery AND r.id = due.id
 RETURNING r.id, r.attempts, r.email, r.email_key, r.slots
-""")
+""")  # noqa: S608 - our own words
 # The same in two steps, where not every row that is due may be sent: the others are left as they were.
-_DUE = text("""
+_DUE = text(f"""
 SELECT id, email_key FROM delivery_recipient
-WHERE delivery_id = :delivery AND next_at <= :now AND state <> 'sending'
-  AND EXISTS (SELECT FROM delivery WHERE id = :delivery AND state = 'sending')
-  AND split_part(email_key, '@', 2) <> ALL(CAST(:held AS text[]))
+WHERE {_IS_DUE} AND split_part(email_key, '@', 2) <> ALL(CAST(:held AS text[]))
 ORDER BY next_at LIMIT :count FOR UPDATE SKIP LOCKED
-""")
+""")  # noqa: S608 - our own words
 _CLAIM_LOCKED = text("""
 UPDATE delivery_recipient SET state = 'claimed', attempts = attempts + 1, next_at = :until, updated_at = :now
 WHERE delivery_id = :delivery AND id = ANY(CAST(:ids AS bigint[]))

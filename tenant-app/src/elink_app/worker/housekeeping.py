@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.repository import AccountRepository, ThrottleRepository
 from elink_app.accounts.sessions import SessionPolicy, Sessions
@@ -70,11 +72,11 @@ class Housekeeper:
             gone["challenges"] = await ChallengeRepository(db).purge(now)
             gone["tokens"] = await TokenRepository(db).purge(now - _OVER)
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
-        gone["addresses"] = await self._purge_addresses(tenant)
+        gone["addresses"] = await self._in_batches(tenant, self._purge_addresses, _BATCH)
         async with self._databases.transaction(tenant) as db:
             gone["utilities"] = await purge_utilities(db, now - self._undo_window)
         gone["clicks"] = await self._end_clicks(tenant)
-        gone["attribute_values"] = await self._erase_attributes(tenant)
+        gone["attribute_values"] = await self._in_batches(tenant, self._erase_attributes, _BATCH)
         await self._judge_again(tenant)
         for kind, count in gone.items():
             self._metrics.purged.labels(kind).inc(count)
@@ -86,12 +88,9 @@ class Housekeeper:
         now = self._clock()
         async with self._databases.transaction(tenant) as db:
             await ClickRepository(db).end(now - COUNTED_FOR, now)
-        total, count = 0, _CLICKS_BATCH
-        while count == _CLICKS_BATCH:
-            async with self._databases.transaction(tenant) as db:
-                count = await ClickRepository(db).erase(now - _CLICKS_ENDED, _CLICKS_BATCH)
-            total += count
-        return total
+        return await self._in_batches(
+            tenant, lambda db: ClickRepository(db).erase(now - _CLICKS_ENDED, _CLICKS_BATCH), _CLICKS_BATCH
+        )
 
     async def _judge_again(self, tenant: Tenant) -> None:
         after, count = 0, _JUDGED_BATCH
@@ -99,20 +98,18 @@ class Housekeeper:
             async with self._databases.transaction(tenant) as db:
                 after, count = await judge_again(db, self._clock() - _JUDGED_AGAIN, after, _JUDGED_BATCH)
 
-    async def _purge_addresses(self, tenant: Tenant) -> int:
-        total = 0
-        while True:
-            async with self._databases.transaction(tenant) as db:
-                count = await purge_deleted(db, self._clock() - self._undo_window, _BATCH)
-            total += count
-            if count < _BATCH:
-                return total
+    async def _purge_addresses(self, db: AsyncSession) -> int:
+        return await purge_deleted(db, self._clock() - self._undo_window, _BATCH)
 
-    async def _erase_attributes(self, tenant: Tenant) -> int:
+    async def _erase_attributes(self, db: AsyncSession) -> int:
+        return await erase_expired_attributes(db, self._clock() - self._undo_window, _BATCH)
+
+    async def _in_batches(self, tenant: Tenant, step: Callable[[AsyncSession], Awaitable[int]], size: int) -> int:
+        """Repeat `step`, each time in a transaction of its own, until it finds less than a batch; how many in all."""
         total = 0
         while True:
             async with self._databases.transaction(tenant) as db:
-                count = await erase_expired_attributes(db, self._clock() - self._undo_window, _BATCH)
+                count = await step(db)
             total += count
-            if count < _BATCH:
+            if count < size:
                 return total
