@@ -59,7 +59,7 @@ class Clock:
 
 
 def settings_for_tests(**changes: Any) -> Settings:
-    """Quick retries, no leader election, no webhook."""
+    """Quick retries, no leader election, no webhook, no drill that comes due when a test moves the clock."""
     values: dict[str, Any] = {
         "leader_election": False,
         "webhook_enabled": False,
@@ -69,6 +69,7 @@ def settings_for_tests(**changes: Any) -> Settings:
         "breaker_failures": 5,
         "watch_silence_seconds": 60,
         "spare_databases": 0,
+        "drill_days": 0,
         "metrics_port": 0,
         "region_node_label": "",
     }
