@@ -299,12 +299,21 @@ def test_damage_is_found_and_displaces_nothing(bench: Bench) -> None:
     assert bench.names() == [name]
 
 
-def test_a_damaged_generation_does_not_come_back(bench: Bench, target: str) -> None:
+def test_a_damaged_generation_does_not_come_back(bench: Bench, postgres: Postgres, target: str) -> None:
+    (bench.files / "big").write_bytes(os.urandom(1 << 20))
     assert bench.run("backup")[0] == 0
     damage(bench)
     code, said = bring_back(bench, target)
     assert (code, said["reason"]) == (1, "StoreDamaged"), said
-    assert not (bench.root / "back").exists()
+    assert not (bench.root / "back" / "big").exists()
+
+    async def tables() -> int:
+        inside = await postgres.connect(target)
+        found = await inside.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+        await inside.close()
+        return int(found)
+
+    assert asyncio.run(tables()) == 0, "all of the database or nothing"
 
 
 def test_a_store_that_lost_its_head_is_not_made_anew(bench: Bench) -> None:

@@ -310,8 +310,8 @@ def restore_into(bench: Remote, target: str, into: Path) -> tuple[int, dict[str,
 
 def end_in_the_middle(own: Remote, fault: str, target: str, into: Path) -> None:
     process = start(own, "restore", "--into-database", target, "--into-directory", str(into), ELINK_STALL="20")
-    # It has read the generation once, has filled the database, and begins with the files.
-    eventually(lambda: into.is_dir() or process.poll() is not None, timeout=120, every=0.01)
+    # The dump has been read, and the first file is being written.
+    eventually(lambda: (into / "big").exists() or process.poll() is not None, timeout=120, every=0.01)
     assert process.poll() is None, (own.root / "message").read_text()
     if fault == "killed":
         os.killpg(process.pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "StoreDamaged": "the generation cannot be read back from the store: take another one, and look at the store",
     "WrongKey": "the key does not open the repository: bring back the Secret with the key of the backups",
     "WrongLogin": "the backup store refuses the log-in",
-    "ScratchFull": "no room for what is restored: on the node (the dump), on the volume of files or on PostgreSQL's",
+    "ScratchFull": "no room for what is restored: on the node (in a drill), on the volume of files or on PostgreSQL's",
     "DatabaseAway": "the database cannot be reached from the Job",
     "FilesUnreadable": "files cannot be read or written",
     "StillRunning": "a backup of the tenant did not end",

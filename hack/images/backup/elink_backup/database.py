@@ -7,8 +7,9 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from elink_backup import errors
 from elink_backup.errors import BackupError
@@ -32,15 +33,37 @@ def dump(job: Job, target: Path) -> None:
         _run(["pg_dump", "--format=custom", "--compress=0", "--no-password", f"--file={target}"], environ)
 
 
-def restore(job: Job, source: Path, database: str) -> None:
-    """Fill the empty `database` from a dump, all of it or nothing."""
-    with login(job, database) as environ:
+@contextmanager
+def filling(job: Job, database: str) -> Iterator[IO[bytes]]:
+    """Fill the empty `database`, all of it or nothing, from the dump that is written to what this yields, and closed.
+
+    An error in the block ends it. Its own failure is the one that is raised when that came first.
+    """
+    with login(job, database) as environ, tempfile.TemporaryFile() as said:
         if _run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", _EMPTY], environ).strip() != "0":
             raise BackupError(f"database {database} is not empty: a restore goes into an empty one only")
-        _run(
-            ["pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--no-password",
-             f"--dbname={database}", str(source)], environ,
-        )  # fmt: skip
+        command = [
+            "pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--no-password",
+            f"--dbname={database}",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, env=environ)
+        assert process.stdin is not None  # noqa: S101 - for the type checker
+        broken: BaseException | None = None
+        try:
+            yield process.stdin
+        except BaseException as error:
+            if not isinstance(error.__cause__, BrokenPipeError):
+                process.kill()
+                raise
+            broken = error  # it takes no more, and says why
+        finally:
+            with suppress(OSError):
+                process.stdin.close()
+            process.wait()
+        said.seek(0)
+        _judge("pg_restore", process.returncode, said.read().decode(errors="replace"))
+        if broken is not None:
+            raise broken
 
 
 def disarm(job: Job, database: str) -> dict[str, int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from elink_backup import errors, generations
 from elink_backup.errors import BackupError
@@ -16,6 +15,7 @@ from elink_backup.generations import COMPLETE, UNPROVEN, Snapshot
 from elink_backup.job import KEY, Job
 from elink_backup.location import Location, location_of
 from elink_backup.restic import Running, restic, tail
+from elink_backup.unpack import FileFacts, Unpacking, close, copy
 
 DUMP = "database/database.dump"
 MANIFEST = "database/manifest.json"
@@ -29,9 +29,8 @@ class Contents:
     """What one snapshot holds, read from the store to its last byte."""
 
     manifest: dict[str, Any]
-    dump_sha256: str
-    files: dict[str, int]
-    """Name → size of the tenant's files."""
+    files: dict[str, FileFacts]
+    """The tenant's files by their name."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,16 @@ class Repository:
         """Size of the repository in the store."""
         return self.location.bytes()
 
-    def read(self, snapshot: str) -> Contents:
-        """Read a whole snapshot out of the store. Raises `BackupError` when a byte of it cannot be had."""
+    def read(self, snapshot: str, dump: IO[bytes] | None = None, into: Path | None = None) -> Contents:
+        """Read a whole snapshot out of the store. Raises `BackupError` when a byte of it cannot be had.
+
+        The dump is written to `dump`, which is then closed, and the files below `into`, an empty folder. Both are
+        filled while it is read: what they hold counts only when this returns.
+        """
         manifest: dict[str, Any] = {}
-        digest, files = "", {}
+        digest = ""
+        files: dict[str, FileFacts] = {}
+        unpacking = Unpacking(into)
         broken: Exception | None = None
         with restic(
             self.location, self.key, self.stall, ("dump", "--no-lock", "--archive", "tar", snapshot, "/")
@@ -123,11 +128,12 @@ class Repository:
                         if content is not None and name == MANIFEST:
                             manifest = json.loads(content.read())
                         elif content is not None and name == DUMP:
-                            digest = hashlib.file_digest(content, "sha256").hexdigest()
-                        elif name.startswith("files/") and not member.isdir():
-                            files[name.removeprefix("files/")] = member.size
-                            if content is not None:
-                                hashlib.file_digest(content, "sha256")  # to the last byte
+                            digest = copy(content, dump).sha256
+                            close(dump)
+                        elif inside := name.removeprefix("files/").rstrip("/") if name.startswith("files/") else "":
+                            facts = unpacking.put(inside, member, content)
+                            files |= {inside: facts} if facts else {}
+                unpacking.finish()
             except (tarfile.TarError, OSError, ValueError, EOFError) as error:
                 broken = error  # restic's own words are better than tar's: they come with its end
         running.judge()
@@ -135,7 +141,7 @@ class Repository:
             raise BackupError(f"the snapshot cannot be read: {broken}", errors.STORE_DAMAGED)
         if not manifest or digest != manifest.get("dump", {}).get("sha256"):
             raise BackupError("the dump is not what was written", errors.STORE_DAMAGED)
-        return Contents(manifest, digest, files)
+        return Contents(manifest, files)
 
     def restore(self, snapshot: str, part: str, target: Path) -> None:
         """Bring `part` (`database` or `files`) back into `target`, compared with the store afterwards."""

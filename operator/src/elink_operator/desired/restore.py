@@ -9,8 +9,6 @@ from elink_operator.api.restore import Mode
 from elink_operator.api.schema import quantity_value
 from elink_operator.desired import app, pod
 from elink_operator.desired.backup_pod import (
-    DUMP,
-    DUMP_SIZE,
     LOGIN_KEYS,
     PACKS_SIZE,
     TMP,
@@ -79,7 +77,6 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     login: dict[str, tuple[str, ...]] = {naming.tenant_secret(inputs.target.name): LOGIN_KEYS}
     volumes = [
         *inputs.store.volumes,
-        pod.scratch("dump", size=DUMP_SIZE),
         pod.scratch(size=PACKS_SIZE),
         pod.secret_files(_SECRETS, {**login, **inputs.store.secrets}),
     ]
@@ -140,7 +137,7 @@ def _read_container(inputs: RestoreInputs, *, drill: bool) -> Obj:
             f"--into-directory={_INTO}",
         ],
         {"ELINK_TENANT_ID": naming.short_id(inputs.source.name), "ELINK_TENANT_UID": inputs.source.metadata.uid},
-        [into, DUMP],
+        [into],
         secrets=_SECRETS,
     )
 
