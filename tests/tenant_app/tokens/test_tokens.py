@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.tenant_app.people.support import member, one, run
+from tests.tenant_app.people.support import invite, make_role, member, one, run
 from tests.tenant_app.support import ORIGIN_HEADERS, Browser, World
 
 pytestmark = pytest.mark.postgres
@@ -133,3 +133,27 @@ async def test_the_page(world: World) -> None:
         assert (await master.api("POST", "/api/v1/tokens", json=body)).status_code == 422
     token_id = await one(world, tenant, "SELECT id FROM api_token")
     assert (await master.post(f"/account/tokens/{token_id}/revoke")).status_code == 303
+
+
+async def test_the_masters_token_grants_no_more_than_it_has(world: World) -> None:
+    tenant = await world.tenant()
+    master = await world.master(tenant)
+    seeing, changing = await make_role(master, "addresses:view"), await make_role(master, "addresses:edit")
+    user = await invite(master, "hito@staff.example", changing)
+    secret = (await make(master, "users:manage", "addresses:view"))["secret"]
+    program = world.browser(tenant.host)
+
+    async def status(method: str, path: str, body: dict[str, object]) -> int:
+        answer = await program.client.request(method, f"/api/v1/{path}", json=body, headers=bearer(secret))
+        return answer.status_code
+
+    for permission, wanted in (("addresses:view", 201), ("users:manage", 201), ("addresses:edit", 403)):
+        assert await status("POST", "roles", {"name": permission, "permissions": [permission]}) == wanted, permission
+    more = {"name": "more", "permissions": ["addresses:view", "audit:view"]}
+    assert await status("PUT", f"roles/{seeing}", more) == 403
+    assert await status("POST", "users", {"email": "a@staff.example", "roles": [changing]}) == 403
+    assert await status("POST", "users", {"email": "b@staff.example", "roles": [seeing]}) == 201
+    # What somebody has already is no new grant, and is not taken away either.
+    assert await status("PUT", f"users/{user}", {"roles": [changing, seeing]}) == 200
+    assert await status("PUT", f"users/{user}", {"roles": [seeing]}) == 403
+    assert (await master.api("PUT", f"/api/v1/users/{user}", json={"roles": []})).status_code == 200

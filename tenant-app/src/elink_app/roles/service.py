@@ -19,8 +19,9 @@ MAX_ROLES = 100
 
 
 def may_grant(principal: Principal, permissions: Iterable[str]) -> bool:
-    """True when `principal` may put these permissions into a role."""
-    return principal.is_master or frozenset(permissions) <= principal.permissions - MASTER_ONLY
+    """True when `principal` may put these permissions into a role. The master's token gives no more than it has."""
+    own = principal.permissions if principal.is_master else principal.permissions - MASTER_ONLY
+    return frozenset(permissions) <= own
 
 
 class Roles:
@@ -53,9 +54,14 @@ class Roles:
         """True when the caller may change or delete this role."""
         return may_grant(self._principal, role.permissions)
 
-    def may_hand_out(self, role_id: int) -> bool:
-        """The master hands out every role; others only such as they have: a role also opens labelled addresses."""
-        return self._principal.is_master or role_id in self._principal.roles
+    def may_hand_out(self, role: RoleOutput | Role) -> bool:
+        """The master hands out every role; others only such as they have: a role also opens labelled addresses.
+
+        A token hands out nothing that it may not do itself.
+        """
+        if not self._principal.is_master:
+            return role.id in self._principal.roles
+        return known(role.permissions) <= self._principal.permissions
 
     async def create(self, data: RoleInput) -> RoleOutput:
         """Define a role; raises InvalidInput, Forbidden for a permission that the caller cannot grant."""
@@ -102,9 +108,11 @@ class Roles:
         changed = set(before) ^ set(role_ids)
         if changed and account_id == self._principal.account_id and not self._principal.is_master:
             raise Forbidden
-        if not all(self.may_hand_out(role_id) for role_id in changed):
-            raise Forbidden
         found = {role.id: role for role in await self._rows.lock(set(before) | set(role_ids))}
+        if not self._principal.is_master and not changed <= self._principal.roles:
+            raise Forbidden
+        if not all(self.may_hand_out(found[role_id]) for role_id in changed & found.keys()):
+            raise Forbidden
         if not set(role_ids) <= found.keys():
             raise InvalidInput([field_error(("roles",), "role")])
         if changed:
