@@ -1,8 +1,10 @@
-"""elink-backup beside `pg_dump | zstd` and `zstd -d | pg_restore` of the same database, turn by turn.
+"""elink-backup beside plain tools and a peer that also proves what it wrote, all on the same database, turn by turn.
 
-Both sides count the bytes of the uncompressed dump, so the ratio is that of the times. elink-backup also seals, reads
-everything back and compares a restored database row by row with what was dumped; the floor does not. Every backup goes
-into a new repository: a second generation of the same data would cost nearly nothing.
+Floor: `pg_dump | zstd` and `zstd -d | pg_restore`. Peer: what an administrator does with restic by hand: `pg_dump` into
+`restic backup --stdin`, then `restic check --read-data`; `restic dump | pg_restore`. All sides count the bytes of the
+uncompressed dump, so a ratio is that of the times. elink-backup also sums up every row of the dump, and compares a
+restored database with these sums. Every backup goes into a new repository, made before the clock starts: a second
+generation of the same data would cost nearly nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ PROGRAMS = Path(__file__).resolve().parents[3] / "hack" / "images" / "backup"
 SOURCE = "bench_source"
 TARGET = "bench_target"
 _ROW_BYTES = 400
+_RESTIC = "restic --no-cache -r $ELINK_BENCH_ROOT"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Scene:
             "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
             "PYTHONPATH": str(PROGRAMS),
             "PGPASSWORD": self.postgres.admin_password,
+            "RESTIC_PASSWORD": "bench-key",
+            "ELINK_BENCH_ROOT": str(self.root),
             "ELINK_TENANT_ID": "bench",
             "ELINK_SECRET_DIR": str(self.root / "secrets"),
             "ELINK_SOURCE": str(self.root / "snapshot"),
@@ -91,9 +96,17 @@ def measure_backup(megabytes: int, rounds: int) -> Iterator[dict[str, Any]]:
             def plain_backup() -> None:
                 scene.shell(f"pg_dump {scene.log_in} -Fc -Z0 -d {SOURCE} | zstd -q -f -o {floor}")
 
+            def new_repositories() -> None:
+                for name in ("store", "peer"):
+                    _empty(root / name)
+                scene.shell(f"{_RESTIC}/store/repository init -q; {_RESTIC}/peer init -q")
+
             def own_backup() -> None:
-                _empty(root / "store")
                 scene.program(root / "store", "run")
+
+            def peer_backup() -> None:
+                scene.shell(f"pg_dump {scene.log_in} -Fc -Z0 -d {SOURCE} | {_RESTIC}/peer backup -q --stdin")
+                scene.shell(f"{_RESTIC}/peer check -q --read-data")
 
             def plain_restore() -> None:
                 scene.shell(f"zstd -q -d -c {floor} | pg_restore {scene.log_in} --exit-on-error -d {TARGET}")
@@ -104,14 +117,19 @@ def measure_backup(megabytes: int, rounds: int) -> Iterator[dict[str, Any]]:
                     root / "store", "restore", "--into-database", TARGET, "--into-directory", str(root / "back")
                 )
 
-            yield _compare("backup", scene, rounds, own_backup, plain_backup, lambda: None)
-            yield _compare("restore", scene, rounds, own_restore, plain_restore, lambda: _new_target(scene))
+            def peer_restore() -> None:
+                scene.shell(f"{_RESTIC}/peer dump latest stdin | pg_restore {scene.log_in} --exit-on-error -d {TARGET}")
+
+            backups = {"plain": plain_backup, "peer": peer_backup, "elink": own_backup}
+            yield _compare("backup", scene, rounds, backups, new_repositories, before_each=lambda: None)
+            restores = {"plain": plain_restore, "peer": peer_restore, "elink": own_restore}
+            yield _compare("restore", scene, rounds, restores, lambda: None, before_each=lambda: _new_target(scene))
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _prepare(scene: Scene, megabytes: int) -> Scene:
-    for name in ("secrets", "store", "back", "snapshot/files", "snapshot/database"):
+    for name in ("secrets", "store", "peer", "back", "snapshot/files", "snapshot/database"):
         (scene.root / name).mkdir(parents=True)
     values = {
         "host": scene.postgres.host,
@@ -144,15 +162,17 @@ def _compare(
     what: str,
     scene: Scene,
     rounds: int,
-    own: Callable[[], None],
-    plain: Callable[[], None],
-    before: Callable[[], None],
+    sides: Mapping[str, Callable[[], None]],
+    before_round: Callable[[], None],
+    *,
+    before_each: Callable[[], None],
 ) -> dict[str, Any]:
-    times: dict[str, list[float]] = {"elink": [], "plain": []}
-    work: dict[str, list[float]] = {"elink": [], "plain": []}
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    work: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(max(1, rounds)):
-        for side, run in (("plain", plain), ("elink", own)):
-            before()
+        before_round()
+        for side, run in sides.items():
+            before_each()
             with measured() as cost:
                 run()
             times[side].append(cost.seconds)
@@ -163,9 +183,9 @@ def _compare(
         "figure": what,
         "megabytes": round(scene.dump_bytes / 1e6, 1),
         "rounds": rounds,
-        "elink_mb_per_second": speed["elink"],
-        "plain_mb_per_second": speed["plain"],
-        "ratio": round(median["plain"] / median["elink"], 2),
+        "mb_per_second": speed,
+        "ratio_to_plain": round(median["plain"] / median["elink"], 2),
+        "ratio_to_peer": round(median["peer"] / median["elink"], 2),
         "processor_seconds": {side: round(statistics.median(used), 2) for side, used in work.items()},
         "seconds": {side: [round(t, 2) for t in taken] for side, taken in times.items()},
     }
