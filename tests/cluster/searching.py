@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ for folder, folders, names in os.walk(sys.argv[2]):
         if any(word in os.fsencode(path) for word in wanted): print(path)
     for name in names:
         path = os.path.join(folder, name)
-        with open(path, 'rb') as file: content = file.read()
+        try:
+            with open(path, 'rb') as file: content = file.read()
+        except FileNotFoundError: continue  # others are at work
         if any(word in os.fsencode(path) or word in content for word in wanted): print(path)
 """
 _POSTGRES = 'cd /var/lib/postgresql && { find . | grep -aF -e "$1"; grep -rlaF -e "$1" .; } | sort -u; echo searched'
@@ -77,7 +80,9 @@ for top in ('/files', '/backups'):  # one of them is there
   for folder, _, names in os.walk(top):
     for name in names:
       path = os.path.join(folder, name)
-      with open(path, 'rb') as file: content = file.read()
+      try:
+        with open(path, 'rb') as file: content = file.read()
+      except FileNotFoundError: continue  # others are at work
       wanted, where = sys.argv[1:]
       if {wanted, 'elink-' + wanted} & set(path.split('/')) if where == 'path' else wanted.encode() in content:
         print(hashlib.sha256(content).hexdigest(), path)
@@ -105,10 +110,11 @@ def search_volume(
     live: Live, namespace: str, claim: str, mount: str, wanted: str, where: str, script: str = SEARCH
 ) -> list[str]:
     """What a pod of our own sees on one volume: the lines that `script` prints."""
+    name = f"searcher-{secrets.token_hex(3)}"
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "searcher", "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
@@ -134,7 +140,7 @@ def search_volume(
     kubectl.apply(pod)
     try:
         done = "--for=jsonpath={.status.phase}=Succeeded"
-        kubectl.run("wait", "-n", namespace, "pod/searcher", done, "--timeout=60s")
-        return sorted(kubectl.run("logs", "-n", namespace, "searcher").splitlines())
+        kubectl.run("wait", "-n", namespace, f"pod/{name}", done, "--timeout=120s")
+        return sorted(kubectl.run("logs", "-n", namespace, name).splitlines())
     finally:
-        kubectl.run("delete", "pod", "-n", namespace, "searcher", "--timeout=60s")
+        kubectl.run("delete", "pod", "-n", namespace, name, "--timeout=60s")

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
@@ -51,6 +53,7 @@ def replicas(kubectl: Kubectl) -> int:
     return int(kubectl.json("get", "deploy", "web", "-n", SHARED)["spec"]["replicas"])
 
 
+@pytest.mark.alone
 def test_load_brings_another_web_pod_and_the_operator_leaves_it(live: Live, tenant: str) -> None:
     kubectl = live.kubectl
     was = int(kubectl.json("get", "es", "shared-1")["spec"]["app"]["replicas"])

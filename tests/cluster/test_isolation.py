@@ -182,6 +182,7 @@ def test_gateway_reaches_the_app_over_tls(live: Live) -> None:
         assert "max-age" in headers["strict-transport-security"]
 
 
+@pytest.mark.alone
 def test_isolated_condition_comes_from_a_probe_and_turns_when_a_hole_is_made(live: Live) -> None:
     """A policy that opens the database to all is noticed by packets, not by reading policies."""
     kubectl = live.kubectl

@@ -18,7 +18,7 @@ from tests.cluster.searching import STORE, in_objects, in_postgres, in_volume, k
 from tests.cluster.test_lifecycle import SHARED, digest, files_of
 from tests.cluster.test_move import SMALL
 from tests.cluster.test_operations import backup_once
-from tests.cluster.test_restore import REMOVE, restore
+from tests.cluster.test_restore import REMOVE, restore, scratch_databases
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
@@ -171,8 +171,7 @@ class Life:
             kubectl.wait_ready("et", self.tenant)
             live.wait_served(self.host)
         self.is_the_same("shared-1")
-        left = live.psql("shared-1", "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^r_'").strip()
-        assert left == "", "no scratch database is left"
+        assert scratch_databases(live, self.tenant) == "", "no scratch database is left"
 
     def is_moved_to_a_server_of_its_own(self) -> None:
         with timed("moved, the source removed"):

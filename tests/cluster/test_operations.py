@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from hack.cluster.binaries import program
 from tests.cluster.conftest import shared_tenant
 from tests.support.kubectl import Kubectl, eventually
@@ -51,6 +53,7 @@ def test_backup_is_in_the_store_and_seven_stay(live: Live, tenant: str) -> None:
     assert condition["status"] == "True", condition
 
 
+@pytest.mark.alone
 def test_resize_happens_in_place(live: Live) -> None:
     kubectl = live.kubectl
     before = restarts(kubectl, SHARED)
@@ -87,6 +90,7 @@ def test_resize_happens_in_place(live: Live) -> None:
         )
 
 
+@pytest.mark.alone
 def test_scale_subresource(live: Live) -> None:
     kubectl = live.kubectl
     was = kubectl.json("get", "es", "shared-1")["spec"]["app"]["replicas"]
@@ -105,6 +109,7 @@ def leader(kubectl: Kubectl) -> str:
     return str(kubectl.json("get", "lease", "elink-operator", "-n", SYSTEM)["spec"].get("holderIdentity") or "")
 
 
+@pytest.mark.alone
 def test_leader_killed_in_the_middle_of_work_loses_nothing(live: Live) -> None:
     kubectl = live.kubectl
     names = [f"t-kill-{i}" for i in range(4)]
@@ -132,6 +137,7 @@ def test_leader_killed_in_the_middle_of_work_loses_nothing(live: Live) -> None:
     kubectl.run("delete", "et", *names, "--timeout=240s", timeout=260)
 
 
+@pytest.mark.alone
 def test_database_restart_heals_without_a_human(live: Live, tenant: str) -> None:
     kubectl = live.kubectl
     kubectl.run("delete", "pod", "postgres-0", "-n", SHARED, "--wait=false")
@@ -144,6 +150,7 @@ def test_database_restart_heals_without_a_human(live: Live, tenant: str) -> None
     kubectl.wait_ready("et", tenant, timeout=120)
 
 
+@pytest.mark.alone
 def test_webhook_down_locks_nobody(live: Live) -> None:
     """Both operator pods away: a tenant can still be made and deleted; an Active one is still protected."""
     kubectl = live.kubectl
@@ -269,6 +276,7 @@ def prometheus_pod(namespace: str, image: str) -> list[dict[str, object]]:
     ]
 
 
+@pytest.mark.alone
 def test_make_up_again_changes_nothing_and_ends_with_its_table(live: Live) -> None:
     """Also after it was killed half-way: the second command goes on where the first one stopped."""
     kubectl = live.kubectl
@@ -322,6 +330,7 @@ def previous_chart(folder: Path) -> Path:
     return folder / "charts/elink"
 
 
+@pytest.mark.alone
 def test_an_upgrade_of_the_chart_changes_no_tenant_pod(live: Live, tmp_path: Path) -> None:
     """From the previous commit's chart to this one's, the operator started anew: tenants' pods stay as they are."""
     kubectl = live.kubectl

@@ -32,6 +32,12 @@ def restore(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) ->
     return dict(eventually(result, timeout=300, what=f"restore {name} ended"))
 
 
+def scratch_databases(live: Live, tenant: str) -> str:
+    """Databases of the shared server into which something of the tenant was restored; other tests have theirs."""
+    name = tenant.replace("-", "_")
+    return live.psql("shared-1", "postgres", f"SELECT datname FROM pg_database WHERE datname ~ '^r_.*{name}'").strip()
+
+
 def without_hash_paths(found: list[str]) -> dict[str, str]:
     """Path below the tenant's directory → SHA-256."""
     return {line.split()[1].partition("/tenants/")[2].partition("/")[2]: line.split()[0]
@@ -73,7 +79,7 @@ def test_lost_and_brought_back_to_the_byte(live: Live, kubectl: Kubectl, tenant:
     live.wait_served(f"{tenant}.elink.localhost")
     assert without_hash_paths(files_of(live, tenant)) == files
     assert digest(live, database) == rows
-    found = live.psql("shared-1", "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^r_'").strip()
+    found = scratch_databases(live, tenant)
     assert found == "", "no scratch database is left"
 
 
