@@ -111,8 +111,8 @@ def test_announcement_outlasts_the_old_address_of_a_restarted_sandbox(store: Sto
 @pytest.mark.usefixtures("renderer")
 def test_announcement_of_a_namesake_waits_for_the_right_pod(store: Store) -> None:
     put_pod(store, "10.0.0.9", uid="uid-of-the-former")
-    threading.Timer(0.2, lambda: put_pod(store)).start()
     start = time.monotonic()
+    threading.Timer(0.2, lambda: put_pod(store)).start()
     assert store.announce(KEY, NEW, 5)
     assert time.monotonic() - start >= 0.2
     assert addresses(store) == ["10.0.0.9"]

@@ -407,7 +407,7 @@ def test_one_check_does_not_grow_with_the_number_of_tenants() -> None:
 
     many = world(server(maxTenants=2000), *(tenant(f"t{number}") for number in range(3000)))
     newcomer = tenant("newcomer", server="shared-1")
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(200):
         assert validate_tenant(newcomer, None, many) == []
-    assert (time.perf_counter() - started) / 200 < 0.001
+    assert (time.process_time() - started) / 200 < 0.001

@@ -78,7 +78,7 @@ def test_non_ascii_characters_are_written_for_re2() -> None:
 @pytest.mark.parametrize("kind", [schema.Host, schema.Email, schema.DisplayName, schema.DailyCron])
 @pytest.mark.parametrize("piece", ["a", "a-", "a.", "-", "\u200d", " ", "1,", "a@"])
 def test_no_input_makes_a_pattern_slow(kind: Any, piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     _accepts(kind, (piece * 200)[:199] + "\n")
     _accepts(kind, piece * 500_000)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5

@@ -81,7 +81,7 @@ def black_hole() -> Iterator[int]:
 
 async def test_a_silent_server_holds_its_callers_for_one_timeout_only(postgres: Postgres) -> None:
     with black_hole() as port:
-        databases = Databases(Limits(connect_seconds=1, breaker_failures=3, breaker_seconds=30))
+        databases = Databases(Limits(connect_seconds=2, breaker_failures=3, breaker_seconds=30))
         silent = replace(target(postgres), port=port)
         began = time.monotonic()
         results = await asyncio.gather(
@@ -90,7 +90,7 @@ async def test_a_silent_server_holds_its_callers_for_one_timeout_only(postgres: 
         took = time.monotonic() - began
         await databases.close()
     assert all(isinstance(result, DatabaseUnavailable) for result in results), results
-    assert took < 3, f"32 callers waited {took:.1f} s"
+    assert took < 5, f"32 callers waited {took:.1f} s"
 
 
 async def test_one_tenants_impossible_value_is_not_the_servers_failure(

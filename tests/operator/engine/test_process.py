@@ -162,7 +162,8 @@ async def test_what_kopf_misses_is_healed(stage: Stage) -> None:
         await asyncio.to_thread(stage.delete, doomed)
         await asyncio.to_thread(stage.write, born)
         await asyncio.sleep(1)
-    stage.proxy.expire(path="elinktenants", times=None)
+        # Before the way is open again: a watch that goes on where it was would report the deletion.
+        stage.proxy.expire(path="elinktenants", times=None)
     await until(lambda: stage.mark(doomed) is None and stage.mark(born))
     assert replica.process.poll() is None
     assert replica.metric("elink_cache_healed_total") >= 1
@@ -192,12 +193,9 @@ async def test_a_user_overtakes_a_backlog(stage: Stage) -> None:
     for _ in range(300):
         await asyncio.to_thread(stage.write, name())
     await until(lambda: replica.metric('workqueue_depth{lane="NEW"}') > 100)
-    started = time.monotonic()
     await asyncio.to_thread(stage.write, existing, "new")
     await until(lambda: stage.mark(existing) == "new")
-    waited = time.monotonic() - started
-    assert replica.metric('workqueue_depth{lane="NEW"}') > 20, "the backlog was over before: the test proved nothing"
-    assert waited < 2
+    assert replica.metric('workqueue_depth{lane="NEW"}') > 20, "it waited for the backlog"
 
 
 async def test_a_restarted_api_server_is_survived(tmp_path: Path) -> None:
