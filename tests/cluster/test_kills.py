@@ -26,6 +26,7 @@ from tests.support.live import Live
 
 SAVED, RESTORED, MOVED, ERASED, NEIGHBOUR = "kill-saved", "kill-restored", "kill-moved", "kill-erased", "kill-erase"
 _FORCE = ("--grace-period=0", "--force", "--wait=false")
+_LATER = ("-read-2", "-read-3")
 _MOST = 12
 """Leaders that are killed at the most: each costs the time of a Lease."""
 
@@ -74,7 +75,8 @@ class Killer:
         ):
             metadata = pod["metadata"]
             job = f"{metadata['namespace']}/{metadata['labels']['batch.kubernetes.io/job-name']}"
-            if job not in self.jobs and pod["status"]["phase"] == "Running":
+            # Of the tries of a read the first: all three are as many as there are.
+            if job not in self.jobs and not job.endswith(_LATER) and pod["status"]["phase"] == "Running":
                 self.jobs.add(job)
                 self.kubectl.run("delete", "pod", "-n", metadata["namespace"], metadata["name"], *_FORCE)
 
@@ -139,6 +141,7 @@ def test_whoever_is_killed_all_four_end_well(live: Live, kubectl: Kubectl) -> No
         before = {tenant: digest(live, database_of(tenant)) for tenant in (RESTORED, MOVED, NEIGHBOUR)}
         files = files_of(live, NEIGHBOUR)
         plant(live, database_of(RESTORED), "後で")
+        uid = kubectl.json("get", "et", ERASED)["metadata"]["uid"]
         started = time.monotonic()
         with killing(kubectl) as killer:
             begin_all(kubectl)
@@ -167,10 +170,10 @@ def test_whoever_is_killed_all_four_end_well(live: Live, kubectl: Kubectl) -> No
         assert digest(live, database_of(MOVED), MOVED) == before[MOVED]
         assert digest(live, database_of(NEIGHBOUR)) == before[NEIGHBOUR]
         assert files_of(live, NEIGHBOUR) == files
-        nothing_is_left(live, kubectl)
+        nothing_is_left(live, kubectl, uid)
 
 
-def nothing_is_left(live: Live, kubectl: Kubectl) -> None:
+def nothing_is_left(live: Live, kubectl: Kubectl, uid: str) -> None:
     """Of the erased tenant, but its record."""
     name = database_of(ERASED)
     for question in (
@@ -180,6 +183,6 @@ def nothing_is_left(live: Live, kubectl: Kubectl) -> None:
         assert live.psql("shared-1", "postgres", question).strip() == "", question
     assert live.psql("shared-1", "elink_registry", f"SELECT 1 FROM tenant WHERE name = '{ERASED}'").strip() == ""
     assert files_of(live, ERASED) == []
-    assert len([r for r in kubectl.items("ee") if r["spec"]["tenant"] == ERASED]) == 1, "one record"
+    assert len([r for r in kubectl.items("ee") if r["spec"]["tenantUid"] == uid]) == 1, "one record"
     verify = ("elink-operator", "erasures", "verify")
     print(kubectl.run("exec", "-n", SYSTEM, "deploy/elink-operator", "--", *verify))
