@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from elink_operator import naming
-from elink_operator.reconcile import move_steps
+from elink_operator.database import Databases
+from elink_operator.reconcile import erase_steps, move_steps
 
 from tests.operator.reconcile.harness import Obj, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.restoring import NEW, OLD, PATIENCE, Script, ended, phase, step
+from tests.operator.reconcile.test_erase import erase_now
+from tests.operator.reconcile.test_life import reasons
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(900)
@@ -139,6 +143,55 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         writes = len(world.proxy.writes())
         await op.look_at_everything()
         assert len(world.proxy.writes()) == writes, "a tenant that has moved is at rest"
+
+
+async def test_a_source_that_is_removed_is_no_harm_to_an_erasure(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts a neighbour that then moves away, and compares while the source of that move is being removed."""
+    victim, counted, left, compared = world.unique("t"), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    drop, clear = Databases.drop_tenant, erase_steps.clear_residue
+
+    async def dropped_late(self: Databases, target: Any, doomed: Any) -> Any:
+        if doomed.name == victim:
+            await counted.wait()
+        done = await drop(self, target, doomed)
+        if doomed.name != victim:
+            left.set()
+        return done
+
+    async def removed_late(case: Any) -> Any:
+        """Only the move comes this way; the erasure has its own list of steps."""
+        await compared.wait()
+        return await clear(case)
+
+    monkeypatch.setattr(Databases, "drop_tenant", dropped_late)
+    async with world.operator() as op:
+        one, two, tenant = await two_servers(world)
+        world.tenant(victim, server=one)
+        await until(lambda: is_ready(world.et(victim)), timeout=PATIENCE)
+        erase_now(world, victim)
+        await until(lambda: "NeighboursCounted" in erased_steps(world, victim), timeout=PATIENCE, what="counted")
+        ask(world, tenant, two)
+        await moved(world, tenant)
+        await until(partial(lives_on, world, tenant, two), timeout=PATIENCE)
+        monkeypatch.setattr(erase_steps, "clear_residue", removed_late)
+        op.clock.offset += timedelta(hours=25)
+        op.ctx.wake("restore", move_of(world, tenant))
+        async with asyncio.timeout(PATIENCE):
+            await left.wait()
+        assert step(world, move_of(world, tenant)) == "RemoveSource"
+        counted.set()
+        await until(lambda: world.et(victim) is None, timeout=PATIENCE, what="the erasure ends by itself")
+        assert "NeighboursHarmed" not in reasons(world, victim)
+        compared.set()
+        await until(lambda: step(world, move_of(world, tenant)) == "Done", timeout=PATIENCE)
+
+
+def erased_steps(world: World, tenant: str) -> set[str]:
+    """The steps of an erasure that are done."""
+    steps = ((world.et(tenant) or {}).get("status", {}).get("erasure") or {}).get("steps", [])
+    return {step["name"] for step in steps if step["done"]}
 
 
 async def test_a_move_does_not_wait_for_the_day_that_a_restore_keeps_old_data(world: World, script: Script) -> None:

@@ -1,7 +1,7 @@
 """What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
 from elink_operator import conditions, labels, naming, observe
-from elink_operator.api import ElinkRestore, ElinkServer
+from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.meta import find_condition
 from elink_operator.api.tenant import ErasedStore
 from elink_operator.cluster.errors import NotFound
@@ -24,7 +24,7 @@ from elink_operator.reconcile.evidence import (
     removed,
     with_the_server,
 )
-from elink_operator.reconcile.placing import is_owned_by
+from elink_operator.reconcile.placing import home_of, is_owned_by
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.server_backup import place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
@@ -237,13 +237,19 @@ def stop_if_harm_was_found(case: Case) -> None:
             )
 
 
+def _must_be_on(tenant: ElinkTenant, server: str) -> bool:
+    """Whether the tenant's database must be there. One that is being erased, or has moved away, loses it rightly."""
+    home = home_of(tenant)
+    return not tenant.deleting and (home is None or home.server == server)
+
+
 def _harm(case: Case, after: Census) -> tuple[str, ...]:
-    """What live neighbours lost. Tenants that are being erased themselves, or are gone, lose theirs rightly."""
+    """What neighbours lost that should have it."""
     home = case.home.server if case.home else ""
     alive = {
         naming.tenant_database(t.name)
         for t in case.ctx.world.residents(home, besides=case.tenant.name)
-        if not t.deleting
+        if _must_be_on(t, home)
     }
     try:
         before = case.counted.census() if case.counted is not None else None
