@@ -105,3 +105,9 @@ async def test_a_permission_of_another_release_counts_for_nothing(world: World) 
     await run(world, tenant, "UPDATE role SET permissions = '{addresses:view,moon:fly}'")
     assert (await browser.get("/api/v1/session")).json()["permissions"] == ["addresses:view"]
     assert (await master.get("/roles")).status_code == 200
+    # The master may mend such a role, or remove it.
+    role_id = await one(world, tenant, "SELECT id FROM role")
+    plain = {"name": "x", "permissions": ["addresses:view"]}
+    assert (await master.api("PUT", f"/api/v1/roles/{role_id}", json=plain)).status_code == 200
+    await run(world, tenant, "UPDATE role SET permissions = '{moon:fly}'")
+    assert (await master.api("DELETE", f"/api/v1/roles/{role_id}")).status_code == 204

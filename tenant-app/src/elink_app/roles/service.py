@@ -20,8 +20,9 @@ MAX_ROLES = 100
 
 def may_grant(principal: Principal, permissions: Iterable[str]) -> bool:
     """True when `principal` may put these permissions into a role. The master's token gives no more than it has."""
-    own = principal.permissions if principal.is_master else principal.permissions - MASTER_ONLY
-    return frozenset(permissions) <= own
+    if principal.is_master:
+        return known(permissions) <= principal.permissions
+    return frozenset(permissions) <= principal.permissions - MASTER_ONLY
 
 
 class Roles:
@@ -50,7 +51,7 @@ class Roles:
                 return role
         raise NotFound
 
-    def may_change(self, role: RoleOutput) -> bool:
+    def may_change(self, role: RoleOutput | Role) -> bool:
         """True when the caller may change or delete this role."""
         return may_grant(self._principal, role.permissions)
 
@@ -61,7 +62,7 @@ class Roles:
         """
         if not self._principal.is_master:
             return role.id in self._principal.roles
-        return known(role.permissions) <= self._principal.permissions
+        return self.may_change(role)
 
     async def create(self, data: RoleInput) -> RoleOutput:
         """Define a role; raises InvalidInput, Forbidden for a permission that the caller cannot grant."""
