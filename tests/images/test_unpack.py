@@ -30,6 +30,13 @@ def put(unpacking: Unpacking, name: str, content: bytes = b"x", **values: object
     return unpacking.put(name, member(name, **values), io.BytesIO(content))  # type: ignore[arg-type]
 
 
+def test_a_pipe_holds_nothing_and_does_not_come_back(tmp_path: Path) -> None:
+    unpacking = Unpacking(tmp_path)
+    assert unpacking.put("pipe", member("pipe", tarfile.FIFOTYPE), None) is None
+    unpacking.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/etc/outside", "", ".."])
 def test_nothing_is_written_outside(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()

@@ -124,13 +124,14 @@ class Repository:
                 with tarfile.open(fileobj=running.out, mode="r|") as archive:
                     for member in archive:
                         name = member.name.lstrip("/")
+                        inside = name.removeprefix("files/").rstrip("/")
                         content = archive.extractfile(member) if member.isfile() else None
                         if content is not None and name == MANIFEST:
                             manifest = json.loads(content.read())
                         elif content is not None and name == DUMP:
                             digest = copy(content, dump).sha256
                             close(dump)
-                        elif inside := name.removeprefix("files/").rstrip("/") if name.startswith("files/") else "":
+                        elif inside and name.startswith("files/"):
                             facts = unpacking.put(inside, member, content)
                             files |= {inside: facts} if facts else {}
                 unpacking.finish()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import tarfile
@@ -14,7 +13,6 @@ from elink_backup import errors
 from elink_backup.errors import BackupError
 
 _CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ def close(target: IO[bytes] | None) -> None:
 
 def refused(error: OSError) -> BackupError:
     """Nothing was written into the store: what is full is the target."""
-    reason = errors.SCRATCH_FULL if error.errno in _FULL else errors.BACKUP_FAILED
+    full = errors.store_reason(1, str(error)) == errors.STORE_FULL
+    reason = errors.SCRATCH_FULL if full else errors.BACKUP_FAILED
     return BackupError(f"what comes back cannot be written: {error}", reason)
 
 
@@ -79,7 +78,7 @@ class Unpacking:
     _folders: list[tuple[Path, tarfile.TarInfo]] = field(default_factory=list)
 
     def put(self, name: str, member: tarfile.TarInfo, content: IO[bytes] | None) -> FileFacts | None:
-        """One member, `name` relative to the folder; None: it is a folder."""
+        """One member, `name` relative to the folder; None: it holds nothing, as a folder. A pipe does not come back."""
         parts = PurePosixPath(name).parts
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
             raise BackupError(f"{name!r} in the snapshot would lie outside the folder", errors.STORE_DAMAGED)
@@ -91,11 +90,12 @@ class Unpacking:
         if path is None:
             return copy(content) if content is not None else None
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if content is None:
-                path.mkdir(mode=0o700, exist_ok=True)
+            if member.isdir():
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._folders.append((path, member))
+            if content is None:
                 return None
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with path.open("xb") as file:
                 facts = copy(content, file)
             _as_it_was(path, member)
