@@ -24,7 +24,7 @@ from elink_operator.reconcile.evidence import (
     removed,
     with_the_server,
 )
-from elink_operator.reconcile.placing import home_of, is_owned_by
+from elink_operator.reconcile.placing import is_owned_by, lives_on
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.server_backup import place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
@@ -239,8 +239,7 @@ def stop_if_harm_was_found(case: Case) -> None:
 
 def _must_be_on(tenant: ElinkTenant, server: str) -> bool:
     """Whether the tenant's database must be there. One that is being erased, or has moved away, loses it rightly."""
-    home = home_of(tenant)
-    return not tenant.deleting and (home is None or home.server == server)
+    return not tenant.deleting and lives_on(tenant, server)
 
 
 def _harm(case: Case, after: Census) -> tuple[str, ...]:

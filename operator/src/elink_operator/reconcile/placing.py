@@ -60,6 +60,12 @@ def home_of(tenant: ElinkTenant) -> Home | None:
     return None
 
 
+def lives_on(tenant: ElinkTenant, server: str) -> bool:
+    """Whether a resident of a server has its home there: who moves from or to it is a resident too."""
+    home = home_of(tenant)
+    return home is None or home.server == server
+
+
 def wish_of(ctx: Context, tenant: ElinkTenant) -> placement.Wish:
     """What the tenant asks of a server."""
     return placement.Wish(region=ctx.world.region(tenant.spec), pin=tenant.spec.server or "")

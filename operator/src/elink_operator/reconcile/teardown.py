@@ -8,7 +8,7 @@ from elink_operator.cluster.kinds import NAMESPACE, PV, SERVER
 from elink_operator.desired import change
 from elink_operator.reconcile import changes
 from elink_operator.reconcile.context import Context, Outcome
-from elink_operator.reconcile.placing import home_of
+from elink_operator.reconcile.placing import lives_on
 from elink_operator.reconcile.server_backup import server_backups_left, store_is_unknown
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
 
@@ -55,9 +55,7 @@ def _needs_the_server(tenant: ElinkTenant, server: ElinkServer) -> bool:
     """
     if not server.metadata.controlled_by("ElinkTenant", tenant.name):
         return True
-    home = home_of(tenant)
-    lives_here = home is None or home.server == server.name
-    return lives_here and not is_to_be_erased(tenant)
+    return lives_on(tenant, server.name) and not is_to_be_erased(tenant)
 
 
 async def namespace_left(ctx: Context, namespace: str) -> str:
