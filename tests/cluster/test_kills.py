@@ -6,7 +6,6 @@ neighbour whose name begins like the erased tenant's must stay as it is.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from tests.cluster.conftest import made_tenant
 from tests.cluster.searching import SHARED, files_of
 from tests.cluster.test_lifecycle import digest, plant, plant_file
-from tests.cluster.test_move import SMALL
+from tests.cluster.test_move import ask_for_move, moved
 from tests.cluster.test_operations import SYSTEM, backup_once, leader
 from tests.cluster.test_restore import restore, scratch_databases
 from tests.support.kubectl import Kubectl, KubectlError, eventually
@@ -107,22 +106,9 @@ def killing(kubectl: Kubectl) -> Iterator[Killer]:
 def begin_all(kubectl: Kubectl) -> None:
     """A backup, a move and an erasure, without waiting; the restore follows."""
     kubectl.run("create", "job", "-n", SHARED, "kill-backup", f"--from=cronjob/backup-{SAVED}")
-    asked = {
-        "metadata": {"annotations": {"elink-lc.com/move": "true"}},
-        "spec": {"plan": "Dedicated", "size": SMALL},
-    }
-    kubectl.run("patch", "et", MOVED, "--type=merge", "-p", json.dumps(asked))
+    ask_for_move(kubectl, MOVED)
     kubectl.run("annotate", "et", ERASED, f"elink-lc.com/confirm-erasure={ERASED}")
     kubectl.run("delete", "et", ERASED, "--wait=false")
-
-
-def moved(kubectl: Kubectl) -> dict[str, object] | None:
-    """The status of the move, when it has ended."""
-    for one in kubectl.items("er", "-l", f"elink-lc.com/tenant={MOVED}"):
-        status: dict[str, object] = one.get("status", {})
-        if one["spec"]["mode"] == "Move" and status.get("phase") in {"Succeeded", "Failed", "RolledBack"}:
-            return status
-    return None
 
 
 @pytest.mark.alone
@@ -147,7 +133,7 @@ def test_whoever_is_killed_all_four_end_well(live: Live, kubectl: Kubectl) -> No
             begin_all(kubectl)
             generation = str(newest).replace("-", "").replace(":", "")
             back = restore(kubectl, "kill-back", RESTORED, "InPlace", generation=generation)
-            there = dict(eventually(lambda: moved(kubectl), timeout=900, what="the move ended"))
+            _, there = moved(kubectl, MOVED, 900)
             kubectl.run(
                 "wait", "-n", SHARED, "job/kill-backup", "--for=condition=Complete", "--timeout=300s", timeout=320
             )

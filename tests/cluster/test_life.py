@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.conftest import made_tenant
 from tests.cluster.searching import STORE, in_objects, in_postgres, in_volume, kinds_of
 from tests.cluster.test_lifecycle import SHARED, digest, files_of
-from tests.cluster.test_move import SMALL
+from tests.cluster.test_move import ask_for_move, moved
 from tests.cluster.test_operations import backup_once
 from tests.cluster.test_restore import REMOVE, restore, scratch_databases
 from tests.support.kubectl import Kubectl, eventually
@@ -72,25 +72,13 @@ def deadline(kubectl: Kubectl, tenant: str) -> str:
     return str(kubectl.json("get", "et", tenant)["status"].get("eraseAfter") or "")
 
 
-def move(kubectl: Kubectl, tenant: str) -> dict[str, object]:
+def move(kubectl: Kubectl, tenant: str) -> dict[str, Any]:
     """Move the tenant to a server of its own and end the time for which the old one keeps its data."""
-    asked = {
-        "metadata": {"annotations": {"elink-lc.com/move": "true"}},
-        "spec": {"plan": "Dedicated", "size": SMALL},
-    }
-    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps(asked))
-
-    def result() -> dict[str, object] | None:
-        found = kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}")
-        moves = [r.get("status", {}) for r in found if r["spec"]["mode"] == "Move"]
-        return moves[0] if moves and moves[0].get("phase") in {"Succeeded", "Failed", "RolledBack"} else None
-
-    status = dict(eventually(result, timeout=900, what="the move ended"))
+    ask_for_move(kubectl, tenant)
+    name, status = moved(kubectl, tenant, 900)
     assert (status["phase"], status.get("different", [])) == ("Succeeded", []), status
     kubectl.wait_ready("et", tenant)
-    for found in kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}"):
-        if found["spec"]["mode"] == "Move":
-            kubectl.run("delete", "er", found["metadata"]["name"], "--timeout=240s", timeout=260)
+    kubectl.run("delete", "er", name, "--timeout=240s", timeout=260)
     return status
 
 
@@ -175,9 +163,9 @@ class Life:
 
     def is_moved_to_a_server_of_its_own(self) -> None:
         with timed("moved, the source removed"):
-            moved = move(self.kubectl, self.tenant)
+            done = move(self.kubectl, self.tenant)
             self.live.wait_served(self.host)
-        print(f"the customer waited {moved['downSeconds']} s of {moved['durationSeconds']} s")
+        print(f"the customer waited {done['downSeconds']} s of {done['durationSeconds']} s")
         assert self.status()["server"] == self.tenant
         self.is_the_same(self.tenant)
         assert in_volume(self.live, SHARED, "files", "/files", self.secret, self.tenant) == []

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.cluster.test_lifecycle import SHARED, digest, plant, plant_file
+from tests.cluster.test_restore import ENDED
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
 SMALL = {"app": {"replicas": 1}, "database": {"mode": "Embedded", "storage": "2Gi"}}
+CHANGE = {"spec": {"plan": "Dedicated", "size": SMALL}}
 TEXT = "引っ越し 4c1d90"
+
+
+def ask_for_move(kubectl: Kubectl, tenant: str) -> None:
+    """What a person does who wants the tenant on a server of its own."""
+    asked = {"metadata": {"annotations": {"elink-lc.com/move": "true"}}, **CHANGE}
+    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps(asked))
+
+
+def moved(kubectl: Kubectl, tenant: str, timeout: float) -> tuple[str, dict[str, Any]]:
+    """Name and status of the tenant's move, once it has ended, whatever the result."""
+
+    def result() -> tuple[str, dict[str, Any]] | None:
+        for one in kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}"):
+            if one["spec"]["mode"] == "Move" and one.get("status", {}).get("phase") in ENDED:
+                return one["metadata"]["name"], one["status"]
+        return None
+
+    ended = eventually(result, timeout=timeout, what="the move ended")
+    assert ended is not None
+    return ended
 
 
 @pytest.mark.timeout(1500)
@@ -20,18 +43,10 @@ def test_from_a_shared_server_to_one_of_its_own(live: Live, kubectl: Kubectl, te
     plant(live, database, "引っ越し")
     plant_file(live, tenant, TEXT)
     rows = digest(live, database)
-    change = {"spec": {"plan": "Dedicated", "size": SMALL}}
-    refused = kubectl.refused("patch", "et", tenant, "--type=merge", "-p", json.dumps(change))
+    refused = kubectl.refused("patch", "et", tenant, "--type=merge", "-p", json.dumps(CHANGE))
     assert "elink-lc.com/move" in refused
-    asked = {"metadata": {"annotations": {"elink-lc.com/move": "true"}}, **change}
-    kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps(asked))
-
-    def result() -> dict[str, object] | None:
-        found = kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}")
-        status = found[0].get("status", {}) if found else {}
-        return status if status.get("phase") in {"Succeeded", "Failed", "RolledBack"} else None
-
-    status = dict(eventually(result, timeout=600, what="the move ended"))
+    ask_for_move(kubectl, tenant)
+    move, status = moved(kubectl, tenant, 600)
     assert status["phase"] == "Succeeded", status
     assert (status["sourceServer"], status.get("different", [])) == ("shared-1", [])
     print(f"the customer waited {status['downSeconds']} s of {status['durationSeconds']} s")
@@ -44,7 +59,6 @@ def test_from_a_shared_server_to_one_of_its_own(live: Live, kubectl: Kubectl, te
     said = kubectl.exec(f"elink-srv-{tenant}", web, "python3", "-c", f"print(open({path!r}).read())")
     assert said.strip() == TEXT
     # Deleting the record of the move ends the time for which the old data is kept.
-    move = kubectl.items("er", "-l", f"elink-lc.com/tenant={tenant}")[0]["metadata"]["name"]
     kubectl.run("delete", "er", move, "--timeout=240s", timeout=260)
     left = live.psql("shared-1", "postgres", f"SELECT datname FROM pg_database WHERE datname LIKE '%{database[2:]}%'")
     assert left.strip() == ""

@@ -11,6 +11,7 @@ from tests.cluster.test_lifecycle import SHARED, digest, files_of, plant, plant_
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
+ENDED = {"Succeeded", "Failed", "RolledBack"}
 REMOVE = "import shutil, sys; shutil.rmtree(f'/var/lib/elink/tenants/{sys.argv[1]}')"
 
 
@@ -27,7 +28,7 @@ def restore(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) ->
 
     def result() -> dict[str, Any] | None:
         status: dict[str, Any] = kubectl.json("get", "er", name).get("status", {})
-        return status if status.get("phase") in {"Succeeded", "Failed", "RolledBack"} else None
+        return status if status.get("phase") in ENDED else None
 
     return dict(eventually(result, timeout=300, what=f"restore {name} ended"))
 
