@@ -151,6 +151,23 @@ def test_an_older_kept_directory_is_not_overwritten(tenants: Path) -> None:
     assert picture(tenants) == (NEW, {"a": "newer"}, OLD)
 
 
+@pytest.mark.parametrize("content", [OLD, {}])
+def test_an_empty_folder_that_a_move_kept_is_in_nobodys_way(tenants: Path, content: dict[str, str]) -> None:
+    if not content:
+        run(tenants, "switch")
+        run(tenants, "clear", "--kept")
+        os.rename(tenants / "aozora", tenants / ".restore-aozora")
+        (tenants / "aozora").mkdir()
+    (tenants / ".kept-aozora").mkdir()
+    assert run(tenants, "return")[0] == 0, "a switch that did not begin"
+    assert picture(tenants) == (content, NEW, None)
+    (tenants / ".kept-aozora").mkdir()
+    assert run(tenants, "switch")[0] == 0
+    assert picture(tenants) == (NEW, None, content)
+    assert run(tenants, "return")[0] == 0
+    assert picture(tenants) == (content, NEW, None)
+
+
 def test_an_empty_directory_that_the_app_made_meanwhile_is_in_nobodys_way(tenants: Path) -> None:
     assert run(tenants, "switch", die=(1, "after"))[0] == 137
     (tenants / "aozora").mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from elink_operator.desired.statefulset import build_postgres
 
+from tests.operator.api import builders
+from tests.operator.desired.test_golden import server_inputs
 from tests.support.kubectl import eventually
-from tests.support.postgres import find_program, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import find_program
 
 pytestmark = pytest.mark.postgres
 SCRIPT = Path(__file__).resolve().parents[2] / "hack/images/postgres/entrypoint.sh"
@@ -69,7 +74,7 @@ class Server:
     def answers(self, user: str = "elink_operator", password: str = PASSWORD) -> bool:
         async def ask() -> bool:
             connection = await asyncpg.connect(
-                host="127.0.0.1", port=self.port, user=user, password=password, database="postgres", timeout=2
+                host="127.0.0.1", port=self.port, user=user, password=password, database="postgres", timeout=60
             )
             row = await connection.fetchrow(
                 "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user"
@@ -100,25 +105,27 @@ def server() -> Iterator[Server]:
 
 def signal_container(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal the first process of the namespace, as the kubelet does; SIGKILL takes all others with it."""
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for child in eventually(lambda: children.read_text().split(), every=0.02, what="the namespace has a process"):
         os.kill(int(child), number)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     signal_container(process, signal.SIGINT)
-    process.wait(30)
+    process.wait(60)
 
 
 def test_first_start_restart_and_new_password(server: Server) -> None:
     process = server.start()
     try:
-        assert eventually(server.answers, timeout=60, what="PostgreSQL answers the operator")
+        assert eventually(server.answers, timeout=180, what="PostgreSQL answers the operator")
     finally:
         stop(process)
     (server.root / "secrets/password").write_text("a new one")
     process = server.start()
     try:
-        assert eventually(lambda: server.answers(password="a new one"), timeout=60)
+        assert eventually(lambda: server.answers(password="a new one"), timeout=180)
+        assert server.asks("SHOW recovery_init_sync_method", "a new one") == "syncfs"
         # What the operator clears an erased tenant's rows out of PostgreSQL's files with.
         assert server.asks("SHOW wal_recycle", "a new one") == "off"
         last = server.asks("SELECT pg_walfile_name(pg_switch_wal())", "a new one")
@@ -140,12 +147,21 @@ def test_killed_while_it_makes_its_data_it_starts_later(server: Server, after: f
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(after)
     signal_container(process, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     process = server.start()
     try:
-        assert eventually(server.answers, timeout=60, what="PostgreSQL answers after a killed first start")
+        assert eventually(server.answers, timeout=180, what="PostgreSQL answers after a killed first start")
     finally:
         stop(process)
+
+
+def test_recovery_of_a_large_server_is_not_cut_short_and_begun_again() -> None:
+    """A container that is restarted begins its recovery anew: a limit that is shorter than that never lets it end."""
+    container = build_postgres(server_inputs(builders.server()))["spec"]["template"]["spec"]["containers"][0]
+    probe = container["startupProbe"]
+    waits = re.search(r"pg_ctl .*-t (\d+) .*start", SCRIPT.read_text())
+    assert waits is not None
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= int(waits[1]) >= 3600
 
 
 def test_script_is_clean() -> None:
@@ -155,7 +171,7 @@ def test_script_is_clean() -> None:
 
 def test_told_to_end_while_it_prepares_it_ends_cleanly(server: Server) -> None:
     process = server.start()
-    eventually(lambda: "checking the operator's role" in server.log, timeout=60, every=0.02)
+    eventually(lambda: "checking the operator's role" in server.log, timeout=180, every=0.02)
     signal_container(process, signal.SIGINT)
     assert process.wait(60) in (0, 143), server.log
     assert not (server.root / "data/data/postmaster.pid").exists(), server.log
@@ -170,7 +186,7 @@ def test_shared_buffers_follow_the_memory_limit(server: Server, limit: str | Non
         (server.root / "cgroup/memory.max").write_text(f"{limit}\n")
     process = server.start()
     try:
-        eventually(server.answers, timeout=60, what="PostgreSQL answers")
+        eventually(server.answers, timeout=180, what="PostgreSQL answers")
         assert server.asks("SHOW shared_buffers") == expected
         assert server.asks("SHOW log_timezone") == "Asia/Tokyo"
     finally:

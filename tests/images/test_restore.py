@@ -27,6 +27,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from tests.images.test_backup import TENANT_KEY
 from tests.support.postgres import Postgres, find_program, running
 from tests.support.restic import find_restic
 from tests.tenant_app.support import Server, make_settings, new_tenant
@@ -158,7 +159,7 @@ async def job(postgres: Postgres, tmp_path: Path) -> Job:
     for name in ("backup", "snapshot/database", "secrets"):
         (tmp_path / name).mkdir(parents=True)
     values = {"host": postgres.host, "port": str(postgres.port), "database": tenant.database,
-              "username": tenant.role, "password": tenant.password, "repository-key": "a-tenant-key"}  # fmt: skip
+              "username": tenant.role, "password": tenant.password, "repository-key": TENANT_KEY}  # fmt: skip
     for key, value in values.items():
         (tmp_path / "secrets" / key).write_text(value)
     folder = made.tenants / tenant.directory
@@ -244,7 +245,7 @@ async def test_back_up_change_restore_switch_and_return(job: Job) -> None:
         assert census.harmed(await databases.census(server.target, "t_nobody")) == ()
     finally:
         await databases.close()
-    assert not any("a-tenant-key" in path.name for path in job.root.rglob("*"))
+    assert not any(TENANT_KEY in path.name for path in job.root.rglob("*"))
 
 
 def test_differences_have_room_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from tests.support.restic import find_restic
 PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
 SECRET = "担当者 kanri@aozora.example.jp"
 """What the registry knows of the customer and the copy must not."""
+SERVER_KEY = "a-server-key".ljust(43, "-")
 VERBS = {"snapshots", "restore", "backup", "dump", "tag", "forget", "prune", "check", "unlock", "init"}
 WORDS = "550 5.1.1 <taro@midori.example.jp>: user unknown"
 
@@ -59,7 +60,7 @@ class Bench:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert message.exists(), done.stdout + done.stderr
-        for secret in ("a-server-key", self.postgres.backup_password, "@"):
+        for secret in (SERVER_KEY, self.postgres.backup_password, "@"):
             assert secret not in done.stdout + done.stderr
         return done.returncode, json.loads(message.read_text())
 
@@ -79,6 +80,11 @@ class Bench:
     def journal(self, name: str, *lines: object) -> None:
         with (self.root / "journals" / name).open("a") as journal:
             journal.writelines(json.dumps(line) + "\n" for line in lines)
+
+    async def sql(self, statement: str) -> None:
+        connection = await self.postgres.connect(REGISTRY_DATABASE)
+        await connection.execute(statement)
+        await connection.close()
 
     def forget(self, *tenants: str, **environ: str) -> tuple[int, dict[str, Any]]:
         return self.run("forget", ELINK_LEAVERS=leavers(*tenants), **environ)
@@ -112,7 +118,7 @@ async def bench(registry: Postgres, tmp_path: Path) -> AsyncIterator[Bench]:
         (tmp_path / folder).mkdir()
     values = {"host": registry.host, "port": str(registry.port), "database": REGISTRY_DATABASE,
               "username": BACKUP_ROLE, "password": registry.backup_password,
-              "repository-key": "a-server-key"}  # fmt: skip
+              "repository-key": SERVER_KEY}  # fmt: skip
     for key, value in values.items():
         (tmp_path / "secrets" / key).write_text(value)
     environ = {
@@ -203,7 +209,7 @@ def test_a_failure_displaces_nothing_and_has_a_reason(bench: Bench) -> None:
     (bench.root / "secrets" / "repository-key").write_text("another")
     code, said = bench.run("list")
     assert (code, said["reason"]) == (1, "WrongKey")
-    (bench.root / "secrets" / "repository-key").write_text("a-server-key")
+    (bench.root / "secrets" / "repository-key").write_text(SERVER_KEY)
     assert kept(bench) == before
 
 
@@ -235,6 +241,29 @@ async def test_an_erased_tenant_is_in_no_generation_and_no_pack(bench: Bench) ->
     assert (code, said["rewritten"], said["lines"]) == (0, 0, {"uid-aozora": 0})
     code, said = bench.run("verify")
     assert (code, said["checked"], said["damaged"]) == (0, 2, {})
+
+
+@pytest.mark.parametrize("what", ["data", "snapshots"])
+async def test_a_generation_that_nobody_can_read_holds_no_erasure(bench: Bench, what: str) -> None:
+    """It may name the tenant, and nothing needs it: it goes as a whole."""
+    assert bench.run("run")[0] == 0
+    folder = bench.root / "backup" / "repository" / what
+    old = [path for path in folder.rglob("*") if path.is_file()]
+    await asyncio.sleep(1.1)  # generations are named by the second
+    await bench.sql("UPDATE tenant SET language = 'en'")
+    bench.journal("2-bb.journal", ["C", "aozora-x", 9, [[1, 1]]])
+    code, said = bench.run("run")
+    assert (code, said["generations"]) == (0, 2), said
+    for path in old if what == "data" else [path for path in old if path.exists()]:
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1])
+    code, said = bench.forget("aozora")
+    # A journal that did not change is in the data of both.
+    assert (code, said["unreadable"], said["left"]) == (0, 2 if what == "data" else 1, []), said
+    assert '"aozora"' not in bench.contents()
+    code, said = bench.run("run")
+    assert (code, said["generations"], said["damaged"]) == (0, 1 if what == "data" else 2, []), said
+    bench.restic("check", "--read-data")
 
 
 def test_several_go_at_once_for_the_work_of_one_and_each_is_counted(bench: Bench) -> None:

@@ -36,9 +36,12 @@ def gauges(world: World, days: int = 30) -> dict[str, dict[str, float]]:
     }
 
 
+OLD = {"generations": 7, "newest": "2026-02-27T00:00:00Z", "damaged": ["20260226T000000Z"]}
+
+
 def test_backups_of_servers_own_data() -> None:
     world = World(base_domain="elink.example.jp", regions=frozenset({"jp"}), default_region="jp")
-    for name, backup in (("new", {}), ("old", {"generations": 7, "newest": "2026-02-27T00:00:00Z"})):
+    for name, backup in (("new", {}), ("old", OLD)):
         metadata = {"name": name, "uid": name}
         parsed = ElinkServer.parse({"metadata": metadata, "spec": {"tenancy": "Shared"}, "status": {"backup": backup}})
         world.put_server(parsed)
@@ -49,6 +52,7 @@ def test_backups_of_servers_own_data() -> None:
     }
     assert found == {
         "elink_server_backup_generations": {"new": 0, "old": 7},
+        "elink_server_backup_damaged_generations": {"new": 0, "old": 1},
         "elink_server_backup_newest_age_seconds": {"old": 2 * 86400},
     }
 

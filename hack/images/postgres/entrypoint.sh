@@ -57,6 +57,9 @@ idle_in_transaction_session_timeout = '5min'
 max_wal_size = '1GB'
 # A file of the log that is used again keeps the rows of erased tenants; the operator has the rest removed.
 wal_recycle = off
+# After a crash every file is made durable before recovery begins: one by one that takes minutes with the hundreds of
+# thousands of files of a server's tenants; the kernel does a whole file system in a moment.
+recovery_init_sync_method = 'syncfs'
 # A client that vanished with its node must not keep locks for two hours.
 tcp_keepalives_idle = 60
 tcp_keepalives_interval = 10
@@ -103,8 +106,9 @@ rm -f "$data/postmaster.pid"
 
 # Roles first, reachable by nobody else; this also finishes crash recovery before the pod is ready.
 trap 'pg_ctl -D "$data" -m fast -s stop || :; exit 143' INT TERM
+# Recovery that is cut short begins anew at the next start and would never end: the limit is for what hangs.
 say "checking the operator's role"
-pg_ctl -D "$data" -w -t 300 -s -o "-c listen_addresses=''" start
+pg_ctl -D "$data" -w -t 3600 -s -o "-c listen_addresses=''" start
 set_operator
 pg_ctl -D "$data" -w -m fast -s stop
 

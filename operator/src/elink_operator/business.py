@@ -8,8 +8,9 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from elink_operator import conditions
+from elink_operator import conditions, observe
 from elink_operator.api.admission import is_to_be_erased
+from elink_operator.api.meta import find_condition
 from elink_operator.api.server import ElinkServer
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
@@ -53,6 +54,7 @@ class BusinessCollector(Collector):
             yield _untold(tenants, now)
         yield self._deletions(now)
         yield _unconfirmed(tenants)
+        yield self._unread()
 
     def _counts(self, tenants: list[ElinkTenant]) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily("elink_tenants", "Tenants by plan and phase.", labels=["plan", "phase"])
@@ -94,17 +96,25 @@ class BusinessCollector(Collector):
             labels=["server"],
         )
         ready = GaugeMetricFamily("elink_server_ready", "1 when the server is Ready.", labels=["server"])
+        changing = GaugeMetricFamily(
+            "elink_server_changing",
+            "1 while a change of the server (version, size, passwords) is not in effect everywhere.",
+            labels=["server"],
+        )
         for server in self._world.servers.values():
             residents = self._world.residents(server.name)
-            present.add_metric([server.name], len(residents))
-            harmed.add_metric([server.name], sum(map(_harmed_a_neighbour, residents)))
+            present.add_metric([server.name], len(residents) + len(self._world.unread_residents(server.name)))
+            harmed.add_metric([server.name], sum(map(observe.harms_neighbours, residents)))
             capacity.add_metric([server.name], server.spec.capacity)
-            is_ready = any(entry.type == READY and entry.status == "True" for entry in server.status.conditions)
-            ready.add_metric([server.name], float(is_ready))
+            found = find_condition(server.status.conditions, READY)
+            ready.add_metric([server.name], float(found is not None and found.status.value == "True"))
+            unfinished = found is not None and found.reason == conditions.CHANGING
+            changing.add_metric([server.name], float(unfinished))
         yield present
         yield capacity
         yield harmed
         yield ready
+        yield changing
 
     def _unfinished_restores(self, now: datetime) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
@@ -116,6 +126,16 @@ class BusinessCollector(Collector):
             if restore.running and restore.status.started_at is not None:
                 labels = [restore.name, restore.spec.tenant, restore.spec.mode.value]
                 family.add_metric(labels, (now - restore.status.started_at).total_seconds())
+        return family
+
+    def _unread(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "elink_object_not_readable",
+            "1 while the operator cannot read the object, for which it does nothing; absent for all others.",
+            labels=["kind", "object"],
+        )
+        for unread in self._world.unread.values():
+            family.add_metric([unread.kind, unread.name], 1)
         return family
 
     def _deletions(self, now: datetime) -> GaugeMetricFamily:
@@ -143,26 +163,22 @@ def _unconfirmed(tenants: list[ElinkTenant]) -> GaugeMetricFamily:
     return family
 
 
-def _harmed_a_neighbour(tenant: ElinkTenant) -> bool:
-    """As its status says: a restarted operator and the one in waiting know it too."""
-    return tenant.deleting and any(
-        entry.type == READY and entry.reason == conditions.NEIGHBOURS_HARMED for entry in tenant.status.conditions
-    )
-
-
 def _backups(
     prefix: str, label: str, of_what: str, owners: Iterable[ElinkTenant | ElinkServer], now: datetime
 ) -> Iterator[GaugeMetricFamily]:
     """What is in the store of each owner; `of_what` ends the texts of help."""
     age = GaugeMetricFamily(f"{prefix}_newest_age_seconds", f"Age of the newest generation{of_what}.", labels=[label])
     generations = GaugeMetricFamily(f"{prefix}_generations", f"Generations{of_what} in the store.", labels=[label])
+    damaged = GaugeMetricFamily(
+        f"{prefix}_damaged_generations", f"Generations{of_what} that cannot come back any more.", labels=[label]
+    )
     for owner in owners:
         backup = owner.status.backup
         generations.add_metric([owner.name], backup.generations)
+        damaged.add_metric([owner.name], len(backup.damaged))
         if backup.newest is not None:
             age.add_metric([owner.name], (now - backup.newest).total_seconds())
-    yield age
-    yield generations
+    yield from (age, generations, damaged)
 
 
 def _drills(tenants: list[ElinkTenant], now: datetime, days: int) -> Iterator[GaugeMetricFamily]:

@@ -17,6 +17,11 @@ ISOLATED: Final = "Isolated"
 APP_READY: Final = "AppReady"
 WORKER_READY: Final = "WorkerReady"
 
+CHANGING: Final = "Changing"
+"""The reason of a server's Ready while it serves and a change is not in effect everywhere."""
+UPDATE_STUCK: Final = "UpdateStuck"
+"""The reason of AppReady or WorkerReady when old pods serve and the new ones do not become ready."""
+
 NEIGHBOURS_HARMED: Final = "NeighboursHarmed"
 """The reason of Ready that stops all erasures on a server (docs/adr/0014)."""
 

@@ -15,7 +15,7 @@ from elink_operator.cluster.kinds import OURS
 from elink_operator.cluster.store import Store
 from elink_operator.database import DatabaseError
 from elink_operator.metrics import Metrics
-from elink_operator.triggers import KEY_KINDS, key_of, lane_of
+from elink_operator.triggers import KEY_KINDS, KINDS, key_of, lane_of
 from elink_operator.workqueue import Job, Key, KeyKind, Lane, WorkQueue
 
 log = structlog.get_logger()
@@ -109,12 +109,15 @@ class Controller:
                 self._queue.forget(job.key)
                 self._metrics.reconciles.labels(kind, "success").inc()
                 if outcome.requeue_after is not None:
-                    self._queue.add_after(job.key, outcome.requeue_after, job.lane)
+                    self._queue.add_after(job.key, outcome.requeue_after, self._lane_again(job))
         self._metrics.reconcile_seconds.labels(kind).observe(monotonic() - started)
 
     def _failed(self, job: Job, error: Exception) -> None:
         at_least = getattr(error, "retry_after", None) or 0.0
-        seconds = self._queue.retry(job.key, job.lane, at_least=float(at_least))
+        # Who lost a race did not come to the user's change: it overtakes the backlog once more.
+        lost = isinstance(error, Conflict) and not self._queue.failures(job.key)
+        lane = job.lane if lost else self._lane_again(job)
+        seconds = self._queue.retry(job.key, lane, at_least=float(at_least))
         result = "conflict" if isinstance(error, Conflict) else "error"
         self._metrics.reconciles.labels(job.key[0], result).inc()
         first = self._queue.failures(job.key) == 1
@@ -130,6 +133,14 @@ class Controller:
                 retry_seconds=round(seconds, 1),
                 exc_info=error if first and not expected else None,
             )
+
+    def _lane_again(self, job: Job) -> Lane:
+        """The lane of a repetition: urgent only while a user's change or deletion is not in effect."""
+        if job.lane is not Lane.URGENT:
+            return job.lane
+        kind, name = job.key
+        obj = self._store.get(KINDS[kind], None, name)
+        return Lane.URGENT if obj is not None and lane_of(obj) is Lane.URGENT else Lane.NEW
 
     async def _resync(self) -> None:
         """Each key once per period, at a moment that depends on its name only: an even stream, no bursts."""

@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from elink_operator import labels
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.api.unread import Unread
 from elink_operator.api.world import World
 from elink_operator.business import BusinessCollector
 from elink_operator.cluster.apply import Applier
@@ -22,9 +23,9 @@ from elink_operator.cluster.errors import ClusterError
 from elink_operator.cluster.events import Recorder
 from elink_operator.cluster.heal import Healer
 from elink_operator.cluster.informer import Informer, WatchTimes
-from elink_operator.cluster.kinds import OURS, OWNED, RESTORE, SERVER, TENANT, Obj
+from elink_operator.cluster.kinds import OURS, OWNED, RESTORE, SERVER, TENANT, Kind, Obj
 from elink_operator.cluster.lease import Elector, LeaseTimes
-from elink_operator.cluster.store import Store
+from elink_operator.cluster.store import Listener, Store
 from elink_operator.cluster.transport import Limits
 from elink_operator.controller import Controller, Pace, Reconcile, progressing
 from elink_operator.health import LoopLag
@@ -35,11 +36,15 @@ from elink_operator.workqueue import Backoff, KeyKind, Lane, WorkQueue
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 Chore = Callable[[], Coroutine[Any, Any, None]]
 """What only the leader does, besides reconciling; does not end by itself."""
 
 _STALE_INFORMER: Final = 600.0
 """Seconds without any sign of life (an attempt to connect counts) after which an informer hangs."""
+_LISTS_AT_ONCE: Final = 2
+"""Kinds listed at the same time. More are no faster, as one thread reads them; meanwhile kopf holds all tenants."""
 
 
 def utc_now() -> datetime:
@@ -97,6 +102,7 @@ class Engine:
             elector = Elector(client, identity(), settings.namespace, metrics, times=times)
             client.may_write = lambda: elector.is_leader
         watch_times = WatchTimes(settings.watch_timeout_seconds, settings.watch_silence_seconds)
+        turns = asyncio.Semaphore(_LISTS_AT_ONCE)
         informers = [
             Informer(
                 client,
@@ -106,6 +112,7 @@ class Engine:
                 metrics,
                 label_selector=labels.MANAGED_SELECTOR,
                 times=watch_times,
+                turns=turns,
             )
             for kind in OWNED
         ]
@@ -228,27 +235,35 @@ class Engine:
 def feed(world: World, store: Store) -> None:
     """Keep the world of parsed tenants, servers and restores equal to the store."""
 
-    def tenant(name: str, obj: Obj | None) -> None:
-        if obj is None:
-            world.remove_tenant(name)
-        else:
-            world.put_tenant(ElinkTenant.parse(obj))
+    store.subscribe(TENANT, _follower(TENANT, world, ElinkTenant.parse, world.put_tenant, world.remove_tenant))
+    store.subscribe(SERVER, _follower(SERVER, world, ElinkServer.parse, world.put_server, world.remove_server))
+    store.subscribe(RESTORE, _follower(RESTORE, world, ElinkRestore.parse, world.put_restore, world.remove_restore))
 
-    def server(name: str, obj: Obj | None) -> None:
-        if obj is None:
-            world.remove_server(name)
-        else:
-            world.put_server(ElinkServer.parse(obj))
 
-    def restore(name: str, obj: Obj | None) -> None:
-        if obj is None:
-            world.remove_restore(name)
-        else:
-            world.put_restore(ElinkRestore.parse(obj))
+def _follower(
+    kind: Kind, world: World, parse: Callable[[Obj], T], put: Callable[[T], None], remove: Callable[[str], None]
+) -> Listener:
+    """Keeps the world's objects of one kind; what does not parse is known as unread, and told of once."""
 
-    store.subscribe(TENANT, tenant)
-    store.subscribe(SERVER, server)
-    store.subscribe(RESTORE, restore)
+    def follow(name: str, obj: Obj | None) -> None:
+        known = world.unread.get((kind.kind, name))
+        world.remove_unread(kind.kind, name)
+        if obj is None:
+            remove(name)
+            return
+        try:
+            put(parse(obj))
+        except ValueError as error:
+            remove(name)
+            unread = Unread.of(obj, error)
+            world.put_unread(unread)
+            if known is None or (known.uid, known.generation) != (unread.uid, unread.generation):
+                generation = unread.generation
+                log.error(
+                    "object cannot be read", kind=kind.kind, object=name, generation=generation, why=unread.problems
+                )
+
+    return follow
 
 
 def limits_of(settings: Settings) -> Limits:

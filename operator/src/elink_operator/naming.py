@@ -16,6 +16,8 @@ LEASE: Final = "elink-operator"
 
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_MAX_LENGTH: Final = 63
+GENERATION_PATTERN: Final = r"[0-9]{8}T[0-9]{6}Z"
+"""Names of generations of backups: when a backup began, UTC. The backup image gives them."""
 ID_MAX_LENGTH: Final = 40
 _ID_HEAD_LENGTH: Final = 31
 _DIGEST_LENGTH: Final = 8
@@ -64,6 +66,11 @@ SCRATCH_PREFIX: Final = "r_"
 KEPT_PREFIX: Final = "k_"
 
 _NAME: Final = re.compile(NAME_PATTERN)
+
+
+def is_generation(name: str) -> bool:
+    """Whether this is the name of a generation."""
+    return re.fullmatch(GENERATION_PATTERN, name) is not None
 
 
 def digest(text: str, length: int = _DIGEST_LENGTH) -> str:

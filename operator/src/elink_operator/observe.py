@@ -7,13 +7,18 @@ from typing import Any, Literal
 
 import orjson
 
-from elink_operator import conditions, labels
+from elink_operator import conditions, labels, naming
+from elink_operator.api import ElinkTenant
+from elink_operator.api.meta import find_condition
 from elink_operator.conditions import Condition
 
 Obj = Mapping[str, Any]
 
 BACKUP_OVERDUE_AFTER = timedelta(hours=26)
 """A daily backup plus two hours in which it may run."""
+_MOST_DAMAGED = 20
+CLOCKS_DIFFER = timedelta(hours=1)
+"""So far ahead of ours the clock of a node may be before what it dates is no proof."""
 
 JobState = Literal["missing", "running", "succeeded", "failed"]
 
@@ -45,10 +50,18 @@ def workload_condition(type_: str, deployment: Obj | None, what: str) -> Conditi
     counted = replicas(deployment)
     if deployment is None:
         return conditions.false(type_, "NotCreated", f"{what} waits for the database to be ready")
+    if counted.wanted == 0 and type_ == conditions.APP_READY:
+        return conditions.false(type_, "ScaledToZero", f"{what} has no pods: set spec.app.replicas")
     if counted.wanted == 0:
         return conditions.true(type_, "ScaledToZero", f"{what} is scaled to zero")
     if counted.ready == 0:
         return conditions.false(type_, "NoPodReady", _why_not(deployment, what))
+    if _gave_up(deployment):
+        return conditions.true(
+            type_,
+            conditions.UPDATE_STUCK,
+            f"{what} serves with its old pods, because the new ones do not become ready; {_look_at(deployment, what)}",
+        )
     if not counted.current:
         return conditions.true(type_, "Updating", f"{what} serves while its pods are being replaced")
     if counted.ready < counted.wanted:
@@ -56,11 +69,21 @@ def workload_condition(type_: str, deployment: Obj | None, what: str) -> Conditi
     return conditions.true(type_, "PodsReady", f"{what} runs as declared")
 
 
+def _gave_up(deployment: Obj) -> bool:
+    """A rolling update made no progress for as long as the Deployment allows."""
+    found = conditions.find(deployment.get("status", {}).get("conditions", ()), "Progressing")
+    return found is not None and found.get("status") == "False"
+
+
 def _why_not(deployment: Obj, what: str) -> str:
-    stuck = conditions.find(deployment.get("status", {}).get("conditions", ()), "ReplicaFailure")
-    if stuck is not None and stuck.get("status") == "True":
-        return f"no pod of {what} can be made: {stuck.get('message', '')}"
-    return f"no pod of {what} is ready; see 'kubectl get pods -n {deployment['metadata'].get('namespace', '')}'"
+    return f"no pod of {what} is ready; {_look_at(deployment, what)}"
+
+
+def _look_at(deployment: Obj, what: str) -> str:
+    failure = conditions.find(deployment.get("status", {}).get("conditions", ()), "ReplicaFailure")
+    if failure is not None and failure.get("status") == "True":
+        return f"no more pod of {what} can be made: {failure.get('message', '')}"
+    return f"see 'kubectl get pods -n {deployment['metadata'].get('namespace', '')}'"
 
 
 def postgres_is_ready(statefulset: Obj | None) -> bool:
@@ -116,13 +139,16 @@ def route_condition(route: Obj | None, gateway_namespace: str, gateway: str) -> 
 class BackupSummary:
     """What a backup Job reported: complete generations present, start of the newest, bytes of all.
 
-    `verified_at`: when the newest was read back out of the store.
+    `verified_at`: when the newest was read back out of the store. `made`: start of the one that the Job made itself.
+    `damaged`: names of those that cannot come back and do not count.
     """
 
     generations: int
     newest: str | None
     bytes: int
     verified_at: str | None = None
+    made: str | None = None
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +177,8 @@ _BACKUP_ADVICE: Mapping[str, str] = {
     "WrongKey": "the key does not open the repository: bring back the Secret with the key of the backups",
     "ScratchFull": "the node has no room for the dump",
     "DatabaseAway": "the database cannot be reached from the backup Job",
+    "DatabaseTooNew": "PostgreSQL is newer than the pg_dump of the backup image, which reads up to its own version "
+    "(docs/external-postgresql.md)",
     "FilesUnreadable": "files in the tenant's directory cannot be read",
     "StillRunning": "another backup of the tenant did not end",
 }
@@ -172,7 +200,14 @@ def parse_backup_summary(text: str) -> BackupSummary | None:
         newest = None if report["newest"] is None else _iso(str(report["newest"]))
         verified = report.get("verifiedAt")
         return BackupSummary(
-            int(report["generations"]), newest, int(report["bytes"]), _iso(str(verified)) if verified else None
+            int(report["generations"]),
+            newest,
+            int(report["bytes"]),
+            _iso(str(verified)) if verified else None,
+            _iso(str(report["made"])) if report.get("made") else None,
+            tuple(str(name) for name in report.get("damaged") or () if naming.is_generation(str(name)))[
+                -_MOST_DAMAGED:
+            ],
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
@@ -216,10 +251,11 @@ def backup_condition(
     created: datetime,
     now: datetime,
     failure: BackupFailure | None = None,
+    damaged: Sequence[str] = (),
 ) -> Condition:
     """BackupHealthy; `newest` is the newest generation known to be in the store, `created` the tenant's birth.
 
-    `failure` is what the last Job said when it failed.
+    `failure` is what the last Job said when it failed, `damaged` names generations that cannot come back.
     """
     type_ = conditions.BACKUP_HEALTHY
     finished = [j for j in jobs if job_state(j) in ("succeeded", "failed")]
@@ -234,13 +270,32 @@ def backup_condition(
     times = [newest] if newest else []
     if cronjob is not None and cronjob.get("status", {}).get("lastSuccessfulTime"):
         times.append(conditions.parse_timestamp(cronjob["status"]["lastSuccessfulTime"]))
-    if now - max(times, default=created) > BACKUP_OVERDUE_AFTER:
+    # A node whose clock ran ahead dates a generation in the future: that is no proof of the nights until then.
+    past = [time for time in times if time <= now + CLOCKS_DIFFER]
+    if now - max(past, default=created) > BACKUP_OVERDUE_AFTER:
         return conditions.false(
             type_, "BackupOverdue", "no backup has succeeded for more than a day; see the events of the CronJob"
         )
     if not times:
         return conditions.unknown(type_, "NoBackupYet", "the first backup runs in the coming night (Japan time)")
+    if damaged:
+        return conditions.false(
+            type_,
+            "GenerationsDamaged",
+            f"the last backup succeeded, but the store has lost something of older ones, which cannot come back: "
+            f"{', '.join(damaged)}. They go when enough newer ones are there; look at the store, it may lose more",
+        )
     return conditions.true(type_, "Recent", "the last backup succeeded")
+
+
+def harms_neighbours(tenant: ElinkTenant) -> bool:
+    """Whether a tenant's erasure found that others lack something, and no person has looked yet.
+
+    Ready alone does not say it: its reason changes when the next look fails, and with a confirmation that is withdrawn.
+    """
+    erasure, ready = tenant.status.erasure, find_condition(tenant.status.conditions, conditions.READY)
+    found = ready is not None and ready.reason == conditions.NEIGHBOURS_HARMED
+    return tenant.deleting and (found or (erasure is not None and bool(erasure.harm)))
 
 
 def isolation_condition(answers: Mapping[str, bool | None]) -> Condition:

@@ -64,7 +64,8 @@ async def _run(server: str, at_once: int, *, dry_run: bool) -> int:
             plan = await _plan(client, server, frozenset())
             say(progress(plan))
             for tenant in plan.lost:
-                say(f"{tenant.name}: the newest of {tenant.status.backup.generations} generations would be restored")
+                generations = tenant.status.backup.generations
+                say(f"{tenant.name}: the newest of {generations} generations would be restored{doubt(tenant)}")
             return 0
         return await rebuild(client, server, at_once, say)
 
@@ -79,7 +80,7 @@ async def rebuild(client: Client, server: str, at_once: int, say: Say, look: flo
             seen.add(restore_name(tenant))
             with suppress(Conflict):
                 await client.create(RESTORE, build_rebuild(tenant, restore_name(tenant)))
-            say(f"{tenant.name}: the newest generation is being restored")
+            say(f"{tenant.name}: the newest generation is being restored{doubt(tenant)}")
         line = progress(plan)
         if line != before:
             say(line)
@@ -138,10 +139,17 @@ def summary(plan: Plan, seconds: float) -> str:
     ages = [r.status.data_age_seconds for r in plan.ended if r.status.data_age_seconds is not None]
     lines = [f"done in {seconds:.0f} s; the oldest data is {max(ages, default=0) / 3600:.1f} h old"]
     lines += [
-        f"FAILED {r.spec.tenant}: {r.status.message}; repair that, 'kubectl delete er {r.name}' and run this again"
+        f"FAILED {r.spec.tenant}: {r.status.message}; repair that, 'kubectl delete er {r.name}' and run this again, or "
+        "restore another generation yourself (docs/backup-and-restore.md)"
         for r in plan.failed
     ]
     return "\n".join(lines)
+
+
+def doubt(tenant: ElinkTenant) -> str:
+    """What speaks against the newest generation: its last restore on trial."""
+    drill = tenant.status.restore_drill
+    return f"; its last drill failed: {drill.message}" if drill is not None and drill.result == "Failed" else ""
 
 
 def is_lost(tenant: ElinkTenant) -> bool:

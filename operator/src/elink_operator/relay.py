@@ -2,7 +2,6 @@
 
 import asyncio
 import smtplib
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from elink_operator.settings import Settings
+from elink_operator.trust import client_context
 
 _SECONDS: Final = 10.0
 _SERVICE_CLOSES: Final = 421
@@ -71,7 +71,7 @@ class Relay:
 
     def _connect(self) -> smtplib.SMTP:
         # Not needed without TLS; the time it takes to read the public authorities is nothing here.
-        context = ssl.create_default_context(cafile=self.authority or None)
+        context = client_context(file=self.authority or None)
         if self.tls == "implicit":
             connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=_SECONDS, context=context)
         else:

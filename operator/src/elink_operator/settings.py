@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     backup_s3_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated. Where the store is, when its name says neither an address nor a namespace."
     )
+    external_database_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated. Where External databases are whose host is a name outside the cluster; pods of "
+        "their servers reach nothing else. Empty, with no namespaces either: any address, on the database's port.",
+    )
+    external_database_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated. Namespaces of this cluster where such databases are."
+    )
     image_pull_policy: PullPolicy = Field("IfNotPresent", description="Tags are immutable; preloaded images work.")
     image_pull_secret: str = Field("", description="Name of a pull Secret in each server namespace; empty for none.")
     default_app_version: str = Field(__version__, description="App image tag that a new server is pinned to.")
@@ -156,7 +164,7 @@ class Settings(BaseSettings):
     api_writes_per_second: float = Field(200, gt=0, description="Below half of what a small API server takes.")
     api_write_burst: int = Field(400, ge=1, description="Two seconds of writes may come at once.")
     list_page_size: int = Field(
-        100, ge=1, description="A parsed object takes 25 KiB, and at a start all kinds are listed at the same time."
+        50, ge=1, description="A parsed object takes 25 KiB, and at a start all kinds are listed at the same time."
     )
     watch_timeout_seconds: int = Field(300, ge=10, description="Watches end on the server side after this time.")
     watch_silence_seconds: float = Field(
@@ -213,25 +221,21 @@ class Settings(BaseSettings):
             raise ValueError("must be http://host[:port] or https://host[:port]")
         return value
 
-    @field_validator("backup_s3_cidrs", mode="before")
+    @field_validator("backup_s3_cidrs", "external_database_cidrs", mode="before")
     @classmethod
     def _split_cidrs(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
-        return value
+        return [str(ipaddress.ip_network(part)) for part in _parts(value)] if isinstance(value, str) else value
+
+    @field_validator("external_database_namespaces", "regions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_store(self) -> Self:
         if self.backup_store == "S3" and not self.backup_s3_endpoint:
             raise ValueError("backup_store S3 needs backup_s3_endpoint")
         return self
-
-    @field_validator("regions", mode="before")
-    @classmethod
-    def _split_regions(cls, value: object) -> object:
-        if isinstance(value, str):
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     def app_image_at(self, version: str) -> str:
         """The full reference of the tenant app at a version, e.g. `docker.io/elink/tenant-app:0.1.0`."""
@@ -241,3 +245,8 @@ class Settings(BaseSettings):
     def mail_host(self) -> str:
         """The relay's name in the cluster's DNS."""
         return f"{self.mail_service}.{self.mail_namespace}.svc"
+
+
+def _parts(value: str) -> list[str]:
+    """What stands between the commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]

@@ -3,6 +3,9 @@
 from typing import Any, Final
 
 from elink_operator import labels
+from elink_operator.api.raw import concerned, part
+from elink_operator.api.restore import RestoreStep
+from elink_operator.api.tenant import Plan
 from elink_operator.api.world import World
 from elink_operator.cluster.apply import Applier
 from elink_operator.cluster.kinds import JOB, OURS, OWNED, RESTORE, SERVER, TENANT, Kind, Obj
@@ -12,6 +15,7 @@ from elink_operator.workqueue import Key, KeyKind, Lane, WorkQueue
 
 KEY_KINDS: Final[dict[Kind, KeyKind]] = {TENANT: "tenant", SERVER: "server", RESTORE: "restore"}
 """The kind of key of each of our own kinds."""
+KINDS: Final[dict[KeyKind, Kind]] = {key: kind for kind, key in KEY_KINDS.items()}
 _COUNT_DELAY = 2.0
 """Seconds in which tenants that move in or out of a server are counted together."""
 
@@ -22,7 +26,7 @@ def lane_of(obj: Obj) -> Lane:
     A deletion or a change of something that has worked before is URGENT; a first creation, or what is not Ready
     yet, NEW; the rest RESYNC.
     """
-    metadata, status = obj["metadata"], obj.get("status") or {}
+    metadata, status = obj["metadata"], part(obj, "status")
     observed = status.get("observedGeneration") or 0
     if metadata.get("deletionTimestamp"):
         return Lane.URGENT
@@ -37,8 +41,9 @@ def lane_of(obj: Obj) -> Lane:
 
 def is_ready(obj: Obj) -> bool:
     """Whether the condition Ready is True."""
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in conditions)
+    listed = part(obj, "status").get("conditions")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in entries)
 
 
 class Triggers:
@@ -100,15 +105,16 @@ class Triggers:
             if len(homes) > 1 and self.active:
                 for server in homes - {""}:
                     self._queue.add_after(("server", server), _COUNT_DELAY, Lane.RESYNC)
+            self._wake_waiting(_places(old) - _places(new))
         elif kind == RESTORE and _progress(old) != _progress(new):
             self._wake_concerned(new or old or {})
+            self._wake_waiting(_held_by_move(old) - _held_by_move(new))
         elif kind == SERVER and _offer(old) != _offer(new):
             self._wake_tenants((new or old or {})["metadata"]["name"])
 
     def _wake_concerned(self, restore: Obj) -> None:
         """The tenants of a restore follow it, and other restores of theirs wait for it."""
-        spec = restore["spec"]
-        for tenant in {spec["tenant"], (spec.get("asNew") or {}).get("tenant") or spec["tenant"]}:
+        for tenant in concerned(restore):
             if tenant in self._world.tenants:
                 self._enqueue(("tenant", tenant), Lane.URGENT)
             for other in self._world.restores_of(tenant, besides=restore["metadata"]["name"]):
@@ -117,9 +123,19 @@ class Triggers:
     def _wake_tenants(self, server: str) -> None:
         for name, tenant in self._world.tenants.items():
             home = tenant.status.server
-            if home == server or name == server or not home:
+            if server in (home, name, tenant.spec.server) or not home:
                 ready = any(entry.type == "Ready" and entry.status == "True" for entry in tenant.status.conditions)
                 self._enqueue(("tenant", name), Lane.RESYNC if ready else Lane.NEW)
+
+    def _wake_waiting(self, freed: set[str]) -> None:
+        """Places became free on servers: who is pinned there or anywhere welcome looks again."""
+        if not freed or not self.active:
+            return
+        for name, tenant in self._world.tenants.items():
+            home, pin = tenant.status.server or tenant.metadata.annotations.get(labels.PLACED_ON), tenant.spec.server
+            anywhere = not pin and not home and tenant.spec.plan is Plan.SHARED
+            if anywhere or (pin in freed and pin != home):
+                self._enqueue(("tenant", name), Lane.NEW)
 
     def _enqueue(self, key: Key, lane: Lane) -> None:
         if self.active:
@@ -137,12 +153,28 @@ def _is_managed(obj: Obj) -> bool:
 
 
 def _home(tenant: Obj | None) -> str:
-    return str(((tenant or {}).get("status") or {}).get("server") or "")
+    return str(part(tenant or {}, "status").get("server") or "")
+
+
+def _places(tenant: Obj | None) -> set[str]:
+    """The server on which a tenant takes a place: where it lives, is being made or, before that, wants to be."""
+    found = tenant or {}
+    noted = part(part(found, "metadata"), "annotations")
+    home = _home(tenant) or noted.get(labels.PLACED_ON) or part(found, "spec").get("server")
+    return {str(home)} if home else set()
+
+
+def _held_by_move(restore: Obj | None) -> set[str]:
+    """The servers on which a move that is not over takes a place."""
+    move, status = part(part(restore or {}, "spec"), "move"), part(restore or {}, "status")
+    if not move or status.get("step") == RestoreStep.DONE:
+        return set()
+    return {str(move.get("server") or ""), str(status.get("sourceServer") or "")} - {""}
 
 
 def _progress(restore: Obj | None) -> tuple[Any, ...]:
     """What tenants and other restores depend on."""
-    status = (restore or {}).get("status") or {}
+    status = part(restore or {}, "status")
     return status.get("phase"), status.get("step"), restore is None
 
 
@@ -150,7 +182,7 @@ def _offer(server: Obj | None) -> tuple[Any, ...]:
     """What tenants depend on: when it changes they look again."""
     if server is None:
         return ()
-    status = server.get("status") or {}
+    status = part(server, "status")
     # The observed generation tells a Dedicated tenant that its new size is in effect; Ready may be True all along.
     generations = server["metadata"].get("generation"), status.get("observedGeneration")
     return is_ready(server), generations, status.get("version"), status.get("migration")

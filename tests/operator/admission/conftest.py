@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.apiserver import ROOT, ApiServer, free_port, program, running
+from tests.support.apiserver import ROOT, ApiServer, program, running
 from tests.support.kubectl import eventually
+from tests.support.ports import free_port
 
 BASE_DOMAIN = "elink.example"
 CHART = ROOT / "charts" / "elink"

@@ -21,12 +21,13 @@ TENANT_FIELDS: list[tuple[str, dict[Any, bool], Any]] = [
     ("stateReason", samples.REASONS, lambda value: {"stateReason": value}),
     ("schedule", samples.SCHEDULES, lambda value: {"backup": {"schedule": value}}),
     ("server", samples.SERVER_NAMES, lambda value: {"server": value}),
-    ("storage", samples.QUANTITIES, lambda value: {"limits": {"storage": value}}),
+    ("storage", samples.ALLOWANCES, lambda value: {"limits": {"storage": value}}),
 ]
 SERVER_FIELDS: list[tuple[str, dict[Any, bool], Any]] = [
     ("version", samples.VERSIONS, lambda value: {"version": value}),
-    ("size", samples.QUANTITIES, lambda value: {"files": {"size": value}}),
-    ("cpu", samples.QUANTITIES, lambda value: {"app": {"resources": {"requests": {"cpu": value}}}}),
+    ("size", samples.VOLUMES, lambda value: {"files": {"size": value}}),
+    ("cpu", samples.CORES, lambda value: {"app": {"resources": {"requests": {"cpu": value}}}}),
+    ("memory", samples.MEMORIES, lambda value: {"app": {"resources": {"requests": {"memory": value}}}}),
 ]
 
 

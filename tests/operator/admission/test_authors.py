@@ -26,7 +26,7 @@ def test_users_are_noted_by_every_way_of_writing(refusing: ApiServer, webhook: W
     def live() -> dict[str, object]:
         return admin.json("get", "et", "who-1")
 
-    eventually(lambda: admin.run("create", "-f", "-", "--as=alice", stdin=body), timeout=15)
+    eventually(lambda: admin.run("create", "-f", "-", "--as=alice", stdin=body), timeout=60)
     assert spec_author(live()) == "alice"
     admin.run("patch", "et", "who-1", "--type=merge", "-p", '{"spec":{"language":"en"}}', "--as=bob")
     assert spec_author(live()) == "bob"
@@ -64,7 +64,7 @@ def test_only_the_operator_writes_and_removes_a_record_and_nobody_changes_it(ref
     code, answer = create(refusing, record)
     assert (code, "written and removed by the elink operator only" in answer) == (403, True)
     text = json.dumps(record)
-    eventually(lambda: admin.run("create", "-f", "-", f"--as={OPERATOR}", stdin=text), timeout=15)
+    eventually(lambda: admin.run("create", "-f", "-", f"--as={OPERATOR}", stdin=text), timeout=60)
     assert admin.json("get", "ec", name)["spec"] == record["spec"], "nothing is filled in"
     for who in ((), (f"--as={OPERATOR}",)):
         said = admin.refused("patch", "ec", name, "--type=merge", "-p", '{"spec":{"who":"nobody"}}', *who)

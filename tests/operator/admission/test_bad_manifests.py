@@ -34,7 +34,7 @@ def set_the_scene(kubectl: Kubectl, documents: list[dict[str, Any]]) -> None:
     for document in documents:
         status = document.pop("status", None)
         # The webhook's cache follows within moments: a tenant may come before the server that it names is known.
-        eventually(partial(kubectl.run, *APPLY, stdin=json.dumps(document)), timeout=15)
+        eventually(partial(kubectl.run, *APPLY, stdin=json.dumps(document)), timeout=60)
         if status:
             name = f"{document['kind'].lower()}/{document['metadata']['name']}"
             kubectl.run("patch", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
@@ -57,7 +57,7 @@ def test_refused(path: Path, refusing: ApiServer, webhook: Webhook) -> None:
     set_the_scene(kubectl, scene)
     if head["by"] == "webhook":
         # Its cache follows the scene within moments; a dry run leaves nothing behind.
-        eventually(lambda: attempt(kubectl, head["step"], bad, "--dry-run=server"), timeout=15)
+        eventually(lambda: attempt(kubectl, head["step"], bad, "--dry-run=server"), timeout=60)
     assert attempt(kubectl, head["step"], bad).strip() == head["refused"].strip()
 
 

@@ -32,7 +32,7 @@ def test_accepted_and_read_back(path: Path, refusing: ApiServer, webhook: Webhoo
         # A restore names a tenant that the webhook may not have seen yet.
         text = json.dumps(document)
         apply = partial(refusing.kubectl.run, "apply", "--server-side", "-f", "-", "-o", "json", stdin=text)
-        out = eventually(apply, timeout=15, what=f"{document['kind']} of {path.name}")
+        out = eventually(apply, timeout=60, what=f"{document['kind']} of {path.name}")
         stored = json.loads(out)
         model = MODELS[document["kind"]].parse(stored)
         assert model.spec.dump() == stored["spec"]
@@ -48,7 +48,7 @@ def test_examples_are_accepted_in_their_order(refusing: ApiServer, webhook: Webh
             if document["kind"] in MODELS:
                 # The webhook's cache follows within moments; what it needs may have been created just before.
                 apply = partial(refusing.kubectl.run, "apply", "--server-side", "-f", "-", stdin=json.dumps(document))
-                eventually(apply, timeout=15, what=str(path))
+                eventually(apply, timeout=60, what=str(path))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_huge_or_crooked(meta: Any, spec: Any, sentence: str, refusing: ApiServe
     started = time.monotonic()
     status, message = create(refusing, tenant_body("hostile-huge", meta=meta, **spec))
     assert (400 <= status < 500, sentence in message) == (True, True), (status, message[:500])
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert still_works(webhook)
 
 

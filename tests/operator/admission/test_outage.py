@@ -81,7 +81,7 @@ def test_what_slipped_through_can_be_repaired(webhook: Webhook, refusing: ApiSer
     webhook.start()
     sentence = "Host outage-first.elink.example is taken by tenant outage-first: set spec.host to another name."
     third = tenant_body("outage-third", host="outage-first")
-    eventually(lambda: sentence in create(refusing, third, dry_run=True)[1], timeout=15)
+    eventually(lambda: sentence in create(refusing, third, dry_run=True)[1], timeout=60)
     admin = refusing.kubectl
     admin.run("annotate", "et", "outage-twin", "note=finalizers-and-annotations-still-pass")
     admin.run(

@@ -44,12 +44,19 @@ def server(name: str = "shared-1", *, meta: Any = None, **spec: Any) -> ElinkSer
 
 
 def restore(
-    name: str, *, tenant: str = "acme", move: str = "", source: str = "", phase: str = "Pending", step: str = ""
+    name: str,
+    *,
+    tenant: str = "acme",
+    move: str = "",
+    source: str = "",
+    phase: str = "Pending",
+    step: str = "",
+    from_backup: bool = False,
 ) -> ElinkRestore:
     """A drill; with `move` a move from server `source` to that one."""
     spec: dict[str, Any] = {"tenant": tenant, "mode": "Move" if move else "Drill"}
     if move:
-        spec["move"] = {"server": move}
+        spec["move"] = {"server": move, "fromBackup": from_backup}
     return ElinkRestore.parse(
         {
             "metadata": {"name": name, "uid": f"uid-{name}"},

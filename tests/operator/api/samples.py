@@ -121,28 +121,28 @@ SCHEDULES = {
     "30 2 * * *; rm -rf /": False,
     "TZ=UTC 30 2 * * *": False,
 }
-QUANTITIES: dict[str | int, bool] = {
-    1: True,
-    "1": True,
-    "500m": True,
-    "1.5": True,
-    "20Gi": True,
-    "1.5Ti": True,
-    0: False,
-    "0": False,
-    "0Gi": False,
-    -1: False,
-    "-1Gi": False,
-    "+1Gi": False,
-    "1e3": False,
-    "1Pi": False,
-    "10GB": False,
-    "10 Gi": False,
-    "Gi": False,
-    "": False,
-    "1..5": False,
-    "9" * 21: False,
-    "NaN": False,
+NO_QUANTITIES: dict[str | int, bool] = dict.fromkeys(
+    (0, "0", "0Gi", -1, "-1Gi", "+1Gi", "1e3", "1Pi", "10GB", "10 Gi", "Gi", "", "1..5", "9" * 21, "NaN"), False
+)
+CORES: dict[str | int, bool] = {
+    **dict.fromkeys((1, "1", "500m", "1.5", "0.1", "10m", "0.01"), True),
+    **dict.fromkeys(("9m", "0.009", "0.1m", "1k", "1Ki", "2Gi"), False),
+    **NO_QUANTITIES,
+}
+MEMORIES: dict[str | int, bool] = {
+    **dict.fromkeys(("32Mi", "33554432", 33554432, "128Mi", "1.5Gi", "1G"), True),
+    **dict.fromkeys((1, "1", "128", "500m", "128000000000m", "31Mi", "33554431"), False),
+    **NO_QUANTITIES,
+}
+VOLUMES: dict[str | int, bool] = {
+    **dict.fromkeys(("1Gi", "1024Mi", 2**30, "20Gi", "1.5Ti"), True),
+    **dict.fromkeys((1, "500m", "20", "1G", "1023Mi", "2000000000000m"), False),
+    **NO_QUANTITIES,
+}
+ALLOWANCES: dict[str | int, bool] = {
+    **dict.fromkeys(("1Mi", "1024Ki", 2**20, "5Gi", "1.5Ti"), True),
+    **dict.fromkeys((1, "5", "500m", "1M", "1023Ki", "2000000000m"), False),
+    **NO_QUANTITIES,
 }
 VERSIONS = {
     "": True,

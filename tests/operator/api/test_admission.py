@@ -125,6 +125,17 @@ class TestTransitions:
                 "The cancellation of tenant acme can no longer be undone: its time to do so ended"
             )
 
+    @pytest.mark.parametrize("state", ["Active", "Suspended", "Cancelled"])
+    def test_the_contract_counts_whatever_else_is_wrong(self, state: str) -> None:
+        """A region that the platform has given up can be neither changed nor kept: the tenant must be able to end."""
+        gone = world(regions=frozenset({"jp-west"}))
+        before = tenant(region="jp", state="Suspended" if state == "Active" else "Active")
+        after = tenant(region="jp", state=state, stateReason="契約終了")
+        assert validate_tenant(after, before, gone) == []
+        assert "Region jp is not allowed" in validate_tenant(after, None, gone)[0]
+        more = tenant(region="jp", state=state, language="en")
+        assert "Region jp is not allowed" in validate_tenant(more, before, gone)[0]
+
     def test_undo_before_the_operator_saw_the_cancellation(self) -> None:
         assert validate_tenant(tenant(), tenant(state="Cancelled"), world()) == []
 
@@ -350,6 +361,12 @@ class TestOwnServer:
             "wait until 'kubectl get es' no longer lists it, then try again"
         ]
 
+    def test_a_working_server_whose_name_a_tenant_took_later_goes_on(self) -> None:
+        late = tenant(plan="Dedicated", meta=LATER)
+        known = world(server("acme"), late)
+        assert validate_server(server("acme"), server("acme"), known) == []
+        assert "is not this tenant's" in validate_tenant(late, late, known)[0]
+
     def test_server_name_kept_for_a_dedicated_tenant(self) -> None:
         assert validate_server(server("acme"), None, world(tenant(plan="Dedicated"))) == [
             "The name acme is kept for the server of the Dedicated tenant acme: choose another name"
@@ -381,6 +398,12 @@ class TestDeletion:
             "Server shared-1 still has 4 tenants (a, b, c, ...): cancel and delete them first"
         ]
 
+    def test_server_on_which_a_tenant_is_being_made(self) -> None:
+        """Placed, and nothing of it in its status yet: the server must not go from under it."""
+        made = tenant(meta={"annotations": {"elink-lc.com/placed-on": "shared-1"}})
+        assert "still has 1 tenant (acme)" in validate_delete_server(server(), world(made))[0]
+        assert validate_delete_server(server("shared-2"), world(made)) == []
+
     def test_server_whose_tenants_are_still_being_erased(self) -> None:
         going = tenant("a", status={"server": "shared-1"}, meta={"deletionTimestamp": "2026-06-01T00:00:00Z"})
         assert validate_delete_server(server(), world(server(), going)) == [
@@ -389,6 +412,20 @@ class TestDeletion:
 
     def test_empty_server(self) -> None:
         assert validate_delete_server(server(), world(server(), tenant("shared-10"))) == []
+
+    @pytest.mark.parametrize("dedicated", [False, True])
+    def test_server_whose_tenants_moved_away(self, dedicated: bool) -> None:
+        """Nobody is told to delete tenants that work on another server."""
+        away = tenant(meta=MOVE, status={"server": "shared-2"})
+        old = server("acme", tenancy="Dedicated", meta=owned_by(away)) if dedicated else server("shared-1")
+        ended = {"move": "shared-2", "source": old.name, "phase": "Succeeded", "step": "KeepOld"}
+        [refusal] = validate_delete_server(old, world(old, away, restore("move-acme-2", **ended)))
+        assert refusal.startswith(f"Server {old.name} still has data of 1 tenant that moved away or comes (acme)")
+        lost = restore("move-acme-2", **ended, from_backup=True)
+        assert validate_delete_server(old, world(old, away, lost)) == [], "it may never answer again"
+        removing = restore("move-acme-2", **{**ended, "step": "RemoveSource"})
+        allowed = validate_delete_server(old, world(old, away, removing)) == []
+        assert allowed is dedicated, "the operator removes a server of the tenant's own with what is on it"
 
     def test_dedicated_server_goes_with_its_tenant_only(self) -> None:
         owner = tenant(plan="Dedicated")

@@ -98,6 +98,15 @@ def test_the_new_tenant_is_judged_as_any_other() -> None:
     assert validate_restore(as_new(server="shared-1"), None, world(dedicated, server())) == []
 
 
+def test_a_copy_does_not_share_the_postgresql_of_its_source() -> None:
+    """Its server would be refused, and the restore would wait for it for ever."""
+    database = {"mode": "External", "secretRef": {"name": "pg-acme"}}
+    source = tenant(plan="Dedicated", size={"database": database})
+    [refusal] = validate_restore(as_new(), None, world(source))
+    assert refusal.startswith("Tenant acme has a PostgreSQL of its own (External)")
+    assert validate_restore(in_place("acme"), None, world(source)) == []
+
+
 def test_the_copy_is_the_customers_contract_without_its_place() -> None:
     source = tenant(
         displayName="あ" * 200, host="book.acme.jp", state="Suspended", stateReason="x", server="shared-9",

@@ -37,10 +37,25 @@ def test_pattern(kind: Any, value: str, good: bool) -> None:
     assert _accepts(kind, value) is good
 
 
-@pytest.mark.parametrize(("value", "good"), samples.QUANTITIES.items())
-def test_quantity_pattern(value: str | int, good: bool) -> None:
-    positive = value not in (0, "0", "0Gi")  # that one is CEL's: a pattern cannot say it
-    assert _accepts(schema.Quantity, value) is (good or not positive)
+FLOORS = [
+    (schema.Cores, samples.CORES),
+    (schema.Memory, samples.MEMORIES),
+    (schema.Volume, samples.VOLUMES),
+    (schema.Allowance, samples.ALLOWANCES),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(kind, value) for kind, table in FLOORS for value, good in table.items() if good]
+)
+def test_quantities(kind: Any, value: str | int) -> None:
+    assert _accepts(kind, value)
+
+
+@pytest.mark.parametrize("value", samples.NO_QUANTITIES)
+def test_no_quantities(value: str | int) -> None:
+    positive = value not in (0, "0", "0Gi")  # that one is CEL's, like every floor: a pattern cannot say it
+    assert _accepts(schema.Quantity, value) is not positive
 
 
 @pytest.mark.parametrize("value", [True, None, 1.5, [], {}])

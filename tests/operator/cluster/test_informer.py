@@ -33,7 +33,7 @@ class Recorder:
         self.changes.append((obj["metadata"]["name"], deleted))
 
 
-async def until(check: Callable[[], bool], seconds: float = 10) -> None:
+async def until(check: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -44,7 +44,7 @@ async def until(check: Callable[[], bool], seconds: float = 10) -> None:
 async def watching(informer: Informer) -> AsyncIterator[None]:
     task = asyncio.create_task(informer.run())
     try:
-        await asyncio.wait_for(informer.synced.wait(), 10)
+        await asyncio.wait_for(informer.synced.wait(), 60)
         yield
     finally:
         task.cancel()
@@ -106,7 +106,7 @@ async def test_a_stream_that_is_cut_inside_an_object_is_no_loss(
         for number in range(20):
             await client.apply(CONFIG_MAP, mine(namespace, f"m{number}", {"blob": "x" * 50_000}))
             proxy.cut_watches()
-        await until(lambda: len(store.by_server(namespace)) == 20, 20)
+        await until(lambda: len(store.by_server(namespace)) == 20)
 
 
 async def test_an_outage_is_waited_out_and_deletions_in_it_are_found(
@@ -148,7 +148,7 @@ async def test_errors_of_list_and_watch_are_waited_out(
     proxy.fail(status, method="GET", path="configmaps", times=5)
     task = asyncio.create_task(informer.run())
     await client.apply(CONFIG_MAP, mine(namespace, "there"))
-    await until(lambda: ("there", False) in seen.changes, 60)
+    await until(lambda: ("there", False) in seen.changes)
     task.cancel()
     await asyncio.wait([task])
 
@@ -220,7 +220,7 @@ async def test_a_real_410_after_the_server_lost_its_history(tmp_path: Path, metr
                             await asyncio.to_thread(server.request, "DELETE", path)
                         server.kill()
                         await asyncio.to_thread(server.start)
-                    await until(lambda: len(seen.changes) >= 2, 60)
+                    await until(lambda: len(seen.changes) >= 2)
                     assert sorted(seen.changes) == [("b", True), ("d", True)]
                     expired = {"kind": "ConfigMap", "cause": "expired"}
                     assert metrics.registry.get_sample_value("elink_watch_restarts_total", expired) == 1

@@ -19,7 +19,8 @@ from tests.support.faultproxy import FaultProxy
 
 pytestmark = pytest.mark.apiserver
 
-TIMES = LeaseTimes(duration=3, renew_deadline=2, retry=0.4)
+TIMES = LeaseTimes(duration=6, renew_deadline=5, retry=0.4)
+"""A busy machine keeps it, and nobody has to wait long for one that is lost."""
 
 
 class Candidate:
@@ -62,7 +63,7 @@ async def start(apiserver: ApiServer, namespace: str) -> AsyncIterator[Start]:
         await proxy.__aexit__()
 
 
-async def leads(candidate: Candidate, seconds: float = 15) -> None:
+async def leads(candidate: Candidate, seconds: float = 60) -> None:
     await asyncio.wait_for(candidate.elector.acquired.wait(), seconds)
 
 
@@ -83,7 +84,7 @@ async def test_one_leads_and_the_other_waits(start: Start, client: Client, names
 async def test_two_candidates_at_once_make_one_leader(start: Start) -> None:
     candidates = [await start(f"c{number}") for number in range(4)]
     won = [asyncio.create_task(candidate.elector.acquired.wait()) for candidate in candidates]
-    await asyncio.wait(won, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(won, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     for _ in range(20):
         assert sum(candidate.elector.is_leader for candidate in candidates) <= 1
         await asyncio.sleep(0.1)
@@ -112,10 +113,13 @@ async def test_a_killed_leader_is_replaced_after_the_duration_and_not_before(sta
     await leads(first)
     second = await start("second")
     await asyncio.sleep(1)
+    renewals = first.proxy.count("PUT", "/leases/")
+    while first.proxy.count("PUT", "/leases/") == renewals:  # noqa: ASYNC110 - no event tells of a renewal
+        await asyncio.sleep(0.01)
     await first.kill()
     killed = time.monotonic()
     while not second.elector.is_leader:
-        assert time.monotonic() - killed < 15
+        assert time.monotonic() - killed < 60
         assert not (first.elector.is_leader and second.elector.is_leader)
         await asyncio.sleep(0.02)
     assert time.monotonic() - killed > TIMES.duration - TIMES.retry * 2
@@ -135,7 +139,7 @@ async def test_a_cut_off_leader_stops_before_a_rival_starts(start: Start, namesp
     with pytest.raises(NotLeader):
         await first.client.apply(CONFIG_MAP, config_map(namespace, "stale"))
     with pytest.raises(LeaseLost):
-        await asyncio.wait_for(first.task, 10)
+        await asyncio.wait_for(first.task, 60)
     await second.client.apply(CONFIG_MAP, config_map(namespace, "fresh"))
 
 
@@ -164,7 +168,7 @@ async def test_a_lease_stolen_by_hand_ends_leadership(start: Start, client: Clie
     stolen = {"spec": {"holderIdentity": "thief", "renewTime": "2099-01-01T00:00:00.000000Z"}}
     await client.patch(LEASE, "elink-operator", stolen, namespace=namespace)
     with pytest.raises(LeaseLost):
-        await asyncio.wait_for(first.task, 10)
+        await asyncio.wait_for(first.task, 60)
     assert not first.elector.is_leader
 
 
@@ -175,7 +179,7 @@ async def test_a_stopped_process_knows_that_its_time_is_over(client: Client, nam
     name = f"lease-{secrets.token_hex(3)}"
     elector = Elector(client, "a", namespace, metrics, times=TIMES, name=name, clock=lambda: now)
     task = asyncio.create_task(elector.run())
-    await asyncio.wait_for(elector.acquired.wait(), 10)
+    await asyncio.wait_for(elector.acquired.wait(), 60)
     assert elector.is_leader
     now += TIMES.renew_deadline
     assert not elector.is_leader

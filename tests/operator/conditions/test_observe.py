@@ -10,6 +10,9 @@ NOW = datetime(2026, 7, 2, 3, 0, tzinfo=UTC)
 BORN = NOW - timedelta(days=30)
 
 
+GAVE_UP = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+
+
 def deployment(**status: Any) -> dict[str, Any]:
     return {
         "metadata": {"name": "web", "namespace": "elink-srv-s", "generation": 2},
@@ -27,13 +30,21 @@ def deployment(**status: Any) -> dict[str, Any]:
         (deployment(readyReplicas=1), "True", "SomePodsReady"),
         (deployment(updatedReplicas=1), "True", "Updating"),
         (deployment(observedGeneration=1), "True", "Updating"),
-        ({**deployment(replicas=0, readyReplicas=0), "spec": {"replicas": 0}}, "True", "ScaledToZero"),
+        (deployment(updatedReplicas=1, replicas=3, conditions=[GAVE_UP]), "True", "UpdateStuck"),
+        (deployment(readyReplicas=0, conditions=[GAVE_UP]), "False", "NoPodReady"),
+        ({**deployment(replicas=0, readyReplicas=0), "spec": {"replicas": 0}}, "False", "ScaledToZero"),
         ({**deployment(updatedReplicas=0), "spec": {"replicas": 2, "paused": True}}, "True", "PodsReady"),
     ],
 )
 def test_workloads(live: dict[str, Any] | None, status: str, reason: str) -> None:
     found = observe.workload_condition("AppReady", live, "the app")
     assert (found.status, found.reason) == (status, reason)
+
+
+def test_no_worker_is_a_way_to_hold_deliveries_back() -> None:
+    none = {**deployment(replicas=0, readyReplicas=0), "spec": {"replicas": 0}}
+    found = observe.workload_condition("WorkerReady", none, "the worker")
+    assert (found.status, found.reason) == ("True", "ScaledToZero")
 
 
 def test_a_quota_that_stops_pods_is_told() -> None:
@@ -102,6 +113,15 @@ def test_backups(jobs: list[dict[str, Any]], newest: datetime | None, born: date
     assert (found.status, found.reason) == (status, reason)
 
 
+def test_a_generation_from_the_future_is_no_proof_of_the_nights_until_then() -> None:
+    ahead = NOW + timedelta(days=300)
+    long_ago = NOW - timedelta(days=3)
+    found = observe.backup_condition([], None, newest=ahead, created=long_ago, now=NOW)
+    assert (found.status, found.reason) == ("False", "BackupOverdue")
+    near = observe.backup_condition([], None, newest=NOW + timedelta(minutes=5), created=long_ago, now=NOW)
+    assert near.reason == "Recent", "clocks differ a little"
+
+
 def test_a_failed_backup_says_why() -> None:
     failure = observe.parse_backup_failure('{"result": "error", "reason": "StoreFull", "message": "x"}')
     assert failure is not None
@@ -145,6 +165,25 @@ def test_summary_of_a_backup_is_read_strictly() -> None:
         '{"newest": null}',
     ):
         assert observe.parse_backup_summary(bad) is None
+
+
+def test_damaged_generations_are_named_and_only_names_are_taken() -> None:
+    said = '{"generations": 1, "newest": "2026-07-01T17:00:03Z", "bytes": 9, "damaged": %s}'
+    found = observe.parse_backup_summary(said % '["20260630T170000Z", "<b>", 7, null, "20260629T170000Z; rm"]')
+    assert found is not None
+    assert found.damaged == ("20260630T170000Z",)
+    month = ", ".join(f'"202601{day:02}T000000Z"' for day in range(1, 31))
+    many = observe.parse_backup_summary(said % f"[{month}]")
+    assert many is not None
+    assert (len(many.damaged), many.damaged[-1]) == (20, "20260130T000000Z")
+    assert observe.parse_backup_summary(said % "7") is None
+    condition = observe.backup_condition(
+        [job("a", "Complete")], None, newest=NOW, created=BORN, now=NOW, damaged=found.damaged
+    )
+    assert (condition.status, condition.reason) == ("False", "GenerationsDamaged")
+    assert "20260630T170000Z" in condition.message
+    failed = observe.backup_condition([job("a", "Failed")], None, newest=NOW, created=BORN, now=NOW, damaged=["x"])
+    assert failed.reason == "BackupFailed", "the newest backup first"
 
 
 def test_only_the_message_of_a_container_that_succeeded_counts() -> None:

@@ -56,6 +56,33 @@ def test_only_known_words_become_a_reason(text: str, container: str, reason: str
     assert "script" not in found.message
 
 
+@pytest.mark.parametrize(
+    ("container", "code", "reason"),
+    [("migrate", 3, "SchemaTooNew"), ("migrate", 1, "MigrationFailed"), ("disarm", 3, "DisarmFailed")],
+)
+def test_a_schema_that_is_too_new_is_known_by_the_exit_code(container: str, code: int, reason: str) -> None:
+    assert parse_failure("", container, code).reason == reason
+    assert (
+        "set spec.version of the server to the one from which it was set back"
+        in parse_failure("", "migrate", 3).message
+    )
+
+
+def test_a_damaged_generation_and_the_others_are_named() -> None:
+    others = ["20260130T170000Z", "../../evil", 7, "20260129T170000Z"]
+    said = {"reason": "StoreDamaged", "generation": "20260131T170000Z", "others": others}
+    found = parse_failure(json.dumps(said), "restore")
+    assert found.generation == "20260131T170000Z"
+    assert "it is 20260131T170000Z; others in the store: 20260130T170000Z, 20260129T170000Z)" in found.message
+    found = parse_failure(json.dumps({**GOOD, "different": ["table a"], "others": []}), "restore")
+    assert (found.reason, found.generation) == ("Different", "20260131T170000Z")
+    assert "there is no other in the store" in found.message
+    found = parse_failure(json.dumps({**said, "reason": "StoreAway"}), "restore")
+    assert "20260130" not in found.message, "another one would not help"
+    found = parse_failure('{"reason": "GenerationMissing", "generation": {}, "others": "x"}', "restore")
+    assert (found.reason, found.generation) == ("GenerationMissing", "")
+
+
 def test_deliveries_and_mails_are_added() -> None:
     assert parse_held('{"deliveries": 2, "mails": 3}') == 5
 

@@ -78,13 +78,12 @@ async def test_known_tenant_costs_no_query(postgres: Postgres, databases: Databa
     one = tenant("quiet")
     await databases.ensure_tenant(target(postgres), one)
     watcher = await postgres.connect()
-    count = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname IN ('postgres', 'elink_registry')"
-    await asyncio.sleep(1.5)  # statistics arrive within a second
-    before = await watcher.fetchval(count)
+    last = f"SELECT max(query_start) FROM pg_stat_activity WHERE usename = '{postgres.admin}'"
+    before = await watcher.fetchval(last)
+    assert before is not None
     for _ in range(50):
         await databases.ensure_tenant(target(postgres), one)
-    await asyncio.sleep(1.5)
-    assert await watcher.fetchval(count) - before < 10
+    assert await watcher.fetchval(last) == before
     await watcher.close()
 
 
@@ -97,8 +96,11 @@ async def test_registry_tells_of_changes_and_only_of_changes(postgres: Postgres,
     await databases.ensure_tenant(target(postgres), replace(one, state="Suspended", state_reason="未払い"))
     await databases.snapshot(target(postgres))
     await databases.ensure_tenant(target(postgres), replace(one, state="Suspended", state_reason="未払い"))
-    await asyncio.sleep(0.3)
-    assert heard == ["told", "told"]
+    await listener.execute("SELECT pg_notify('elink_registry', 'the end')")
+    async with asyncio.timeout(60):
+        while "the end" not in heard:  # noqa: ASYNC110 - the listener tells of each, not of the last
+            await asyncio.sleep(0.02)
+    assert heard == ["told", "told", "the end"]
     assert await listener.fetchval("SELECT state_reason FROM tenant WHERE name='told'") == "未払い"
     await listener.close()
 
@@ -108,7 +110,7 @@ DRIFT = {
     "state": ("elink_registry", "UPDATE tenant SET state = 'Suspended' WHERE name = 'drift'"),
     "limits": ("elink_registry", "UPDATE tenant SET limits = limits || '{\"addresses\": 9}' WHERE name = 'drift'"),
     "hash": ("elink_registry", "UPDATE tenant SET spec_hash = 'x', host = 'evil.example.jp' WHERE name = 'drift'"),
-    "membership": ("postgres", "REVOKE t_drift FROM elink_app"),
+    "membership": ("postgres", "SET ROLE elink_operator; REVOKE t_drift FROM elink_app"),
     "right to connect": ("postgres", "REVOKE CONNECT ON DATABASE t_drift FROM elink_app"),
 }
 
@@ -180,7 +182,7 @@ async def test_a_change_of_the_row_waits_behind_no_creation(postgres: Postgres, 
             for _ in range(4):
                 await stack.enter_async_context(known.sessions.admin())
         changed = replace(one, state="Suspended", limits={"addresses": 7})
-        await asyncio.wait_for(databases.ensure_tenant(target(postgres), changed), 5)
+        await asyncio.wait_for(databases.ensure_tenant(target(postgres), changed), 60)
     registry = await postgres.connect("elink_registry")
     row = await registry.fetchrow("SELECT state, limits, spec_hash FROM tenant WHERE name = $1", one.name)
     assert row is not None
@@ -281,7 +283,7 @@ async def test_passwords_never_reach_the_servers_log(postgres: Postgres, databas
 
 async def test_down_and_back(own_postgres: Postgres) -> None:
     server = target(own_postgres)
-    databases = Databases(Limits(connect_seconds=1, breaker_failures=2, breaker_seconds=0.3))
+    databases = Databases(Limits(connect_seconds=10, breaker_failures=2, breaker_seconds=0.3))
     try:
         await databases.ensure_server(server)
         with pytest.raises(TemplateMissing):

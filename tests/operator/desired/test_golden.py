@@ -37,6 +37,16 @@ from tests.operator.desired.conftest import Golden
 
 SETTINGS = Settings(_env_file=None)
 LONGEST = "a" * 62 + "z"
+ANYWHERE = [
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"]}},
+]
+KNOWN = {"external_database_cidrs": ("10.1.2.0/24", "2001:db8::/32"), "external_database_namespaces": ("pg",)}
+"""What the platform team says of databases outside of servers."""
+
+
+def in_namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
 def server_inputs(wanted: ElinkServer, **changes: Any) -> ServerInputs:
@@ -159,6 +169,46 @@ def test_external_database_and_autoscaling(golden: Golden) -> None:
     golden.check("server-external", everything_of(server_inputs(wanted, endpoint=Endpoint("db.example.jp", 6432))))
 
 
+def test_external_database_whose_certificate_is_checked(golden: Golden) -> None:
+    wanted = server("big", database={"mode": "External", "secretRef": {"name": "big-database"}})
+    endpoint = Endpoint("db.example.jp", 6432, "verify-full", "PEM")
+    inputs = server_inputs(wanted, endpoint=endpoint)
+    access = Access(endpoint, "elink_operator", "p", "a", "tenant-key")
+    of_tenant = tenant_inputs(tenant(), "big", access=access)
+    leaver = server_backup.Leaver("aozora", "uid", "request")
+    pods = [
+        job.build_migrate_job(inputs, inputs.version),
+        deployment.build_web(inputs),
+        cronjob.build_backup(of_tenant),
+        build_read_job(
+            RestoreInputs(a_restore("InPlace"), tenant(), of_tenant, inputs, repository_of("acme", SETTINGS)), 1
+        ),
+        server_backup.build_server_backup(inputs),
+        server_backup.build_forget_job(SETTINGS, wanted, "jp", endpoint, [leaver]),
+    ]
+    golden.check("server-external-tls", pods)
+    for one in pods:
+        containers = database_clients(one)
+        assert containers
+        for container in containers:
+            told = {entry["name"]: entry.get("value") for entry in container["env"]}
+            assert told["PGSSLMODE"] == "verify-full"
+            assert told["PGSSLROOTCERT"] == "/run/secrets/elink/ca.crt"
+    assert "PEM" not in repr(pods), "only its place"
+    plain = server_inputs(wanted, endpoint=Endpoint("db.example.jp", 6432))
+    assert deployment.build_web(plain) != deployment.build_web(inputs)
+
+
+def database_clients(workload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a workload that are told a database's log-in."""
+    spec = workload["spec"].get("jobTemplate", workload)["spec"]["template"]["spec"]
+    return [
+        container
+        for container in [*spec.get("initContainers", []), *spec["containers"]]
+        if any(mount["mountPath"] == "/run/secrets/elink" for mount in container["volumeMounts"])
+    ]
+
+
 def test_dedicated_server_of_a_suspended_tenant(golden: Golden) -> None:
     inputs = server_inputs(server("midori", tenancy="Dedicated"), worker_stopped=True)
     golden.check("worker-stopped", [deployment.build_worker(inputs)])
@@ -206,11 +256,14 @@ LEAVERS = [
 
 def test_a_forget_job_says_whom_it_takes_out_and_for_what() -> None:
     inputs = server_inputs(server())
-    made = server_backup.build_forget_job(SETTINGS, inputs.server, "jp", LEAVERS)
+    made = server_backup.build_forget_job(SETTINGS, inputs.server, "jp", inputs.endpoint, LEAVERS)
     assert server_backup.forgotten_by(made) == {"uid-acme": "acme", "uid-of-a-move": "beta"}
-    assert server_backup.build_forget_job(SETTINGS, inputs.server, "jp", LEAVERS[::-1]) == made
+    assert server_backup.build_forget_job(SETTINGS, inputs.server, "jp", inputs.endpoint, LEAVERS[::-1]) == made
     other = [*LEAVERS[:1], server_backup.Leaver("acme", "uid-acme", "uid-of-another-move")]
-    assert server_backup.build_forget_job(SETTINGS, inputs.server, "jp", other)["metadata"] != made["metadata"]
+    assert (
+        server_backup.build_forget_job(SETTINGS, inputs.server, "jp", inputs.endpoint, other)["metadata"]
+        != made["metadata"]
+    )
     assert server_backup.forgotten_by(server_backup.build_server_backup(inputs)) == {}
     for broken in ("", "[]", "x", "1"):
         assert server_backup.forgotten_by({"metadata": {"annotations": {labels.FORGETS: broken}}}) == {}
@@ -222,7 +275,7 @@ def test_backups_of_a_servers_own_data(golden: Golden) -> None:
         inputs = server_inputs(server(), settings=settings)
         made += [
             server_backup.build_server_backup(inputs),
-            server_backup.build_forget_job(settings, inputs.server, "jp", LEAVERS),
+            server_backup.build_forget_job(settings, inputs.server, "jp", inputs.endpoint, LEAVERS),
         ]
     access = tenant_inputs(tenant()).access
     mine = vault.of_server(server_inputs(server()))
@@ -249,28 +302,30 @@ def test_a_servers_bucket_is_no_tenants(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "peer", "port"),
+    ("changes", "peers", "port"),
     [
-        ({}, {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elink-backup-store"}}}, 7070),
-        ({"backup_s3_endpoint": "http://10.1.2.3"}, {"ipBlock": {"cidr": "10.1.2.3/32"}}, 80),
+        ({}, [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elink-backup-store"}}}], 7070),
+        ({"backup_s3_endpoint": "http://10.1.2.3"}, [{"ipBlock": {"cidr": "10.1.2.3/32"}}], 80),
         (
             {"backup_s3_endpoint": "https://s3.example.jp"},
-            {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+            ANYWHERE,
             443,
         ),
         (
-            {"backup_s3_endpoint": "https://s3.example.jp", "backup_s3_cidrs": ("198.51.100.0/24",)},
-            {"ipBlock": {"cidr": "198.51.100.0/24"}},
+            {"backup_s3_endpoint": "https://s3.example.jp", "backup_s3_cidrs": ("198.51.100.0/24", "2001:db8::/32")},
+            [{"ipBlock": {"cidr": "198.51.100.0/24"}}, {"ipBlock": {"cidr": "2001:db8::/32"}}],
             443,
         ),
     ],
 )
-def test_only_backup_pods_reach_the_object_store(changes: dict[str, Any], peer: dict[str, Any], port: int) -> None:
+def test_only_backup_pods_reach_the_object_store(
+    changes: dict[str, Any], peers: list[dict[str, Any]], port: int
+) -> None:
     settings = IN_BUCKETS.model_copy(update=changes)
     policies = networkpolicy.build_network_policies(server_inputs(server(), settings=settings))
     (policy,) = [p for p in policies if p["metadata"]["name"] == "allow-backup-store"]
     assert policy["spec"]["podSelector"] == {"matchLabels": {"elink-lc.com/component": "backup"}}
-    assert policy["spec"]["egress"] == [{"to": [peer], "ports": [{"protocol": "TCP", "port": port}]}]
+    assert policy["spec"]["egress"] == [{"to": peers, "ports": [{"protocol": "TCP", "port": port}]}]
 
 
 def test_who_can_reach_what_in_the_store() -> None:
@@ -357,23 +412,28 @@ def test_only_the_container_that_reads_the_store_sees_its_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "peer"),
+    ("host", "known", "peers"),
     [
-        ("10.1.2.3", {"ipBlock": {"cidr": "10.1.2.3/32"}}),
-        ("fd00::5", {"ipBlock": {"cidr": "fd00::5/128"}}),
-        ("pg.databases.svc", {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}}}),
+        ("10.1.2.3", {}, [{"ipBlock": {"cidr": "10.1.2.3/32"}}]),
+        ("fd00::5", KNOWN, [{"ipBlock": {"cidr": "fd00::5/128"}}]),
+        ("pg.databases.svc", {}, [in_namespace("databases")]),
+        ("pg.databases.SVC.cluster.local", KNOWN, [in_namespace("databases")]),
+        ("db.example.jp", {}, ANYWHERE),
         (
-            "pg.databases.svc.cluster.local",
-            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}}},
+            "db.example.jp",
+            KNOWN,
+            [{"ipBlock": {"cidr": "10.1.2.0/24"}}, {"ipBlock": {"cidr": "2001:db8::/32"}}, in_namespace("pg")],
         ),
-        ("db.example.jp", {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}),
     ],
 )
-def test_way_to_an_external_database_is_as_narrow_as_a_policy_can_be(host: str, peer: dict[str, Any]) -> None:
+def test_way_to_an_external_database_is_as_narrow_as_a_policy_can_be(
+    host: str, known: dict[str, Any], peers: list[dict[str, Any]]
+) -> None:
     wanted = server("x", database={"mode": "External", "secretRef": {"name": "s"}})
-    policies = networkpolicy.build_network_policies(server_inputs(wanted, endpoint=Endpoint(host, 6432)))
+    inputs = server_inputs(wanted, endpoint=Endpoint(host, 6432), settings=SETTINGS.model_copy(update=known))
+    policies = networkpolicy.build_network_policies(inputs)
     database = next(p for p in policies if p["metadata"]["name"] == "allow-database")
-    assert database["spec"]["egress"] == [{"to": [peer], "ports": [{"protocol": "TCP", "port": 6432}]}]
+    assert database["spec"]["egress"] == [{"to": peers, "ports": [{"protocol": "TCP", "port": 6432}]}]
     assert "allow-postgres" not in {p["metadata"]["name"] for p in policies}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from elink_operator.desired import rollout
 from elink_operator.desired.deployment import build_web
+from elink_operator.desired.quota import build_limit_range
 from elink_operator.desired.statefulset import build_postgres
 
 from tests.operator.api.builders import server
@@ -100,6 +101,28 @@ def test_only_containers_that_differ_are_resized_and_quantities_are_numbers() ->
     rewritten = {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "2Gi"}}
     assert rollout.needs_resize(pod(rewritten), {"web": LARGE}) == []
     assert rollout.needs_resize(pod(SMALL), {"web": LARGE}) == [{"name": "web", "resources": LARGE}]
+
+
+def test_a_limit_that_is_no_longer_wanted_cannot_be_resized_away() -> None:
+    requests = {"requests": SMALL["requests"]}
+    assert rollout.keeps_a_limit(pod(SMALL), {"web": requests})
+    assert rollout.keeps_a_limit(pod({"limits": {"cpu": "1", "memory": "1Gi"}}), {"web": LARGE})
+    assert not rollout.keeps_a_limit(pod(SMALL), {"web": LARGE})
+    # The API server gives a pod its limits as requests when it names none: that is how it was declared.
+    filled_in = {"requests": {"memory": "256Mi"}, "limits": {"memory": "256Mi"}}
+    assert rollout.needs_resize(pod(filled_in), {"web": {"limits": {"memory": "256Mi"}}}) == []
+
+
+@pytest.mark.parametrize("part", ["app", "worker", "database"])
+def test_no_memory_limit_is_invented_where_the_spec_names_none(part: str) -> None:
+    def default(resources: dict[str, Any]) -> Any:
+        sized: dict[str, Any] = {part: {"resources": resources}}
+        made = build_limit_range(server_inputs(server(**sized)))
+        return made["spec"]["limits"][0].get("default")
+
+    assert default(SMALL) == {"memory": "256Mi"}
+    assert default({"requests": {"memory": "2Gi"}}) is None
+    assert default({"limits": {"cpu": "1"}}) is None
 
 
 def test_postgres_restarts_for_another_image_but_not_for_another_size() -> None:

@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.apiserver import ApiServer, free_port
+from tests.support.apiserver import ApiServer
 from tests.support.faultproxy import FaultProxy
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 STUB = Path(__file__).with_name("stub_operator.py")
 LONG_LEASE = {"LEASE_DURATION_SECONDS": "60", "LEASE_RENEW_DEADLINE_SECONDS": "50"}
 """A busy machine keeps it; for all tests in which nobody has to lose it."""
-SHORT_LEASE = {"LEASE_DURATION_SECONDS": "5", "LEASE_RENEW_DEADLINE_SECONDS": "4"}
+SHORT_LEASE = {"LEASE_DURATION_SECONDS": "8", "LEASE_RENEW_DEADLINE_SECONDS": "7"}
 
 
 @dataclass

@@ -12,7 +12,9 @@ from elink_operator.cluster.kinds import TENANT
 from elink_operator.cluster.store import Store
 from elink_operator.controller import Controller, Pace, is_due
 from elink_operator.metrics import Metrics
-from elink_operator.workqueue import Backoff, Lane, WorkQueue
+from elink_operator.workqueue import Backoff, Job, Lane, WorkQueue
+
+READY = {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]}
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,24 @@ class Rig:
         self.task.cancel()
         await asyncio.wait([self.task])
 
+    def watch_lanes(self) -> list[Lane]:
+        """The lanes of all runs, as they begin."""
+        seen: list[Lane] = []
+        take = self.queue.get
+
+        async def get() -> Job:
+            job = await take()
+            seen.append(job.lane)
+            return job
+
+        self.queue.get = get  # type: ignore[method-assign]
+        return seen
+
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0
 
 
-async def until(check: Callable[[], object], seconds: float = 5) -> None:
+async def until(check: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline
@@ -115,6 +130,55 @@ async def test_requeue_after_leads_to_another_look() -> None:
     await rig.stop()
 
 
+@pytest.mark.parametrize(
+    ("first", "status", "lanes"),
+    [
+        (Lane.URGENT, READY, [Lane.URGENT, Lane.NEW, Lane.NEW]),
+        (Lane.URGENT, {"observedGeneration": 1}, [Lane.URGENT, Lane.NEW, Lane.NEW]),
+        (Lane.URGENT, {"observedGeneration": 2}, [Lane.URGENT] * 3),
+        (Lane.NEW, READY, [Lane.NEW] * 3),
+        (Lane.RESYNC, {}, [Lane.RESYNC] * 3),
+    ],
+    ids=["in effect", "not ready", "change not in effect", "made", "looked at"],
+)
+async def test_another_look_is_urgent_only_while_somebody_waits_for_it(
+    first: Lane, status: dict[str, object], lanes: list[Lane]
+) -> None:
+    """What was changed once would overtake the changes of others for ever, every time that it is looked at."""
+
+    async def look(_: str) -> Outcome:
+        rig.store.observed(TENANT, {**tenant("a"), "status": status})
+        return Outcome(0.01)
+
+    rig = Rig(look, Pace(workers=1, resync=3600))
+    seen = rig.watch_lanes()
+    rig.queue.add(("tenant", "a"), first)
+    rig.start()
+    await until(lambda: len(seen) >= 3)
+    assert seen[:3] == lanes
+    await rig.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "second"),
+    [(Conflict("stale"), Lane.URGENT), (ValueError("bug"), Lane.NEW), (TooManyRequests("slow"), Lane.NEW)],
+)
+async def test_a_failed_run_is_repeated_in_the_normal_lane_but_a_conflict_was_no_try(
+    error: Exception, second: Lane
+) -> None:
+    async def fail(_: str) -> Outcome:
+        raise error
+
+    rig = Rig(fail, Pace(workers=1, resync=3600))
+    seen = rig.watch_lanes()
+    rig.store.observed(TENANT, {**tenant("a"), "status": READY})
+    rig.queue.add(("tenant", "a"), Lane.URGENT)
+    rig.start()
+    await until(lambda: len(seen) >= 3)
+    assert seen[:3] == [Lane.URGENT, second, Lane.NEW]
+    await rig.stop()
+
+
 async def test_one_bad_tenant_does_not_hold_up_the_others() -> None:
     def reconcile(name: str) -> None:
         if name == "bad":
@@ -146,7 +210,7 @@ async def test_resync_reaches_everything_again_and_again() -> None:
     for number in range(50):
         rig.store.observed(TENANT, tenant(f"t{number}", number + 1))
     rig.start()
-    await until(lambda: min(Counter(rig.runs).get(f"t{number}", 0) for number in range(50)) >= 3, 10)
+    await until(lambda: min(Counter(rig.runs).get(f"t{number}", 0) for number in range(50)) >= 3)
     await rig.stop()
 
 

@@ -15,7 +15,7 @@ from elink_operator.metrics import Metrics
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.apiserver import free_port
+from tests.support.ports import free_port
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -100,6 +100,7 @@ def test_business_gauges(scraped: dict[str, dict[tuple[str, ...], float]]) -> No
     assert scraped["elink_oldest_deletion_age_seconds"] == {(): 120}
     assert scraped["elink_backup_newest_age_seconds"] == {("a",): 5 * 3600}
     assert scraped["elink_backup_generations"] == {("a",): 3, ("b",): 0}
+    assert scraped["elink_backup_damaged_generations"] == {("a",): 0, ("b",): 0}
 
 
 def test_names_of_metrics_are_api(scraped: dict[str, dict[tuple[str, ...], float]]) -> None:

@@ -50,7 +50,7 @@ async def test_a_restart_writes_nothing(stage: Stage) -> None:
         await asyncio.to_thread(stage.write, tenant)
     await until(lambda: set(tenants) <= set(stage.marks()))
     first.signal(signal.SIGTERM)
-    assert await asyncio.to_thread(first.wait, 20) == 0
+    assert await asyncio.to_thread(first.wait, 60) == 0
     stage.proxy.seen.clear()
     second = stage.start()
     await until(lambda: len({line["tenant"] for line in second.lines("run ends")}) >= len(tenants))
@@ -63,15 +63,10 @@ async def test_at_rest_a_resync_costs_no_request(stage: Stage) -> None:
     tenants = [name() for _ in range(10)]
     for tenant in tenants:
         await asyncio.to_thread(stage.write, tenant)
-    await until(lambda: set(tenants) <= set(stage.marks()))
-    await asyncio.sleep(1)
-    runs, requests = len(replica.lines("run ends")), len(_calls(stage))
+    await until(lambda: set(tenants) <= {line["tenant"] for line in replica.lines("run ends")})
+    runs, requests = len(replica.lines("run ends")), stage.proxy.calls()
     await until(lambda: len(replica.lines("run ends")) >= runs + 2 * len(tenants))
-    assert len(_calls(stage)) == requests
-
-
-def _calls(stage: Stage) -> list[str]:
-    return [f"{seen.method} {seen.path}" for seen in stage.proxy.seen if "leases" not in seen.path]
+    assert stage.proxy.calls() == requests
 
 
 async def test_a_killed_leader_is_replaced_by_the_warm_standby(stage: Stage) -> None:
@@ -113,7 +108,7 @@ async def test_sigterm_finishes_the_run_and_hands_over_at_once(stage: Stage) -> 
     await asyncio.to_thread(stage.write, tenant)
     await until(lambda: [line for line in first.lines("run begins") if line["tenant"] == tenant])
     first.signal(signal.SIGTERM)
-    assert await asyncio.to_thread(first.wait, 20) == 0
+    assert await asyncio.to_thread(first.wait, 60) == 0
     ended = time.monotonic()
     assert [line for line in first.lines("run ends") if line["tenant"] == tenant], "the run was cut off"
     await until(lambda: second.leads)
@@ -134,7 +129,7 @@ async def test_a_frozen_leader_does_not_write_when_it_thaws(stage: Stage) -> Non
     await until(lambda: stage.mark(tenant))
     before = len(stage.proxy.writes())
     first.signal(signal.SIGCONT)
-    assert await asyncio.to_thread(first.wait, 20) == 1
+    assert await asyncio.to_thread(first.wait, 60) == 1
     assert stage.proxy.writes()[before:] == [], "only the new leader (which is not behind the proxy) may write"
     assert second.process.poll() is None
 
@@ -145,7 +140,7 @@ async def test_a_leader_that_is_cut_off_ends_and_the_other_takes_over(stage: Sta
     second = stage.start(direct=True, **SHORT_LEASE)
     await until(lambda: second.probe("/readyz") == 200)
     async with stage.proxy.outage():
-        assert await asyncio.to_thread(first.wait, 20) == 1
+        assert await asyncio.to_thread(first.wait, 60) == 1
         assert first.lines("leadership lost")
         tenant = name()
         await asyncio.to_thread(stage.write, tenant)
@@ -184,12 +179,11 @@ async def test_a_storm_of_errors_loses_nothing(stage: Stage, status: int) -> Non
 
 
 async def test_a_user_overtakes_a_backlog(stage: Stage) -> None:
-    """300 creations of 0.2 s with 8 workers take 10 s; a change of an existing tenant must not wait for them."""
-    replica = stage.start(STUB_SECONDS="0.2", WORKERS="8", URGENT_WORKERS="2")
+    """300 creations of 1 s with 8 workers take 50 s; a change of an existing tenant must not wait for them."""
+    replica = stage.start(STUB_SECONDS="1", WORKERS="8", URGENT_WORKERS="2")
     existing = name()
     await asyncio.to_thread(stage.write, existing, "old")
-    await until(lambda: stage.mark(existing) == "old")
-    await asyncio.sleep(1)
+    await until(lambda: replica.lines("run ends"))
     for _ in range(300):
         await asyncio.to_thread(stage.write, name())
     await until(lambda: replica.metric('workqueue_depth{lane="NEW"}') > 100)

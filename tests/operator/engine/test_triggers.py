@@ -47,15 +47,19 @@ class Rig:
             self.queue.done(job.key)
         return found
 
-    def tenant(self, name: str = "a", *, generation: int = 1, **status: Any) -> Obj:
-        return self._body(name, generation, status, {"plan": "Shared", "displayName": "x", "masterAccount": _MASTER})
+    def tenant(self, name: str = "a", *, generation: int = 1, pin: str = "", **status: Any) -> Obj:
+        spec = {"plan": "Shared", "displayName": "x", "masterAccount": _MASTER}
+        return self._body(name, generation, status, {**spec, "server": pin} if pin else spec)
 
     def server(self, name: str = "s", *, generation: int = 1, **status: Any) -> Obj:
         return self._body(name, generation, status, {"tenancy": "Shared"})
 
-    def restore(self, name: str, tenant: str = "a", copy: str = "", **status: Any) -> Obj:
-        wanted: Obj = {"tenant": tenant, "mode": "AsNew", "asNew": {"tenant": copy}} if copy else {
-            "tenant": tenant, "mode": "Drill"}  # fmt: skip
+    def restore(self, name: str, tenant: str = "a", copy: str = "", to: str = "", **status: Any) -> Obj:
+        wanted: Obj = {"tenant": tenant, "mode": "Drill"}
+        if copy:
+            wanted |= {"mode": "AsNew", "asNew": {"tenant": copy}}
+        if to:
+            wanted |= {"mode": "Move", "move": {"server": to}}
         return self._body(name, 1, status, wanted)
 
     def _body(self, name: str, generation: int, status: Obj, spec: Obj) -> Obj:
@@ -143,6 +147,66 @@ async def test_a_server_that_becomes_ready_wakes_its_tenants_and_the_homeless(ri
     assert sorted(await rig.queued()) == [(tenant_key("here"), Lane.NEW), (tenant_key("homeless"), Lane.NEW)]
     rig.triggers.written(SERVER, rig.server(conditions=READY, tenants=5))
     assert await rig.queued() == [], "a count is nothing that tenants wait for"
+
+
+async def test_a_place_that_becomes_free_wakes_who_waits_for_it(rig: Rig) -> None:
+    for obj in (
+        rig.tenant("leaves", server="s", conditions=READY),
+        rig.tenant("mover", server="s", conditions=READY),
+        rig.tenant("homeless"),
+        rig.tenant("pinned", pin="s"),
+        rig.tenant("pinned-elsewhere", pin="other"),
+        rig.tenant("would-come", pin="s", server="other", conditions=READY),
+        rig.tenant("lives", pin="s", server="s", conditions=READY),
+        rig.tenant("at-home", server="other", conditions=READY),
+    ):
+        rig.triggers.received(TENANT, obj, deleted=False)
+    await rig.queued()
+    waiting = [tenant_key(name) for name in ("homeless", "pinned", "would-come")]
+    gone = rig.tenant("leaves", server="s")
+    rig.triggers.received(TENANT, gone, deleted=True)
+    assert sorted(await rig.queued()) == sorted(
+        [(tenant_key("leaves"), Lane.URGENT), *((key, Lane.NEW) for key in waiting)]
+    )
+    rig.triggers.written(TENANT, rig.tenant("mover", server="other", conditions=READY))
+    assert [key for key, _ in await rig.queued()] == waiting, "one moved away"
+    rig.triggers.written(TENANT, rig.tenant("mover", server="other", conditions=READY, phase="Active"))
+    assert await rig.queued() == []
+    rig.triggers.received(TENANT, rig.tenant("pinned", pin="other"), deleted=False)
+    assert (tenant_key("homeless"), Lane.NEW) in await rig.queued(), "who is pinned and not placed held a place too"
+
+
+async def test_a_move_that_ends_wakes_who_waits_for_the_place(rig: Rig) -> None:
+    for obj in (rig.tenant("a", server="s", conditions=READY), rig.tenant("pinned", pin="s")):
+        rig.triggers.received(TENANT, obj, deleted=False)
+    move = {"sourceServer": "s", "phase": "Succeeded", "step": "RemoveSource"}
+    rig.triggers.received(RESTORE, rig.restore("one", to="other", **move), deleted=False)
+    await rig.queued()
+    rig.triggers.written(RESTORE, rig.restore("one", to="other", **{**move, "step": "Done"}))
+    assert (tenant_key("pinned"), Lane.NEW) in await rig.queued()
+
+
+async def test_more_room_wakes_who_is_pinned_there_and_lives_elsewhere(rig: Rig) -> None:
+    rig.triggers.received(TENANT, rig.tenant("would-come", pin="s", server="other"), deleted=False)
+    rig.triggers.received(SERVER, rig.server(observedGeneration=1), deleted=False)
+    await rig.queued()
+    rig.triggers.received(SERVER, rig.server(generation=2, observedGeneration=1), deleted=False)
+    assert (tenant_key("would-come"), Lane.NEW) in await rig.queued()
+
+
+async def test_an_annotation_that_an_own_write_overtook_is_reconciled_though_no_event_tells_of_it(rig: Rig) -> None:
+    """A list after a broken watch has the newest version only, which is the own write's."""
+    rig.triggers.received(TENANT, rig.tenant(), deleted=False)
+    await rig.queued()
+    written = rig.tenant(phase="Active")
+    written["metadata"]["annotations"] = {labels.CONFIRM_ERASURE: "a"}
+    rig.triggers.written(TENANT, written)
+    rig.triggers.received(TENANT, written, deleted=False)
+    assert await rig.queued() == [(tenant_key(), Lane.URGENT)]
+    own = rig.tenant(phase="Active")
+    own["metadata"]["annotations"] = {labels.CONFIRM_ERASURE: "a", labels.PLACED_ON: "s"}
+    rig.triggers.written(TENANT, own)
+    assert await rig.queued() == [], "what the operator notes is no news"
 
 
 async def test_a_dedicated_tenant_is_woken_by_the_server_of_its_name(rig: Rig) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.operator.database.conftest import migrate_template
 from tests.operator.reconcile.harness import SYSTEM, World
+from tests.operator.reconcile.restoring import Script
 from tests.support.apiserver import ApiServer, running
 from tests.support.controllers import controllers
 from tests.support.faultproxy import FaultProxy
@@ -63,6 +64,12 @@ async def world(
         made.proxy.heal()
         made.standin.accept_routes = made.standin.ready = made.standin.provision = True
         clean(made)
+
+
+@pytest.fixture
+def script(world: World) -> Script:
+    """What pods of backups and restores answer."""
+    return Script(world).install()
 
 
 @asynccontextmanager

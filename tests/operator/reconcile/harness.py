@@ -67,7 +67,6 @@ def settings_for_tests(**changes: Any) -> Settings:
         "retry_max_seconds": 1,
         "breaker_seconds": 1,
         "breaker_failures": 5,
-        "watch_silence_seconds": 60,
         "spare_databases": 0,
         "drill_days": 0,
         "metrics_port": 0,
@@ -86,7 +85,7 @@ class Operator:
     clock: Clock
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
-    async def settle(self, quiet: float = 0.6, timeout: float = 30) -> None:
+    async def settle(self, quiet: float = 0.6, timeout: float = 240) -> None:
         """Wait until nothing has been queued or running for `quiet` seconds."""
         deadline = time.monotonic() + timeout
         since = time.monotonic()
@@ -111,7 +110,8 @@ async def follow(engine: Engine, kind: Kind) -> None:
             items, version = await engine.client.list(kind)
             for obj in items:
                 engine.triggers.received(kind, obj, deleted=False)
-            async for event in engine.client.watch(kind, version=version, label_selector=None, timeout=300, silence=60):
+            watch = engine.client.watch(kind, version=version, label_selector=None, timeout=300, silence=150)
+            async for event in watch:
                 if event["type"] in {"ADDED", "MODIFIED", "DELETED"}:
                     engine.triggers.received(kind, event["object"], deleted=event["type"] == "DELETED")
         except ClusterError:
@@ -308,8 +308,11 @@ def is_ready(obj: Obj | None) -> bool:
     return bool(obj["status"].get("observedGeneration") == obj["metadata"]["generation"])
 
 
-async def until(check: Callable[[], Any], *, timeout: float = 30, what: str = "") -> Any:
-    """Wait until `check()` is true (or returns an awaitable that is); its last value."""
+async def until(check: Callable[[], Any], *, timeout: float = 240, what: str = "") -> Any:
+    """Wait until `check()` is true (or returns an awaitable that is); its last value.
+
+    The limit is for what never comes: a busy machine may take its time.
+    """
     deadline = time.monotonic() + timeout
     while True:
         value = check()

@@ -33,11 +33,18 @@ class Script:
     world: World
     broken: dict[str, tuple[int, str]] = field(default_factory=dict)
     rows: int = 7
+    commands: list[list[str]] = field(default_factory=list)
+    """Of the containers of restores, in order."""
     ran: list[str] = field(default_factory=list)
     """Job (without the restore's ID) and container, in order."""
     backups: int = 0
     forgotten: list[str] = field(default_factory=list)
     """Namespaces of servers whose own backups have forgotten a tenant."""
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    """Every pod waits for it before it does anything; set, unless a test clears it."""
+
+    def __post_init__(self) -> None:
+        self.go.set()
 
     def install(self) -> Script:
         """Let the stand-in ask this script for every backup and restore pod."""
@@ -45,6 +52,7 @@ class Script:
         return self
 
     async def answer(self, standin: Standin, pod: Obj, _: Any) -> Any:
+        await self.go.wait()
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
         if pod["spec"]["containers"][0]["command"] == ["elink-server-backup", "forget"]:
             self.forgotten.append(pod["metadata"]["namespace"])
@@ -58,6 +66,7 @@ class Script:
         with tempfile.TemporaryDirectory(prefix="elink-pod-") as scratch:
             for container in [*spec.get("initContainers", []), *spec["containers"]]:
                 name = container["name"]
+                self.commands.append(container["command"])
                 self.ran.append(f"{job.split('-', 2)[2]}/{name}")
                 if name in self.broken:
                     answers.append(self.broken[name])
@@ -167,9 +176,3 @@ def suspended(world: World, server: str, tenant: str) -> bool:
     namespace = naming.server_namespace(server)
     found = world.get(f"/apis/batch/v1/namespaces/{namespace}/cronjobs/{naming.backup_cronjob(tenant)}") or {}
     return bool(found["spec"].get("suspend"))
-
-
-async def never(*_: object) -> tuple[int, str]:
-    """A Job that does not come to an end by itself: its pods fail after a while, and the Job makes others."""
-    await asyncio.sleep(3)
-    return 1, ""

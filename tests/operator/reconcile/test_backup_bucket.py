@@ -56,7 +56,7 @@ async def test_a_bucket_is_made_once_and_its_log_in_comes_back(
     world.tenant(name)
     bucket = naming.backup_bucket("elink-", name)
     async with world.operator(**in_buckets(store)) as op:
-        await until(partial(tenant_is_ready, world, name), timeout=120)
+        await until(partial(tenant_is_ready, world, name))
         assert await admin.bucket_exists(bucket)
         assert await admin.account_exists(bucket)
         first = login_of(world, server, name)
@@ -70,12 +70,12 @@ async def test_a_bucket_is_made_once_and_its_log_in_comes_back(
         assert condition(world.et(name), "BackupHealthy")["reason"] == "NoBackupYet"
         # A lost Secret needs the store: the condition says so, and users are served.
         world.delete(f"/api/v1/namespaces/{namespace}/secrets/{naming.backup_store_secret(name)}")
-        await until(lambda: condition(world.et(name), "BackupHealthy").get("reason") == "StoreAway", timeout=90)
+        await until(lambda: condition(world.et(name), "BackupHealthy").get("reason") == "StoreAway")
         assert tenant_is_ready(world, name)
         store.start()
         await op.look_at_everything()
         assert login_of(world, server, name) == first
-        await until(lambda: condition(world.et(name), "BackupHealthy").get("reason") == "NoBackupYet", timeout=90)
+        await until(lambda: condition(world.et(name), "BackupHealthy").get("reason") == "NoBackupYet")
 
 
 async def test_a_bucket_is_erased_and_the_store_is_asked_again(
@@ -88,7 +88,7 @@ async def test_a_bucket_is_erased_and_the_store_is_asked_again(
         world.tenant(name)
     async with world.operator(**in_buckets(store)) as op:
         for name in (victim, neighbour):
-            await until(partial(tenant_is_ready, world, name), timeout=120)
+            await until(partial(tenant_is_ready, world, name))
             plant_files(world, server, name)
             for key in ("config", "data/00/pack", "snapshots/0123456789abcdef"):
                 path = store.bucket(naming.backup_bucket("elink-", name)) / "repository" / key
@@ -98,12 +98,12 @@ async def test_a_bucket_is_erased_and_the_store_is_asked_again(
         store.stop()
         world.change("ElinkTenant", victim, {"spec": {"state": "Cancelled"}})
         world.delete(f"/apis/elink-lc.com/v1/elinktenants/{victim}")
-        await until(lambda: "does not answer" in condition(world.et(victim), "Ready").get("message", ""), timeout=120)
+        await until(lambda: "does not answer" in condition(world.et(victim), "Ready").get("message", ""))
         assert condition(world.et(victim), "Ready")["reason"] == "AnswerUnknown"
         assert not records_of(world, uid), "a store that is away holds the finalizer"
         store.start()
         await op.look_at_everything()
-        await until(lambda: world.et(victim) is None, timeout=120, what="erased")
+        await until(lambda: world.et(victim) is None, what="erased")
         bucket = naming.backup_bucket("elink-", victim)
         assert not await admin.bucket_exists(bucket)
         assert not await admin.account_exists(bucket)

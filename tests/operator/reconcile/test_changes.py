@@ -34,17 +34,17 @@ def events(world: World, name: str) -> list[str]:
 async def test_the_history_of_a_tenant_from_its_creation_to_its_erasure(world: World) -> None:
     server, tenant = await ready_pair(world)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         for spec in ({"limits": {"addresses": 77}}, {"state": "Suspended"}, {"state": "Cancelled"}):
             world.change("ElinkTenant", tenant, {"spec": spec})
-            await until(lambda: is_ready(world.et(tenant)), timeout=90)
+            await until(lambda: is_ready(world.et(tenant)))
         before = len(world.items(PATH))
         await op.look_at_everything()
         assert len(world.items(PATH)) == before, "nothing at rest"
         assert words(world, server, "ElinkServer") == ["Created"]
         op.clock.offset = timedelta(days=15)
         await look(op, tenant)
-        await until(lambda: world.et(tenant) is None, timeout=90)
+        await until(lambda: world.et(tenant) is None)
     found = records(world, "ElinkTenant", tenant)
     expected = ["Created", "Changed", "Suspended", "Cancelled", "DeletionAsked", "Erased"]
     assert [r["spec"]["what"] for r in found] == expected
@@ -65,11 +65,11 @@ async def test_the_history_of_a_tenant_from_its_creation_to_its_erasure(world: W
 async def test_a_kill_between_change_and_record_or_record_and_status_makes_neither_none_nor_two(world: World) -> None:
     _, tenant = await ready_pair(world)
     async with world.operator():
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
     # Changes that nobody saw: found by the next operator.
     world.change("ElinkTenant", tenant, {"spec": {"language": "en"}})
     async with world.operator():
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         assert words(world, tenant) == ["Created", "Changed"]
     # The record was written, the status was not.
     code, answer = world.patch(
@@ -87,7 +87,7 @@ async def test_a_kill_between_change_and_record_or_record_and_status_makes_neith
 async def test_annotations_by_people_are_changes_too_and_come_back(world: World) -> None:
     _, tenant = await ready_pair(world)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         for value in ("a", "b", "a", None):
             world.change("ElinkTenant", tenant, {"metadata": {"annotations": {"elink-lc.com/confirm-erasure": value}}})
             count = len(words(world, tenant))
@@ -101,10 +101,10 @@ async def test_annotations_by_people_are_changes_too_and_come_back(world: World)
 async def test_a_refused_record_holds_nobody_up_and_is_written_later(world: World) -> None:
     _, tenant = await ready_pair(world)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         world.proxy.fail(403, method="POST", path=PATH)
         world.change("ElinkTenant", tenant, {"spec": {"language": "en"}})
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         assert words(world, tenant) == ["Created"]
         world.proxy.heal()
         await look(op, tenant)
@@ -114,7 +114,7 @@ async def test_a_refused_record_holds_nobody_up_and_is_written_later(world: Worl
 async def test_old_records_are_removed_and_young_ones_stay(world: World) -> None:
     _, tenant = await ready_pair(world)
     async with world.operator(change_record_days=400) as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=90)
+        await until(lambda: is_ready(world.et(tenant)))
         op.clock.offset = timedelta(days=399)
         await prune(op.ctx)
         assert words(world, tenant) == ["Created"]

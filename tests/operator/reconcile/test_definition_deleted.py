@@ -31,7 +31,7 @@ def definitions(world: World) -> Iterator[World]:
         if found is None or found["metadata"].get("deletionTimestamp"):
             if found is not None:
                 clean(world)
-            eventually(lambda kind=kind: world.get(crd(kind)) is None, timeout=60)
+            eventually(lambda kind=kind: world.get(crd(kind)) is None)
     world.api.install_crds()
 
 
@@ -59,7 +59,7 @@ async def test_tenants_are_erased_only_when_somebody_confirms_it(definitions: Wo
     going = world.unique("g")
     world.tenant(going, server=server)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(kept)) and is_ready(world.et(going)), timeout=90)
+        await until(lambda: is_ready(world.et(kept)) and is_ready(world.et(going)))
         uids = {name: (world.et(name) or {})["metadata"]["uid"] for name in (kept, going)}
         for name in (kept, going):
             await fill(world, name, 5)
@@ -68,13 +68,13 @@ async def test_tenants_are_erased_only_when_somebody_confirms_it(definitions: Wo
         await op.settle()
         there = await traces(world, kept, uids[kept])
         world.delete(crd(TENANT))
-        await until(lambda: world.et(going) is None, timeout=120, what="the confirmed one is erased")
-        await until(lambda: condition(world.et(kept), "Ready").get("reason") == "ErasureNotConfirmed", timeout=60)
+        await until(lambda: world.et(going) is None, what="the confirmed one is erased")
+        await until(lambda: condition(world.et(kept), "Ready").get("reason") == "ErasureNotConfirmed")
         await op.look_at_everything()
         message = condition(world.et(kept), "Ready")["message"]
         assert f"kubectl annotate et {kept} elink-lc.com/confirm-erasure={kept}" in message
         assert "ElinkDeletionNotConfirmed" in message
-        await until(lambda: "ErasureNotConfirmed" in reasons(world, kept), timeout=30, what="an Event")
+        await until(lambda: "ErasureNotConfirmed" in reasons(world, kept), what="an Event")
         assert unconfirmed(op) == {kept}
         assert await traces(world, kept, uids[kept]) == there
         assert await rows_of(world, kept) == 5
@@ -84,14 +84,14 @@ async def test_tenants_are_erased_only_when_somebody_confirms_it(definitions: Wo
         assert not records_of(world, uids[kept])
 
         world.change("ElinkTenant", kept, {"metadata": {"annotations": {"elink-lc.com/confirm-erasure": kept}}})
-        await until(lambda: world.get(crd(TENANT)) is None, timeout=120, what="the CRD goes after the last tenant")
+        await until(lambda: world.get(crd(TENANT)) is None, what="the CRD goes after the last tenant")
         assert await traces(world, kept, uids[kept]) == []
         assert len(records_of(world, uids[kept])) == 1
 
         await asyncio.to_thread(world.api.install_crds)
         again = world.unique("t")
         world.tenant(again, server=server)
-        await until(lambda: is_ready(world.et(again)), timeout=90, what="the same operator works on")
+        await until(lambda: is_ready(world.et(again)), what="the same operator works on")
 
 
 async def test_servers_stay_until_their_tenants_are_erased(definitions: World) -> None:
@@ -102,18 +102,18 @@ async def test_servers_stay_until_their_tenants_are_erased(definitions: World) -
     world.tenant(name, plan="Dedicated", size={"app": {"replicas": 1}, "database": database})
     namespace = f"/api/v1/namespaces/{naming.server_namespace(name)}"
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(name)), timeout=120)
+        await until(lambda: is_ready(world.et(name)))
         uid = (world.et(name) or {})["metadata"]["uid"]
         await fill(world, name, 5)
         world.delete(crd(SERVER))
-        await until(partial(held_by_its_tenant, world, name), timeout=60, what="the server says who lives there")
+        await until(partial(held_by_its_tenant, world, name), what="the server says who lives there")
         await op.look_at_everything()
         assert not deleting(world.get(namespace)), "namespace and volumes of a customer who works"
         assert not deleting(world.et(name))
         assert await rows_of(world, name) == 5
         # A deletion of the tenant that nobody confirmed is no leave to remove its server.
         world.delete(f"/apis/elink-lc.com/v1/elinktenants/{name}")
-        await until(lambda: condition(world.et(name), "Ready").get("reason") == "ErasureNotConfirmed", timeout=60)
+        await until(lambda: condition(world.et(name), "Ready").get("reason") == "ErasureNotConfirmed")
         await op.look_at_everything()
         assert not deleting(world.get(namespace))
         assert terminating(world, SERVER)

@@ -151,18 +151,20 @@ async def test_damage_in_the_store_is_found_by_the_drill_and_by_the_next_backup(
         assert failed["failure"] == "StoreDamaged"
         doubts = await healthy(world, tenant, "DrillFailed")
         assert "cannot be read back from the store" in doubts["message"]
+        name = str(stored["newest"]).replace("-", "").replace(":", "")
+        assert f"it is {name}; there is no other in the store" in doubts["message"]
+        assert status(world, tenant, "restoreDrill")["generation"] == failed["generation"] == name
         drill = status(world, tenant, "restoreDrill")
         assert (drill["result"], drill["provenAt"]) == ("Failed", proof["provenAt"])
         await gauge(op, "elink_restore_drill_failed", tenant, 1)
 
-        # What did not change is not written again: the new generation would stand on the damaged one.
+        # What did not change would not be written again: the new generation must not stand on the damaged one.
         await back_up(world, server, tenant, "second")
-        worse = await healthy(world, tenant, "StoreDamaged")
+        worse = await healthy(world, tenant, "GenerationsDamaged")
         assert worse["status"] == "False"
+        assert name in worse["message"]
         after = status(world, tenant, "backup")
-        assert (after["generations"], after["newest"], after["verifiedAt"]) == (
-            1,
-            stored["newest"],
-            stored["verifiedAt"],
-        )
+        assert (after["generations"], after["damaged"], after["newest"] > stored["newest"]) == (1, [name], True)
+        await gauge(op, "elink_backup_damaged_generations", tenant, 1)
+        await drilled(world, tenant, "mended", "Succeeded")
         assert await contents(world, server, tenant) == OLD

@@ -11,8 +11,8 @@ from elink_operator.api import ElinkRestore
 from elink_operator.jst import JST
 from elink_operator.reconcile.drills import stale
 
-from tests.operator.reconcile.harness import Operator, World, condition, until
-from tests.operator.reconcile.restoring import PATIENCE, Script, ended, never, served
+from tests.operator.reconcile.harness import Operator, World, condition, is_ready, until
+from tests.operator.reconcile.restoring import PATIENCE, Script, ended, served
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -42,13 +42,14 @@ def test_the_newest_and_the_newest_that_succeeded_stay() -> None:
     assert sorted(r.name for r in stale(found)) == ["a", "b", "c", "d"]
 
 
-def with_backup(world: World, tenant: str) -> None:
-    # Ahead of every clock here, so that only the proof grows old.
-    newest = (datetime.now(UTC) + timedelta(days=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
+def backed_up(world: World, op: Operator, *tenants: str) -> None:
+    """Their newest backups are of the operator's present, so that only the proof by a drill grows old."""
+    newest = op.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     backup = {"generations": 1, "newest": newest, "bytes": 1000}
-    path = f"/apis/elink-lc.com/v1/elinktenants/{tenant}/status"
-    code, answer = world.patch(path, {"status": {"backup": backup}}, "application/merge-patch+json")
-    assert code == 200, answer
+    for tenant in tenants:
+        path = f"/apis/elink-lc.com/v1/elinktenants/{tenant}/status"
+        code, answer = world.patch(path, {"status": {"backup": backup}}, "application/merge-patch+json")
+        assert code == 200, answer
 
 
 def at_noon(op: Operator, days: int) -> None:
@@ -61,14 +62,13 @@ def drills_of(world: World) -> list[dict[str, Any]]:
     return [r for r in world.items("/apis/elink-lc.com/v1/elinkrestores") if labels.DRILL in r["metadata"]["labels"]]
 
 
-async def two_with_backups(world: World) -> tuple[str, str, str]:
+async def two_with_backups(world: World, op: Operator) -> tuple[str, str, str]:
     """A server and two tenants whose newest backup was never drilled."""
     server, first = await served(world)
     second = world.unique("t")
     world.tenant(second, server=server)
     await until(lambda: (world.et(second) or {}).get("status", {}).get("observedGeneration"), timeout=PATIENCE)
-    with_backup(world, first)
-    with_backup(world, second)
+    backed_up(world, op, first, second)
     return server, first, second
 
 
@@ -80,20 +80,21 @@ async def look(op: Operator, server: str) -> None:
 async def test_drills_begin_when_due_one_at_a_time_and_prove_the_backup(world: World) -> None:
     script = Script(world).install()
     async with world.operator(drill_days=30) as op:
-        server, first, second = await two_with_backups(world)
+        server, first, second = await two_with_backups(world, op)
         await look(op, server)
         assert drills_of(world) == [], "a new tenant waits for its turn"
         at_noon(op, 28)
+        backed_up(world, op, first, second)
         op.clock.offset += timedelta(hours=13)
         await look(op, server)
         assert drills_of(world) == [], "no drill in the hours of backups"
-        world.standin.program("backup", never)
+        script.go.clear()
         at_noon(op, 28)
         await look(op, server)
         assert len(drills_of(world)) == 1
         await look(op, server)
         assert len(drills_of(world)) == 1, "one at once on a server"
-        script.install()
+        script.go.set()
         script.broken["restore"] = (1, '{"result": "error", "reason": "StoreDamaged"}')
         name = drills_of(world)[0]["metadata"]["name"]
         tenant = drills_of(world)[0]["spec"]["tenant"]
@@ -117,18 +118,34 @@ async def test_drills_begin_when_due_one_at_a_time_and_prove_the_backup(world: W
         )
 
 
+async def test_a_drill_that_cannot_be_made_is_no_fault_of_the_server(world: World) -> None:
+    """As while the CRD of restores is being deleted."""
+    Script(world).install()
+    async with world.operator(drill_days=30) as op:
+        server, tenant = await served(world)
+        backed_up(world, op, tenant)
+        world.proxy.fail(405, method="POST", path="/elinkrestores")
+        at_noon(op, 28)
+        await look(op, server)
+        assert is_ready(world.es(server)), condition(world.es(server), "Ready")
+        world.proxy.heal()
+        await look(op, server)
+        assert [r["spec"]["tenant"] for r in drills_of(world)] == [tenant]
+
+
 async def test_a_proof_that_is_too_old_is_none(world: World) -> None:
     Script(world).install()
     async with world.operator(drill_days=30, drills_at_once=1) as op:
         _, tenant = await served(world)
         world.restore("by-hand", tenant, "Drill")
         await ended(world, "by-hand")
-        with_backup(world, tenant)
+        backed_up(world, op, tenant)
         op.ctx.wake("tenant", tenant)
         await until(lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == "Recent", timeout=PATIENCE)
         # In the backups' hours, so that no drill begins by itself.
         at_noon(op, 31)
         op.clock.offset += timedelta(hours=13)
+        backed_up(world, op, tenant)
         op.ctx.wake("tenant", tenant)
         await until(
             lambda: condition(world.et(tenant), "BackupHealthy").get("reason") == "DrillOverdue", timeout=PATIENCE
@@ -143,9 +160,9 @@ def new_years_eve() -> datetime:
 
 
 async def test_the_last_drill_of_a_year_begins_before_midnight_in_japan(world: World) -> None:
-    world.standin.program("backup", never)
+    Script(world).install().go.clear()
     async with world.operator(drill_days=30, drills_per_server=2) as op:
-        server, first, second = await two_with_backups(world)
+        server, first, second = await two_with_backups(world, op)
         eve = new_years_eve()
         op.clock.stopped_at = eve + timedelta(seconds=0.1)
         await look(op, server)

@@ -101,7 +101,7 @@ async def test_nothing_is_left_and_neighbours_with_similar_names_are_untouched(w
         world.change("ElinkTenant", victim, {"spec": {"state": "Cancelled"}})
         world.delete(f"/apis/elink-lc.com/v1/elinktenants/{victim}")
         seen: list[Any] = []
-        await until(lambda: keep(seen, world.et(victim)) is None, timeout=60, what="erased")
+        await until(lambda: keep(seen, world.et(victim)) is None, what="erased")
         assert await traces(world, victim, uid) == []
         assert busy.is_closed()
         check_record(world, victim, uid)
@@ -163,18 +163,22 @@ def last_erasure(seen: list[Any]) -> Any:
     return next(o["status"]["erasure"] for o in reversed(seen) if o and "erasure" in o.get("status", {}))
 
 
+@pytest.mark.parametrize("deleted", [False, True])
 async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
+    """Also to one that was deleted without a confirmation: it keeps its data."""
     server = world.unique("shared")
     victim, neighbour, later = world.unique("v"), world.unique("n"), world.unique("w")
     world.server(server)
     for name in (victim, neighbour, later):
         world.tenant(name)
-    real = Databases.drop_tenant
+    real, away = Databases.drop_tenant, list[str]()
 
     async def destructive(self: Databases, target: Any, doomed: Any) -> Any:
         """The fault: while the victim is dropped, the neighbour's rows vanish too."""
+        if doomed.name in away:
+            raise DatabaseUnavailable("cut off")
         if doomed.name == victim:
             await world.sql(naming.tenant_database(neighbour), "DELETE FROM address")
         return await real(self, target, doomed)
@@ -184,23 +188,31 @@ async def test_harm_to_a_neighbour_stops_every_erasure_until_a_human_has_looked(
         for name in (victim, neighbour, later):
             await until(partial(tenant_is_ready, world, name))
             await fill(world, name, 3)
+        if deleted:
+            world.delete(f"/apis/elink-lc.com/v1/elinktenants/{neighbour}")
+            await until(lambda: condition(world.et(neighbour), "Ready").get("reason") == "ErasureNotConfirmed")
         erase_now(world, victim)
         found = await until(
             lambda: condition(world.et(victim), "Ready").get("reason") == "NeighboursHarmed" and world.et(victim),
-            timeout=60,
         )
         message = condition(found, "Ready")["message"]
         assert f"database {naming.tenant_database(neighbour)} lost all of its rows" in message.replace(
             "table address of ", ""
         )
         await until(lambda: alarms(op, server) == 1, what="the metric behind the alert")
+        # Looking again fails: the harm is as it was.
+        away.append(victim)
+        op.ctx.wake("tenant", victim)
+        await until(lambda: condition(world.et(victim), "Ready").get("reason") == "AnswerUnknown")
         erase_now(world, later)
         await until(lambda: condition(world.et(later), "Ready").get("reason") == "StoppedByNeighbour")
         assert await rows_of(world, later) == 3
+        assert alarms(op, server) == 1
+        away.clear()
         world.change("ElinkTenant", victim, {"metadata": {"annotations": {"elink-lc.com/neighbours-checked": victim}}})
         await until(lambda: world.et(victim) is None, what="released by a human")
         op.ctx.wake("tenant", later)
-        await until(lambda: world.et(later) is None, timeout=60, what="the next erasure goes on")
+        await until(lambda: world.et(later) is None, what="the next erasure goes on")
 
 
 LOSSES = {
@@ -244,7 +256,7 @@ async def test_harm_is_noticed_after_a_restart_of_the_operator_too(
             erase_now(world, victim)
             await until(lambda: "cut off" in condition(world.et(victim), "Ready").get("message", ""))
     async with world.operator() as op:
-        found = await until(lambda: harmed(world, victim), timeout=60)
+        found = await until(lambda: harmed(world, victim))
         assert f"database {database}" in found["message"]
         assert loss in found["message"]
         await until(lambda: alarms(op, server) == 1, what="the metric behind the alert")
@@ -270,8 +282,31 @@ async def test_a_restart_amid_an_erasure_is_no_harm(world: World, monkeypatch: p
     # The customer goes on working.
     await world.sql(naming.tenant_database(neighbour), "DELETE FROM address WHERE id = 1")
     async with world.operator():
-        await until(lambda: world.et(victim) is None, timeout=60, what="erased")
+        await until(lambda: world.et(victim) is None, what="erased")
     assert await rows_of(world, neighbour) == 2
+
+
+async def test_an_erasure_that_is_no_longer_confirmed_does_not_say_that_nothing_was_erased(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, victim = world.unique("shared"), world.unique("v")
+    world.server(server)
+    world.tenant(victim)
+
+    async def cut(self: Databases, target: Any, doomed: Any) -> Any:
+        raise DatabaseUnavailable("cut off")
+
+    monkeypatch.setattr(Databases, "drop_tenant", cut)
+    async with world.operator():
+        await until(partial(tenant_is_ready, world, victim))
+        erase_now(world, victim)
+        await until(lambda: "cut off" in condition(world.et(victim), "Ready").get("message", ""))
+        world.change("ElinkTenant", victim, {"metadata": {"annotations": {"elink-lc.com/confirm-erasure": None}}})
+        await until(lambda: condition(world.et(victim), "Ready").get("reason") == "ErasureNotConfirmed")
+        message = condition(world.et(victim), "Ready")["message"]
+        assert "had begun" in message
+        assert "nothing is erased" not in message
+        assert f"confirm-erasure={victim}" in message
 
 
 def alarms(op: Operator, server: str) -> float | None:
@@ -318,7 +353,7 @@ async def test_what_cannot_be_asked_is_not_taken_for_erased(world: World, own_po
         assert naming.FINALIZER in held["metadata"]["finalizers"]
         own_postgres.start()
         op.ctx.wake("tenant", tenant)
-        await until(lambda: world.et(tenant) is None, timeout=60, what="erased after PostgreSQL came back")
+        await until(lambda: world.et(tenant) is None, what="erased after PostgreSQL came back")
 
 
 async def test_a_server_that_vanished_holds_the_tenant_with_advice(world: World) -> None:
@@ -331,10 +366,10 @@ async def test_a_server_that_vanished_holds_the_tenant_with_advice(world: World)
         world.patch(path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
         world.delete(path)
         erase_now(world, tenant)
-        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "ServerMissing", timeout=60)
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "ServerMissing")
         assert "Create the server again" in condition(world.et(tenant), "Ready")["message"]
         world.server(server)
-        await until(lambda: world.et(tenant) is None, timeout=90, what="erased after the server came back")
+        await until(lambda: world.et(tenant) is None, what="erased after the server came back")
 
 
 async def test_never_placed_tenants_go_at_once(world: World) -> None:
@@ -356,7 +391,7 @@ async def test_an_erase_job_of_an_earlier_tenant_is_no_evidence(world: World) ->
             uid = (world.et(tenant) or {})["metadata"]["uid"]
             plant_files(world, server, tenant)
             erase_now(world, tenant)
-            await until(lambda: world.et(tenant) is None, timeout=60)
+            await until(lambda: world.et(tenant) is None)
             assert await traces(world, tenant, uid) == []
         assert world.standin.ran.count("erase") == 2
 
@@ -376,11 +411,11 @@ async def test_dedicated_goes_with_server_namespace_and_volumes(world: World) ->
         world.standin.provision = False
         erase_now(world, name)
         # The namespace can go, the volumes cannot yet: the tenant must wait for them.
-        await until(lambda: world.get(f"/api/v1/namespaces/{namespace}") is None, timeout=60)
-        await until(lambda: "volumes of namespace" in condition(world.es(name), "Ready").get("message", ""), timeout=30)
+        await until(lambda: world.get(f"/api/v1/namespaces/{namespace}") is None)
+        await until(lambda: "volumes of namespace" in condition(world.es(name), "Ready").get("message", ""))
         assert world.et(name) is not None
         world.standin.provision = True
-        await until(lambda: world.et(name) is None, timeout=60, what="tenant gone")
+        await until(lambda: world.et(name) is None, what="tenant gone")
         assert world.es(name) is None
         assert volumes(world, namespace) == []
         assert await traces(world, name, uid) == []
@@ -403,6 +438,6 @@ async def test_a_server_with_tenants_is_not_removed(world: World) -> None:
         await op.settle()
         assert await rows_of(world, tenant) == 0
         erase_now(world, tenant)
-        await until(lambda: world.et(tenant) is None, timeout=60)
-        await until(lambda: world.es(server) is None, timeout=60, what="server gone after its last tenant")
+        await until(lambda: world.et(tenant) is None)
+        await until(lambda: world.es(server) is None, what="server gone after its last tenant")
         assert world.get(f"/api/v1/namespaces/{naming.server_namespace(server)}") is None

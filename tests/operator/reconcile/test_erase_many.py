@@ -107,18 +107,18 @@ async def test_without_its_record_a_tenant_does_not_go(world: World) -> None:
     world.server(server)
     world.tenant(tenant)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        await until(lambda: is_ready(world.et(tenant)))
         uid = (world.et(tenant) or {})["metadata"]["uid"]
         fault = world.proxy.fail(403, method="POST", path="/elinkerasures")
         erase_now(world, tenant)
-        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "RecordNotWritten", timeout=60)
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "RecordNotWritten")
         assert await traces(world, tenant, uid) == []
         assert naming.FINALIZER in (world.et(tenant) or {})["metadata"]["finalizers"]
         assert records_of(world, uid) == []
         world.proxy.heal()
         assert fault is not None
         op.ctx.wake("tenant", tenant)
-        await until(lambda: world.et(tenant) is None, timeout=60, what="gone with its record")
+        await until(lambda: world.et(tenant) is None, what="gone with its record")
         assert len(records_of(world, uid)) == 1
 
 
@@ -127,13 +127,13 @@ async def test_a_record_whose_answer_was_lost_is_not_written_twice(world: World)
     world.server(server)
     world.tenant(tenant)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        await until(lambda: is_ready(world.et(tenant)))
         uid = (world.et(tenant) or {})["metadata"]["uid"]
         world.proxy.lose(method="POST", path="/elinkerasures", times=1)
         erase_now(world, tenant)
-        await until(lambda: records_of(world, uid), timeout=60)
+        await until(lambda: records_of(world, uid))
         op.ctx.wake("tenant", tenant)
-        await until(lambda: world.et(tenant) is None, timeout=60)
+        await until(lambda: world.et(tenant) is None)
         assert len(records_of(world, uid)) == 1
         assert verify(world.items(RECORDS)).intact
 
@@ -143,10 +143,10 @@ async def test_nobody_can_change_a_record(world: World) -> None:
     world.server(server)
     world.tenant(tenant)
     async with world.operator():
-        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        await until(lambda: is_ready(world.et(tenant)))
         uid = (world.et(tenant) or {})["metadata"]["uid"]
         erase_now(world, tenant)
-        await until(lambda: world.et(tenant) is None, timeout=60)
+        await until(lambda: world.et(tenant) is None)
     [record] = records_of(world, uid)
     path = f"{RECORDS}/{record['metadata']['name']}"
     for patch in ({"spec": {"tenant": "other"}}, {"spec": {"stores": []}}, {"spec": {"neighbours": None}}):
@@ -161,16 +161,16 @@ async def test_a_journal_that_a_worker_holds_holds_the_tenant(world: World) -> N
     world.server(server)
     world.tenant(tenant)
     async with world.operator() as op:
-        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        await until(lambda: is_ready(world.et(tenant)))
         uid = (world.et(tenant) or {})["metadata"]["uid"]
         plant_files(world, server, tenant)
         journal = next(world.standin.volumes.glob("*/files/journals/0-*"))
         with journal.open("rb") as worker:
             fcntl.flock(worker, fcntl.LOCK_EX)
             erase_now(world, tenant)
-            await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "Erasing", timeout=60)
+            await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "Erasing")
             await op.settle()
             assert world.et(tenant) is not None
             assert f'"{tenant}"' in journal.read_text()
-        await until(lambda: world.et(tenant) is None, timeout=90, what="erased once the worker lets go")
+        await until(lambda: world.et(tenant) is None, what="erased once the worker lets go")
         assert await traces(world, tenant, uid) == []

@@ -4,7 +4,38 @@ from __future__ import annotations
 
 import json
 
-from elink_operator.reconcile.evidence import erased_files, forgotten
+from elink_operator.api import ElinkTenant
+from elink_operator.reconcile.evidence import copies_of, erased_files, forgotten, uncleared
+
+
+def a_tenant(name: str, born: str, source: str = "") -> ElinkTenant:
+    marks = {"elink-lc.com/restored-from": source} if source else {}
+    metadata = {"name": name, "uid": name, "creationTimestamp": born, "annotations": marks}
+    spec = {"displayName": "x", "plan": "Shared", "masterAccount": {"email": "master@example.jp"}}
+    return ElinkTenant.parse({"metadata": metadata, "spec": spec})
+
+
+def test_copies_of_the_data_are_named_and_an_elder_tenants_are_not() -> None:
+    source = a_tenant("aozora", "2026-03-01T00:00:00Z")
+    others = [
+        a_tenant("aozora-copy", "2026-04-01T00:00:00Z", "aozora"),
+        a_tenant("before", "2026-02-01T00:00:00Z", "aozora"),
+        a_tenant("midori", "2026-04-01T00:00:00Z"),
+        a_tenant("midori-copy", "2026-04-01T00:00:00Z", "midori"),
+    ]
+    [said] = copies_of(source, [source, *others])
+    assert said.what.endswith(": aozora-copy")
+    assert copies_of(others[2], [source]) == ()
+    many = [a_tenant(f"c{number:02}", "2026-04-01T00:00:00Z", "aozora") for number in range(12)]
+    [said] = copies_of(source, many)
+    assert said.what.endswith("c09 and 2 more")
+
+
+def test_what_remains_fits_the_record() -> None:
+    """Text that is too long would keep the record from being written, and the erasure from its end."""
+    said = uncleared(set())
+    assert len(said) == 4
+    assert len(uncleared({("DeadRows", "catalogs"), ("WriteAheadLog", "pg_wal")})) == 2
 
 
 def test_what_restores_left_is_named_where_there_was_any() -> None:

@@ -11,15 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from elink_operator import naming
+from elink_operator.desired import deployment
 
 from tests.operator.database.conftest import migrate_template
-from tests.operator.reconcile.harness import World, condition, is_ready, until
+from tests.operator.reconcile.harness import Operator, World, condition, is_ready, until
 from tests.operator.reconcile.test_erase import erase_now
 
 
-async def all_ready(world: World, names: list[str], timeout: float = 60) -> None:
-    await until(lambda: all(is_ready(world.et(n)) for n in names), timeout=timeout, what=f"{len(names)} tenants Ready")
+async def all_ready(world: World, names: list[str]) -> None:
+    await until(lambda: all(is_ready(world.et(n)) for n in names), what=f"{len(names)} tenants Ready")
 
 
 async def nothing_twice(world: World, names: list[str]) -> None:
@@ -50,9 +52,26 @@ async def test_errors_and_refusals_of_the_api_server(world: World) -> None:
     async with world.operator() as op:
         for name in names:
             world.tenant(name)
-        await all_ready(world, names, timeout=90)
+        await all_ready(world, names)
         await op.settle()
         await nothing_twice(world, names)
+
+
+async def test_a_kind_that_the_cluster_does_not_serve_is_told(world: World) -> None:
+    """Without the Gateway API there is no place for a route: the tenant says so, instead of nothing at all."""
+    server, tenant = world.unique("shared"), world.unique("t")
+    world.server(server)
+    missing = world.proxy.fail(404, method="PATCH", path="/httproutes/")
+    async with world.operator():
+        await until(lambda: is_ready(world.es(server)))
+        world.tenant(tenant)
+        found = await until(
+            lambda: (c := condition(world.et(tenant), "Ready")).get("reason") == "ApplyRefused" and c, what="told"
+        )
+        assert found["status"] == "False"
+        assert "HTTPRoute" in found["message"]
+        missing.times = 0
+        await until(lambda: is_ready(world.et(tenant)), what="made in the end")
 
 
 async def test_cut_and_expired_watches(world: World) -> None:
@@ -73,7 +92,7 @@ async def test_cut_and_expired_watches(world: World) -> None:
             path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{naming.server_namespace(server)}/httproutes"
             world.delete(f"{path}/{naming.tenant_route(names[0])}")
             await asyncio.sleep(0.5)
-        await until(lambda: world.get(f"{path}/{naming.tenant_route(names[0])}"), timeout=60, what="route put back")
+        await until(lambda: world.get(f"{path}/{naming.tenant_route(names[0])}"), what="route put back")
         await op.settle()
 
 
@@ -90,8 +109,8 @@ async def test_api_server_killed_and_restarted(world: World) -> None:
         await asyncio.sleep(2)
         # Not in a thread: the kernel kills the server when the thread that started it ends.
         world.api.start()
-        await all_ready(world, names, timeout=90)
-        await op.settle(timeout=60)
+        await all_ready(world, names)
+        await op.settle()
         await nothing_twice(world, names)
 
 
@@ -112,7 +131,7 @@ async def test_postgres_down_and_back(world: World, own_postgres: Any) -> None:
         await until(lambda: condition(world.es(server), "Ready").get("reason") == "DatabaseUnavailable")
         await until(lambda: condition(world.et(early), "Ready").get("status") == "False")
         own_postgres.start()
-        await until(lambda: is_ready(world.es(server)), timeout=60, what="server recovers by itself")
+        await until(lambda: is_ready(world.es(server)), what="server recovers by itself")
         await all_ready(world, [early, late])
 
 
@@ -167,7 +186,7 @@ async def test_two_leaders_by_accident(world: World) -> None:
         world.server(server)
         for name in names:
             world.tenant(name)
-        await all_ready(world, names, timeout=90)
+        await all_ready(world, names)
         await one.settle()
         await two.settle()
         await nothing_twice(world, names)
@@ -177,7 +196,7 @@ async def test_two_leaders_by_accident(world: World) -> None:
         assert quarrel == [], "two leaders must not fight over objects"
         for name in names[:3]:
             erase_now(world, name)
-        await until(lambda: all(world.et(n) is None for n in names[:3]), timeout=90, what="erased by two leaders")
+        await until(lambda: all(world.et(n) is None for n in names[:3]), what="erased by two leaders")
         await nothing_twice(world, names[3:])
 
 
@@ -207,7 +226,55 @@ async def test_a_failed_migration_is_told_and_tried_again(world: World) -> None:
         failures = 0
         op.clock.offset = timedelta(minutes=3)
         op.ctx.wake("server", server)
-        await until(lambda: is_ready(world.es(server)), timeout=60, what="second migration succeeds")
+        await until(lambda: is_ready(world.es(server)), what="second migration succeeds")
+
+
+def changing(op: Operator, server: str) -> float | None:
+    return op.engine.metrics.registry.get_sample_value("elink_server_changing", {"server": server})
+
+
+async def test_an_upgrade_that_gets_nowhere_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that does not exist, then one whose pods never become ready: the old pods serve, and Ready says why."""
+    monkeypatch.setattr(deployment, "_PROGRESS_SECONDS", 2)
+    server = world.unique("shared")
+    world.server(server, app={"replicas": 1})
+
+    def ready() -> dict[str, Any]:
+        return condition(world.es(server), "Ready")
+
+    async with world.operator() as op:
+        await until(lambda: is_ready(world.es(server)))
+        done = world.standin._programs["migrate"]
+        never = asyncio.Event()
+
+        async def pulling(*_: Any) -> tuple[int, str]:
+            await never.wait()
+            return 1, ""
+
+        world.standin._programs["migrate"] = pulling
+        world.change("ElinkServer", server, {"spec": {"version": "0.1.9-typo"}})
+        await until(lambda: ready().get("message", "").startswith("the databases are being migrated"))
+        op.clock.offset = timedelta(minutes=3)
+        op.ctx.wake("server", server)
+        found = await until(lambda: "waits for a pod that runs" in ready()["message"] and ready())
+        assert (found["status"], found["reason"]) == ("True", "Changing")
+
+        world.standin._programs["migrate"] = done
+        world.standin.ready = False
+        world.change("ElinkServer", server, {"spec": {"version": "0.2.0"}})
+        found = await until(lambda: "new ones do not become ready" in ready()["message"] and ready())
+        unwanted = f"jobs/{naming.migrate_job('0.1.9-typo', op.ctx.settings.template_revision)}"
+        assert world.get(f"/apis/batch/v1/namespaces/{naming.server_namespace(server)}/{unwanted}") is None
+        assert (found["status"], found["reason"]) == ("True", "Changing")
+        await until(lambda: condition(world.es(server), "AppReady")["reason"] == "UpdateStuck")
+        assert condition(world.es(server), "WorkerReady")["status"] == "True", "deliveries go on"
+        assert not is_ready(world.es(server)), "the generation has not taken effect"
+        await until(lambda: changing(op, server) == 1)
+
+        world.standin.ready = True
+        await until(lambda: is_ready(world.es(server)))
+        assert ready()["reason"] == "AsDeclared"
+        await until(lambda: changing(op, server) == 0)
 
 
 async def test_a_missing_or_wrong_secret_is_told(world: World) -> None:
@@ -225,4 +292,4 @@ async def test_a_missing_or_wrong_secret_is_told(world: World) -> None:
         world.secret(f"{server}-database")
         op.ctx.memory.external.clear()
         op.ctx.wake("server", server)
-        await until(lambda: is_ready(world.es(server)), timeout=60)
+        await until(lambda: is_ready(world.es(server)))

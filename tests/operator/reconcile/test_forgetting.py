@@ -81,11 +81,11 @@ async def test_a_job_that_failed_holds_all_of_its_tenants_for_two_minutes_only(w
 
     world.standin.program("backup", broken)
     async with world.operator() as op:
-        await until(lambda: all(is_ready(world.et(n)) for n in names), timeout=120)
+        await until(lambda: all(is_ready(world.et(n)) for n in names))
         uids = {name: (world.et(name) or {})["metadata"]["uid"] for name in names}
         for name in names:
             erase_now(world, name)
-        await until(lambda: forget_jobs(world, server), timeout=120, what="a Job")
+        await until(lambda: forget_jobs(world, server), what="a Job")
         held: dict[str, Any] = {}
 
         def all_held() -> bool:
@@ -96,14 +96,14 @@ async def test_a_job_that_failed_holds_all_of_its_tenants_for_two_minutes_only(w
             held.update({n: condition(world.et(n), "Ready") for n in names})
             return all(c.get("reason") == "EraseJobFailed" for c in held.values())
 
-        await until(all_held, timeout=120, what="each says why it is held")
+        await until(all_held, what="each says why it is held")
         assert all("replaced in two minutes" in c["message"] for c in held.values())
         failed = {job["metadata"]["uid"] for job in forget_jobs(world, server)}
         script.install()
         op.clock.offset = timedelta(minutes=3)
         for name in names:
             op.ctx.wake("tenant", name)
-        await until(lambda: not any(world.et(n) for n in names), timeout=120, what="erased by other Jobs")
+        await until(lambda: not any(world.et(n) for n in names), what="erased by other Jobs")
         assert failed.isdisjoint(job["metadata"]["uid"] for job in forget_jobs(world, server))
         for name in names:
             [record] = records_of(world, uids[name])

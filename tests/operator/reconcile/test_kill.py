@@ -92,7 +92,7 @@ async def kill_after(
     raise AssertionError
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_killed_after_every_write_of_a_creation(world: World, tmp_path: Path) -> None:
     server = world.unique("shared")
     world.server(server)
@@ -105,16 +105,16 @@ async def test_killed_after_every_write_of_a_creation(world: World, tmp_path: Pa
         names.append(name)
         async with process(world, tmp_path, name) as running:
             if writes == 1:
-                await until(lambda: is_ready(world.es(server)), timeout=60, what="server Ready")
+                await until(lambda: is_ready(world.es(server)), what="server Ready")
             world.tenant(name)
             killed += await kill_after(world, running, name, writes, partial(tenant_is_ready, world, name))
     assert killed >= 5
     async with process(world, tmp_path, "last"):
-        await until(lambda: all(is_ready(world.et(n)) for n in names), timeout=90, what="all Ready in the end")
+        await until(lambda: all(is_ready(world.et(n)) for n in names), what="all Ready in the end")
     await nothing_twice(world, names)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_killed_after_every_write_of_an_erasure(world: World, tmp_path: Path) -> None:
     server = world.unique("shared")
     victim, neighbour = world.unique("v"), world.unique("n")
@@ -122,7 +122,7 @@ async def test_killed_after_every_write_of_an_erasure(world: World, tmp_path: Pa
     world.tenant(victim)
     world.tenant(neighbour)
     async with process(world, tmp_path, "first"):
-        await until(lambda: is_ready(world.et(victim)) and is_ready(world.et(neighbour)), timeout=90)
+        await until(lambda: is_ready(world.et(victim)) and is_ready(world.et(neighbour)))
     uid = (world.et(victim) or {})["metadata"]["uid"]
     for name in (victim, neighbour):
         await fill(world, name, 4)
@@ -189,7 +189,7 @@ def slow_writes(world: World) -> None:
         world.proxy.delay(number * _SLOW / 2, method="PATCH", path=f"/{kind.plural}/")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_killed_after_every_write_of_a_servers_creation(world: World, tmp_path: Path) -> None:
     server, undisturbed, tenant = world.unique("shared"), world.unique("calm"), world.unique("t")
     slow_writes(world)
@@ -206,19 +206,19 @@ async def test_killed_after_every_write_of_a_servers_creation(world: World, tmp_
     world.proxy.heal()
     world.tenant(tenant, server=server)
     async with process(world, tmp_path, "last"):
-        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready in the end")
-        await until(lambda: is_ready(world.et(tenant)), timeout=90, what="a tenant on it")
+        await until(lambda: is_ready(world.es(server)), what="server Ready in the end")
+        await until(lambda: is_ready(world.et(tenant)), what="a tenant on it")
         erase_now(world, tenant)
-        await until(lambda: world.et(tenant) is None, timeout=120, what="the tenant erased")
+        await until(lambda: world.et(tenant) is None, what="the tenant erased")
         world.server(undisturbed)
-        await until(lambda: is_ready(world.es(undisturbed)), timeout=90, what="the other server")
+        await until(lambda: is_ready(world.es(undisturbed)), what="the other server")
         no_secret_changed()
         made = [entry for entry in inventory(world, server) if not entry.startswith(("Job/erase", "Job/forget"))]
         assert made == inventory(world, undisturbed)
         assert len([entry for entry in made if entry.startswith("Job/migrate")]) == 1
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_killed_after_every_write_of_a_dedicated_tenants_creation(world: World, tmp_path: Path) -> None:
     name = world.unique("midori")
     world.secret(f"{name}-database")
@@ -236,7 +236,7 @@ async def test_killed_after_every_write_of_a_dedicated_tenants_creation(world: W
     assert kills >= 10
     world.proxy.heal()
     async with process(world, tmp_path, "last"):
-        await until(lambda: is_ready(world.es(name)) and is_ready(world.et(name)), timeout=90, what="both Ready")
+        await until(lambda: is_ready(world.es(name)) and is_ready(world.et(name)), what="both Ready")
         no_secret_changed()
     await nothing_twice(world, [name])
     server = world.es(name) or {}
@@ -245,12 +245,12 @@ async def test_killed_after_every_write_of_a_dedicated_tenants_creation(world: W
     assert len([entry for entry in inventory(world, name) if entry.startswith("Job/migrate")]) == 1
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_killed_after_every_write_of_a_resize(world: World, tmp_path: Path) -> None:
     server = world.unique("shared")
     world.server(server, app={"replicas": 2, "resources": SMALL}, worker={"replicas": 1, "resources": SMALL})
     async with process(world, tmp_path, "first"):
-        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready")
+        await until(lambda: is_ready(world.es(server)), what="server Ready")
     before = set(pods(world, server, "web"))
     assert len(before) == 2
     slow_writes(world)
@@ -259,9 +259,9 @@ async def test_killed_after_every_write_of_a_resize(world: World, tmp_path: Path
     kills = await killed_all_the_way(world, tmp_path, server, lambda: is_ready(world.es(server)))
     assert kills >= 3
     async with process(world, tmp_path, "last"):
-        await until(lambda: is_ready(world.es(server)), timeout=90, what="server Ready in the end")
+        await until(lambda: is_ready(world.es(server)), what="server Ready in the end")
         for component in ("web", "worker"):
-            await until(partial(all_have, world, server, component, LARGE), timeout=60, what=f"{component} resized")
-        await until(lambda: len(pods(world, server, "web")) == 3, timeout=60, what="the third pod")
+            await until(partial(all_have, world, server, component, LARGE), what=f"{component} resized")
+        await until(lambda: len(pods(world, server, "web")) == 3, what="the third pod")
     # In the running pods: whom a kill interrupts must not roll them instead.
     assert before <= set(pods(world, server, "web"))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from elink_operator import naming
+from elink_operator.api.admission import validate_delete_server
+from elink_operator.cluster.client import Client
+from elink_operator.cluster.errors import Forbidden
+from elink_operator.cluster.kinds import SERVER, Kind
 from elink_operator.database import Databases
-from elink_operator.reconcile import erase_steps, move_steps
+from elink_operator.reconcile import erase_steps, move_steps, restore_steps
+from elink_operator.reconcile import tenant as tenant_run
 
 from tests.operator.reconcile.harness import Obj, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.restoring import NEW, OLD, PATIENCE, Script, ended, phase, step
@@ -132,9 +138,12 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         assert [r["metadata"]["namespace"] for r in mine] == [naming.server_namespace(two)]
         await source_is_removed(world, op, tenant)
         assert await traces(world, world.more[0], one, tenant) == []
+        assert (world.er(move_of(world, tenant)) or {})["status"]["message"] == status["message"]
         assert script.forgotten == [naming.server_namespace(one)], "copies of registry and journals too"
         assert tenant not in str(world.items(f"/apis/batch/v1/namespaces/{naming.server_namespace(one)}/jobs"))
         assert await contents(world, world.more[1], two, tenant) == NEW
+        beside = world.standin.folder(naming.server_namespace(two), "files") / "tenants"
+        assert [p.name for p in beside.glob(".*")] == []
         selector = f"?labelSelector=elink-lc.com%2Ftenant%3D{tenant}"
         told = [c["spec"]["what"] for c in world.items(f"/apis/elink-lc.com/v1/elinkchanges{selector}")]
         assert {"Created", "MoveSucceeded"} <= set(told)
@@ -143,6 +152,39 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         writes = len(world.proxy.writes())
         await op.look_at_everything()
         assert len(world.proxy.writes()) == writes, "a tenant that has moved is at rest"
+
+
+async def test_the_server_that_was_the_tenants_own_goes_with_what_it_left(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webhook judges the operator's deletions, too."""
+    delete, tenant, two = Client.delete, world.unique("t"), world.unique("shared")
+    async with world.operator() as op:
+
+        async def judged(self: Client, kind: Kind, name: str, **more: Any) -> None:
+            server = op.ctx.world.servers.get(name)
+            if kind == SERVER and server is not None and not server.deleting:
+                refusals = validate_delete_server(server, op.ctx.world)
+                if refusals:
+                    raise Forbidden(" ".join(refusals))
+            await delete(self, kind, name, **more)
+
+        monkeypatch.setattr(Client, "delete", judged)
+        world.secret(f"{tenant}-database", port=str(world.more[0].port))
+        database = {"mode": "External", "secretRef": {"name": f"{tenant}-database"}}
+        world.tenant(tenant, plan="Dedicated", size={"database": database})
+        await until(partial(lives_on, world, tenant, tenant), timeout=PATIENCE, what="Ready on its own server")
+        world.server(two)
+        await until(lambda: is_ready(world.es(two)), timeout=PATIENCE, what="the shared server")
+        world.change("ElinkTenant", tenant, {**ASKED, "spec": {"plan": "Shared", "server": two, "size": None}})
+        await moved(world, tenant)
+        await until(partial(lives_on, world, tenant, two), timeout=PATIENCE)
+        assert world.es(tenant) is not None, "kept for a day"
+        await source_is_removed(world, op, tenant)
+        assert world.es(tenant) is None
+        assert await traces(world, world.more[0], tenant, tenant) == []
+        assert lives_on(world, tenant, two)
+        assert await contents(world, world.more[1], two, tenant) == NEW
 
 
 async def test_a_source_that_is_removed_is_no_harm_to_an_erasure(
@@ -206,6 +248,92 @@ async def test_a_move_does_not_wait_for_the_day_that_a_restore_keeps_old_data(wo
         assert await contents(world, world.more[1], two, tenant) == NEW
 
 
+async def test_a_tenant_that_has_moved_can_be_restored_in_place(world: World, script: Script) -> None:
+    """Nothing that the move left on the new server is in the way, before and after its own end."""
+    async with world.operator():
+        one, two, tenant = await two_servers(world)
+        ask(world, tenant, two)
+        await moved(world, tenant)
+        await until(partial(lives_on, world, tenant, two), timeout=PATIENCE)
+        world.restore("after-the-move", tenant, "InPlace")
+        await ended(world, "after-the-move")
+        await until(partial(lives_on, world, tenant, two), timeout=PATIENCE)
+        assert await contents(world, world.more[1], two, tenant) == NEW
+        assert await traces(world, world.more[0], one, tenant) == []
+
+
+async def test_a_move_is_never_without_its_last_backup(world: World, script: Script) -> None:
+    """An annotation that an earlier restore needed stays at the tenant; a move goes on where the data was."""
+    async with world.operator():
+        _, two, tenant = await two_servers(world)
+        marks = {"elink-lc.com/skip-safety-backup": tenant}
+        world.change("ElinkTenant", tenant, {"metadata": {"annotations": marks}})
+        ask(world, tenant, two)
+        status = await moved(world, tenant)
+        assert script.ran[0] == "safety/backup"
+        assert status["safetyBackup"] == "20260201T000001Z"
+        reading = [c for c in script.commands if c[:2] == ["elink-backup", "restore"]]
+        assert [c[2] for c in reading] == ["--generation=20260201T000001Z"], "by its name, not by clocks"
+
+
+async def test_a_tenant_that_is_erased_while_its_move_is_verified_is_erased(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new server serves it only when it is Ready, which it never is again."""
+    ready = restore_steps._is_ready
+    monkeypatch.setattr(restore_steps, "_is_ready", lambda *_: False)
+    async with world.operator():
+        one, two, tenant = await two_servers(world)
+        ask(world, tenant, two)
+        await until(
+            lambda: move_of(world, tenant) and step(world, move_of(world, tenant)) == "Verify", timeout=PATIENCE
+        )
+        erase_now(world, tenant)
+        await until(lambda: bool((world.et(tenant) or {})["status"].get("erasure")), timeout=PATIENCE, what="erasing")
+        monkeypatch.setattr(restore_steps, "_is_ready", ready)
+        await until(lambda: world.et(tenant) is None, timeout=PATIENCE, what="erased")
+        assert await traces(world, world.more[0], one, tenant) == []
+        assert await traces(world, world.more[1], two, tenant) == []
+
+
+async def test_a_run_that_began_before_the_move_does_not_lead_an_erasure_to_the_old_server(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant's own run knows the old home, and writes what it found when the move and the deletion are there."""
+    at_home, go, began, release = (asyncio.Event() for _ in range(4))
+    settle, observe = move_steps._settle_home, tenant_run._observe
+
+    async def settled_late(case: Any) -> None:
+        at_home.set()
+        await go.wait()
+        await settle(case)
+
+    async def observed_late(ctx: Any, tenant: Any, home: Any, *rest: Any) -> None:
+        if at_home.is_set() and not release.is_set():
+            began.set()
+            await release.wait()
+        await observe(ctx, tenant, home, *rest)
+
+    monkeypatch.setattr(move_steps, "_settle_home", settled_late)
+    monkeypatch.setattr(tenant_run, "_observe", observed_late)
+    async with world.operator() as op:
+        one, two, tenant = await two_servers(world)
+        ask(world, tenant, two)
+        async with asyncio.timeout(PATIENCE):
+            await at_home.wait()
+            op.ctx.wake("tenant", tenant)
+            await began.wait()
+        go.set()
+        await until(lambda: step(world, move_of(world, tenant)) == "Verify", timeout=PATIENCE)
+        erase_now(world, tenant)
+        with suppress(AssertionError):  # It must not go on before the tenant's run has ended.
+            await until(lambda: phase(world, move_of(world, tenant)) == "Succeeded", timeout=5)
+        release.set()
+        await until(lambda: world.et(tenant) is None, timeout=PATIENCE, what="erased")
+        assert await traces(world, world.more[0], one, tenant) == []
+        assert await traces(world, world.more[1], two, tenant) == []
+
+
 async def test_without_the_annotation_nothing_moves(world: World, script: Script) -> None:
     async with world.operator():
         one, two, tenant = await two_servers(world)
@@ -234,7 +362,6 @@ async def test_a_move_that_fails_leaves_the_tenant_where_it_was(world: World, sc
         assert await contents(world, world.more[0], one, tenant) == OLD
         assert await traces(world, world.more[1], two, tenant) == []
         state = await world.sql("elink_registry", "SELECT state FROM tenant WHERE name = $1", tenant)
-        await until(lambda: phase(world, move_of(world, tenant)) == "RolledBack", timeout=PATIENCE)
         assert [row["state"] for row in state] == ["Active"], "the customer works on"
         # Nothing tries again by itself; deleting the failed one does.
         script.broken.clear()
@@ -245,17 +372,12 @@ async def test_a_move_that_fails_leaves_the_tenant_where_it_was(world: World, sc
 
 
 async def test_setting_the_spec_back_calls_a_move_off(world: World, script: Script) -> None:
-    async def never(*_: Any) -> Any:
-        import asyncio
-
-        await asyncio.Event().wait()
-
     async with world.operator():
         one, two, tenant = await two_servers(world)
-        world.standin.program("backup", never)
+        script.go.clear()
         ask(world, tenant, two)
         await until(lambda: move_of(world, tenant) and step(world, move_of(world, tenant)) == "SafetyBackup")
-        assert (world.et(tenant) or {})["status"]["phase"] == "Restoring"
+        await until(lambda: (world.et(tenant) or {})["status"]["phase"] == "Restoring")
         world.change("ElinkTenant", tenant, {"spec": {"server": one}})
         await until(partial(lives_on, world, tenant, one), timeout=PATIENCE, what="in service again")
         await until(lambda: move_of(world, tenant) == "", timeout=PATIENCE, what="the move is gone")

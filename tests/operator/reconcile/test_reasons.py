@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -32,10 +32,11 @@ async def test_a_server_of_the_same_name_that_appears_meanwhile_is_not_taken_ove
     name = world.unique("midori")
     async with world.operator() as op:
         # Admission and the standing rules saw no such server; it is made while the placement is being written.
-        slow = world.proxy.delay(2, method="PATCH", path=f"elinktenants/{name}", times=1)
+        held = world.proxy.hold(method="PATCH", path=f"elinktenants/{name}", times=1)
         world.tenant(name, plan="Dedicated")
-        await until(lambda: slow.hits, what="the placement is on its way")
+        await until(lambda: held.hits, what="the placement is on its way")
         world.server(name)
+        held.go.set()
         found = await until(lambda: event_of(world, name, "ServerNameTaken"), what="ServerNameTaken")
         assert "remove it, or delete this tenant" in found["message"]
         assert "ownerReferences" not in (world.es(name) or {})["metadata"]
@@ -62,7 +63,7 @@ async def test_a_template_that_only_the_operator_changed_is_held_back_until_some
         assert (world.get(path) or {})["spec"]["template"] == before
         world.change("ElinkServer", server, {"metadata": {"annotations": {labels.TAKE_UPDATE: "now"}}})
         await until(lambda: (world.get(path) or {})["spec"]["template"] != before, what="the new template")
-        await until(lambda: has_reason(world, "es", server, "Ready", "AsDeclared"), timeout=60)
+        await until(lambda: has_reason(world, "es", server, "Ready", "AsDeclared"))
 
 
 async def test_a_failed_erase_job_is_told_and_replaced_after_two_minutes(world: World) -> None:
@@ -83,35 +84,46 @@ async def test_a_failed_erase_job_is_told_and_replaced_after_two_minutes(world: 
         first = await until(lambda: world.get(job), what="erase Job")
         # The Job controller would try for minutes: say at once that it gave up.
         world.patch(job, {"spec": {"activeDeadlineSeconds": 1}}, "application/merge-patch+json")
-        found = await until(lambda: has_reason(world, "et", tenant, "Ready", "EraseJobFailed"), timeout=60)
+        found = await until(lambda: has_reason(world, "et", tenant, "Ready", "EraseJobFailed"))
         assert "replaced in two minutes" in found["message"]
         assert f"job/{naming.erase_job(tenant)}" in found["message"]
-        op.clock.offset = timedelta(seconds=90)
+        failed = next(c for c in (world.get(job) or {})["status"]["conditions"] if c["type"] == "Failed")
+        since = datetime.fromisoformat(failed["lastTransitionTime"])
+        op.clock.stopped_at = since + timedelta(minutes=2)
         op.ctx.wake("tenant", tenant)
         await op.settle()
         assert (world.get(job) or {})["metadata"]["uid"] == first["metadata"]["uid"], "replaced too early"
         assert naming.FINALIZER in (world.et(tenant) or {})["metadata"]["finalizers"]
         assert await traces(world, tenant, uid) != [], "the files are still there"
         world.standin._programs["erase"] = erase
-        op.clock.offset = timedelta(minutes=3)
+        op.clock.stopped_at = since + timedelta(minutes=2, seconds=1)
         op.ctx.wake("tenant", tenant)
-        await until(lambda: world.et(tenant) is None, timeout=90, what="erased by another Job")
+        await until(lambda: world.et(tenant) is None, what="erased by another Job")
         assert await traces(world, tenant, uid) == []
 
 
-@pytest.mark.parametrize(("values", "lacks"), [({"password": ""}, "password"), ({"port": "postgres"}, "port")])
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"password": ""}, " lacks password"),
+        ({"port": "postgres"}, " lacks port"),
+        ({"sslmode": "verify-full"}, " lacks ca.crt"),
+        ({"sslmode": "always"}, ": sslmode is 'always'; use one of"),
+        ({"ca.crt": "-----BEGIN PRIVATE KEY-----"}, ": ca.crt is no certificate"),
+    ],
+)
 async def test_an_incomplete_secret_of_an_external_database_is_told(
-    world: World, values: dict[str, str], lacks: str
+    world: World, values: dict[str, str], told: str
 ) -> None:
     server = world.unique("shared")
     world.server(server)
     world.secret(f"{server}-database", **values)
     async with world.operator() as op:
         found = await until(lambda: has_reason(world, "es", server, "Ready", "SecretIncomplete"))
-        assert f"{SYSTEM}/{server}-database lacks {lacks}" in found["message"]
-        world.secret(f"{server}-database")
+        assert f"{SYSTEM}/{server}-database{told}" in found["message"]
+        world.secret(f"{server}-database", **dict.fromkeys(values.keys() - {"password", "port"}, ""))
         op.ctx.wake("server", server)
-        await until(lambda: is_ready(world.es(server)), timeout=60, what="Ready once the Secret is complete")
+        await until(lambda: is_ready(world.es(server)), what="Ready once the Secret is complete")
 
 
 async def test_missing_credentials_of_a_server_hold_its_tenants_and_their_erasures(world: World) -> None:
@@ -128,16 +140,17 @@ async def test_missing_credentials_of_a_server_hold_its_tenants_and_their_erasur
         found = await until(lambda: has_reason(world, "et", tenant, "DatabaseReady", "CredentialsMissing"))
         assert f"server {server}" in found["message"]
         erase_now(world, doomed)
+        await until(lambda: world.et(doomed)["status"].get("phase") == "Erasing")
         found = await until(lambda: has_reason(world, "et", doomed, "Ready", "CredentialsMissing"))
-        assert "restore the Secret" in found["message"]
+        assert f"restore the Secret {SYSTEM}/{server}-database" in found["message"]
         rows = await world.sql(naming.tenant_database(doomed), "SELECT count(*) FROM address")
         assert rows[0][0] == 2
         world.secret(f"{server}-database")
         op.ctx.memory.external.clear()
         for name in (tenant, doomed):
             op.ctx.wake("tenant", name)
-        await until(lambda: world.et(doomed) is None, timeout=60, what="erased once the Secret is back")
-        await until(lambda: is_ready(world.et(tenant)), timeout=60)
+        await until(lambda: world.et(doomed) is None, what="erased once the Secret is back")
+        await until(lambda: is_ready(world.et(tenant)))
 
 
 async def test_a_namespace_that_is_going_is_waited_for(world: World) -> None:
@@ -159,7 +172,7 @@ async def test_a_namespace_that_is_going_is_waited_for(world: World) -> None:
         found = await until(lambda: has_reason(world, "es", server, "Ready", "NamespaceTerminating"))
         assert "made again when it is gone" in found["message"]
         world.patch(path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
-        await until(partial(is_ready_in_another, world, server, namespace, uid), timeout=90, what="made again")
+        await until(partial(is_ready_in_another, world, server, namespace, uid), what="made again")
 
 
 def is_ready_in_another(world: World, server: str, namespace: str, uid: str) -> bool:
@@ -187,4 +200,4 @@ async def test_a_tenant_says_that_it_waits_for_its_server(world: World) -> None:
             assert found["status"] == "False"
             assert server in found["message"]
         goes_on.set()
-        await until(lambda: is_ready(world.et(tenant)), timeout=60, what="Ready after its server")
+        await until(lambda: is_ready(world.et(tenant)), what="Ready after its server")

@@ -58,6 +58,8 @@ async def test_writes_per_tenant_and_none_at_rest_and_none_after_a_restart(world
         await until(lambda: is_ready(world.es(server)), what="server Ready")
         await op.settle()
         world.proxy.seen.clear()
+        # A Gateway that takes longer than its patience would cost a status more, on a busy machine.
+        op.clock.stopped_at = op.clock()
         tenant = world.unique("t")
         world.tenant(tenant)
         await until(lambda: is_ready(world.et(tenant)), what="tenant Ready")
@@ -69,14 +71,14 @@ async def test_writes_per_tenant_and_none_at_rest_and_none_after_a_restart(world
         world.proxy.seen.clear()
         await op.look_at_everything()
         await op.look_at_everything()
-        assert world.proxy.seen == []
+        assert world.proxy.calls() == []
 
     world.proxy.seen.clear()
     async with world.operator() as op:
         await until(lambda: op.engine.triggers.active)
         await op.settle(quiet=1.5)
         assert world.proxy.writes() == []
-        reads = [s for s in world.proxy.seen if s.method == "GET" and "watch=" not in s.path]
+        reads = [s for s in world.proxy.calls() if s.method == "GET"]
         single = [s for s in reads if "limit=" not in s.path]
         # Per server, not per tenant: its Secret, and the platform's Secret of an External database.
         assert len(single) <= 2, single
@@ -103,7 +105,7 @@ async def test_every_wait_is_explained_and_ends_by_itself(world: World) -> None:
         world.server(server)
         await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "NoPodReady", what="waits for pods")
         world.standin.ready = True
-        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "WaitingForGateway", timeout=40)
+        await until(lambda: condition(world.et(tenant), "Ready").get("reason") == "WaitingForGateway")
         world.standin.accept_routes = True
         await until(lambda: is_ready(world.et(tenant)), what="tenant Ready in the end")
         await op.settle()

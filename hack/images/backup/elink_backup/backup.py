@@ -14,7 +14,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,18 +26,22 @@ from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.lock import alone
 from elink_backup.manifest import write_manifest
+from elink_backup.mending import mark_lost, write_and_look
 from elink_backup.report import jst, now, report
 from elink_backup.repository import DUMP, Repository
 from elink_backup.restore import bring_back, clear
+
+_LISTED = 20
+"""A termination message has no room for more."""
 
 Gather = Callable[[Job, datetime], None]
 """Fills `database` (dump, manifest) and `files` of a job's source; the time is the generation's."""
 
 
 def back_up(job: Job, gather: Gather) -> tuple[Snapshot, list[Snapshot]]:
-    """Make one generation of what `gather` brings together, and keep the newest `job.keep`: it, and all that are kept.
+    """Make one generation of what `gather` brings together, and keep the newest `job.keep`: it, and all that is kept.
 
-    Each restic command costs half a second of a processor for the key alone, so none is run without need.
+    A restic command whose key has to be stretched costs half a second of a processor, so none is run without need.
     Raises `BackupError`; a failure displaces nothing.
     """
     store = Repository.of(job)
@@ -47,24 +51,30 @@ def back_up(job: Job, gather: Gather) -> tuple[Snapshot, list[Snapshot]]:
         lock.check()
         store.unlock()
         store.location.check_room()
+        store.quicken()
         try:
             # The database first: a file that it names was there before it, and is there unless it was deleted since.
             gather(job, started)
             name = generations.name_of(started)
-            made = store.add(job.source, job.tags(name, started))
-            store.read(made)
-            store.check()
+            made, lost = write_and_look(store, job.source, job.tags(name, started))
             lock.check()
-            store.prove(made)
+            if made.id not in lost:
+                store.prove(made.id)
         finally:
             clear(job.source / "database")
+        lock.check()
         found = store.snapshots()
+        if mark_lost(store, found, lost):
+            found = store.snapshots()
         proven = generations.choose(found, job.tenant, name)
         if proven is None:
             raise BackupError(f"generation {name} was written but is not complete in the store", errors.STORE_DAMAGED)
-        doomed = {s.id for s in generations.doomed(found, job.tenant, job.keep)}
-        store.forget(sorted(doomed))
-        return proven, generations.present((s for s in found if s.id not in doomed), job.tenant)
+        found = generations.in_order([*found, *store.aside(job.tenant)], now())
+        doomed = {s.id for s in generations.doomed(found, job.tenant, job.keep, job.spare)}
+        kept = [s for s in found if s.id not in doomed]
+        store.location.keep_spare()
+        store.forget(sorted(doomed), prune=not generations.damaged(kept, job.tenant))
+        return proven, kept
 
 
 def gather_tenant(job: Job, started: datetime) -> None:
@@ -83,17 +93,21 @@ def gather_tenant(job: Job, started: datetime) -> None:
 
 
 def stored(job: Job) -> list[Snapshot]:
-    """The tenant's generations in the store, oldest first."""
+    """All snapshots in the store, and what was put aside, as `generations.in_order` has them."""
     store = Repository.of(job)
-    return generations.present(store.snapshots(), job.tenant) if store.exists else []
+    return generations.in_order([*store.snapshots(), *store.aside(job.tenant)], now()) if store.exists else []
 
 
-def summary(job: Job, mine: Sequence[Snapshot]) -> dict[str, Any]:
-    """What is in the store: number of generations, the newest one's time (RFC 3339, UTC) and all bytes."""
+def summary(job: Job, found: Sequence[Snapshot]) -> dict[str, Any]:
+    """What is in the store: number of generations, the newest one's time (RFC 3339, UTC), all bytes, and the names of
+    those that cannot come back, which do not count.
+    """
+    mine, damaged = generations.present(found, job.tenant), generations.damaged(found, job.tenant)
     return {
         "generations": len(mine),
         "newest": mine[-1].made if mine else None,
-        "bytes": Repository.of(job).bytes() if mine else 0,
+        "bytes": Repository.of(job).bytes() if mine or damaged else 0,
+        "damaged": [s.name for s in damaged][-_LISTED:],
     }
 
 
@@ -101,9 +115,10 @@ def verify(job: Job) -> dict[str, str]:
     """Read every generation to its last byte: name → what is wrong (empty: nothing)."""
     store = Repository.of(job)
     found = {}
-    for snapshot in stored(job):
+    everything = store.snapshots() if store.exists else []
+    for snapshot in generations.complete(everything, job.tenant):
         try:
-            store.read(snapshot.id)
+            store.read(snapshot)
             found[snapshot.name] = ""
         except BackupError as error:
             found[snapshot.name] = str(error)[:200]
@@ -134,7 +149,7 @@ def main() -> int:
     try:
         return _act(job, arguments)
     except BackupError as error:
-        report_failure(job, error.reason, str(error))
+        report_failure(job, error.reason, str(error), error.facts)
     except OSError as error:
         report_failure(job, errors.store_reason(1, str(error)), str(error))
     return 1
@@ -164,8 +179,9 @@ def tell_made(job: Job, made: Snapshot, kept: Sequence[Snapshot]) -> None:
 
 def tell_stored(job: Job) -> int:
     """Report what is in the store; exit code 0."""
-    mine = stored(job)
-    report(result="listed", tenant=job.tenant, names=[s.name for s in mine], **summary(job, mine))
+    found = stored(job)
+    names = [s.name for s in generations.present(found, job.tenant)]
+    report(result="listed", tenant=job.tenant, names=names, **summary(job, found))
     return 0
 
 
@@ -177,11 +193,11 @@ def tell_verified(job: Job) -> int:
     return 1 if damaged else 0
 
 
-def report_failure(job: Job, reason: str, message: str) -> None:
+def report_failure(job: Job, reason: str, message: str, about: Mapping[str, Any] | None = None) -> None:
     """Report why it failed, and what is in the store if that can be seen."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = dict(about or {})
     with suppress(BackupError, OSError):
-        facts = summary(job, stored(job))
+        facts |= summary(job, stored(job))
     report(result="error", tenant=job.tenant, reason=reason, message=message[:1000], **facts)
 
 

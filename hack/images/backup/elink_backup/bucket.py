@@ -1,4 +1,4 @@
-"""The tenant's bucket, as far as restic does not look at it: what lies there, and uploads that nobody finished."""
+"""The tenant's bucket, as far as restic does not look at it: what lies there, key files, uploads nobody finished."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bucket:
         """Key and bytes of every object below `prefix`, of the first `most` when that is given."""
         query = {"list-type": "2", "prefix": prefix, "max-keys": str(most or 1000)}
         while True:
-            page = self._ask("GET", "", query)
+            page = self._ask(query)
             for found in page.iterfind("{*}Contents"):
                 yield found.findtext("{*}Key") or "", int(found.findtext("{*}Size") or 0)
             token = page.findtext("{*}NextContinuationToken")
@@ -42,46 +42,57 @@ class Bucket:
                 return
             query["continuation-token"] = token
 
+    def get(self, key: str) -> bytes:
+        """The content of a small object."""
+        return self._send("GET", key, {})
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write a small object."""
+        self._send("PUT", key, {}, content)
+
     def delete(self, prefix: str) -> None:
         """Remove every object below `prefix`."""
         for key, _ in list(self.objects(prefix)):
-            self._ask("DELETE", key, {})
+            self._send("DELETE", key, {})
 
     def forget_uploads(self, prefix: str) -> None:
         """Remove the parts of uploads that a killed job did not finish; they cost room and are seen by nobody."""
         query = {"uploads": "", "prefix": prefix}
         while True:
-            page = self._ask("GET", "", query)
+            page = self._ask(query)
             for found in page.iterfind("{*}Upload"):
                 key, upload = found.findtext("{*}Key") or "", found.findtext("{*}UploadId") or ""
-                self._ask("DELETE", key, {"uploadId": upload})
+                self._send("DELETE", key, {"uploadId": upload})
             if page.findtext("{*}IsTruncated") != "true":
                 return
             query["key-marker"] = page.findtext("{*}NextKeyMarker") or ""
             query["upload-id-marker"] = page.findtext("{*}NextUploadIdMarker") or ""
 
-    def _ask(self, method: str, key: str, query: dict[str, str]) -> ET.Element:
-        path = f"{self.url}/{path_text(key)}" if key else self.url
-        url = f"{path}?{query_text(query)}" if query else path
-        headers = signed_headers(self._login(), self.region, method, url, b"", datetime.now(UTC), {})
-        request = urllib.request.Request(url, headers=headers, method=method)
-        try:
-            with self._opener().open(request, timeout=_SECONDS) as answer:
-                found = _parsed(answer.read())
-        except urllib.error.HTTPError as error:
-            if method == "DELETE" and error.code == 404:
-                return ET.Element("Gone")
-            code = _parsed(error.read()).findtext("{*}Code") or _parsed(b"").tag
-            raise BackupError(
-                f"the store refused to look into {self.url}: {error.code} {code}",
-                errors.answer_reason(error.code, code),
-            ) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise BackupError(f"the store cannot be reached at {self.url}: {error}", errors.STORE_AWAY) from error
-        if method == "GET" and not found.tag.endswith("Result"):
+    def _ask(self, query: dict[str, str]) -> ET.Element:
+        found = _parsed(self._send("GET", "", query))
+        if not found.tag.endswith("Result"):
             # What cannot be read must not pass for an empty list.
             raise BackupError(f"{self.url} does not answer as an S3 store does", errors.STORE_AWAY)
         return found
+
+    def _send(self, method: str, key: str, query: dict[str, str], body: bytes = b"") -> bytes:
+        path = f"{self.url}/{path_text(key)}" if key else self.url
+        url = f"{path}?{query_text(query)}" if query else path
+        headers = signed_headers(self._login(), self.region, method, url, body, datetime.now(UTC), {})
+        request = urllib.request.Request(url, data=body or None, headers=headers, method=method)
+        try:
+            with self._opener().open(request, timeout=_SECONDS) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            if method == "DELETE" and error.code == 404:
+                return b""
+            code = _parsed(error.read()).findtext("{*}Code") or _parsed(b"").tag
+            raise BackupError(
+                f"the store refused {method} in {self.url}: {error.code} {code}",
+                errors.answer_reason(error.code, code, writing=method != "GET"),
+            ) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise BackupError(f"the store cannot be reached at {self.url}: {error}", errors.STORE_AWAY) from error
 
     def _login(self) -> Login:
         # No interpolation: a secret may hold a per cent sign.
@@ -95,6 +106,8 @@ class Bucket:
 
     def _opener(self) -> urllib.request.OpenerDirector:
         context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        # Python 3.13 demands key identifiers, which certificates made by hand often lack; restic does not.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect())
         return urllib.request.build_opener(*handlers)
 

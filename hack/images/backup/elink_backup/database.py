@@ -19,6 +19,8 @@ Facts = dict[str, tuple[int, str]]
 """Table → rows, and a checksum of them that does not depend on their order."""
 
 _SEQUENCES = "(sequences)"
+_PIPE = 64 << 10
+"""As much as a pipe of Linux holds."""
 _MASK = (1 << 128) - 1
 _EMPTY = """
 SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -169,7 +171,7 @@ def _run(command: list[str], environ: dict[str, str]) -> str:
 @contextmanager
 def _lines(command: list[str], environ: dict[str, str]) -> Iterator[Iterable[bytes]]:
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=environ)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=environ, bufsize=_PIPE)
         assert process.stdout is not None  # noqa: S101 - for the type checker
         try:
             yield process.stdout

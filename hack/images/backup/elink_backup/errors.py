@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 BACKUP_FAILED = "BackupFailed"
 STORE_FULL = "StoreFull"
 STORE_AWAY = "StoreAway"
@@ -12,6 +14,7 @@ WRONG_KEY = "WrongKey"
 WRONG_LOGIN = "WrongLogin"
 SCRATCH_FULL = "ScratchFull"
 DATABASE_AWAY = "DatabaseAway"
+DATABASE_TOO_NEW = "DatabaseTooNew"
 FILES_UNREADABLE = "FilesUnreadable"
 STILL_RUNNING = "StillRunning"
 
@@ -51,25 +54,31 @@ _STORE_SIGNS = (
             "ciphertext verification failed", "decrypting blob", "nonce is invalid",
             "does not match", "invalid data", "repository contains", "not found in",
             "unable to open config", "unable to load", "unexpected eof", "checksum", "no such file", "damaged",
-            "file is too short", "truncated", "too few bytes",
+            "file is too short", "truncated", "too few bytes", "> not found", "invalid data returned",
+            "nosuchkey", "key does not exist", "the repository could be damaged", "unknown blob",
+            "nil pointer dereference",  # dump of restic 0.18, in a folder whose list cannot be read
         ),
     ),
 )  # fmt: skip
 
 
 class BackupError(Exception):
-    """A backup or restore failed; the message says what to do, `reason` names the cause in one word."""
+    """A backup or restore failed; the message says what to do, `reason` names the cause in one word.
+
+    `facts`: what the report says besides.
+    """
 
     def __init__(self, message: str, reason: str = BACKUP_FAILED) -> None:
         super().__init__(message)
         self.reason = reason
+        self.facts: dict[str, Any] = {}
 
 
-def answer_reason(status: int, code: str) -> str:
-    """Why an S3 store refused a look into the tenant's bucket, from the HTTP status and the error code."""
-    if status == 403 and code not in ("RequestTimeTooSkewed",):
-        return WRONG_LOGIN
+def answer_reason(status: int, code: str, *, writing: bool = False) -> str:
+    """Why an S3 store refused a look into the tenant's bucket, or a write, from the HTTP status and the error code."""
     reason = store_reason(1, code)
+    if status == 403 and code not in ("RequestTimeTooSkewed",):
+        return reason if writing and reason == STORE_READ_ONLY else WRONG_LOGIN
     return STORE_AWAY if reason == BACKUP_FAILED else reason
 
 
@@ -91,5 +100,7 @@ def database_reason(text: str) -> str:
     lowered = text.lower()
     if "no space left" in lowered:
         return SCRATCH_FULL
+    if "server version mismatch" in lowered:
+        return DATABASE_TOO_NEW
     away = ("connection to server", "could not connect", "server closed the connection", "could not translate host")
     return DATABASE_AWAY if any(sign in lowered for sign in away) else BACKUP_FAILED

@@ -99,10 +99,9 @@ def switch(folders: Folders) -> bool:
             return False
         raise Refused("there is no restored folder to put in place")
     if directory and kept:
-        folders.remove_if_empty(folders.tenant)
-        if folders.there(folders.tenant):
+        directory = not _is_between(folders)
+        if directory and folders.there(folders.kept):
             raise Refused(f"{folders.kept} is there already: clear it first, or bring it back")
-        directory = False
     if directory:
         folders.rename(folders.tenant, folders.kept)
     elif not kept:
@@ -117,14 +116,27 @@ def bring_back(folders: Folders) -> bool:
     if not kept:
         return False
     if directory and restored:
-        folders.remove_if_empty(folders.tenant)
-        if folders.there(folders.tenant):
+        directory = not _is_between(folders)
+        if directory and not folders.there(folders.kept):
+            return False
+        if directory:
             raise Refused(f"{folders.restored} is there already: clear it first")
-        directory = False
     if directory:
         folders.rename(folders.tenant, folders.restored)
     folders.rename(folders.kept, folders.tenant)
     return True
+
+
+def _is_between(folders: Folders) -> bool:
+    """With all three there: whether the switch stopped between its two renames, and the app made an empty directory.
+
+    Else it has not begun, and an empty folder that somebody kept before (a move did) is in nobody's way and goes.
+    """
+    folders.remove_if_empty(folders.tenant)
+    if not folders.there(folders.tenant):
+        return True
+    folders.remove_if_empty(folders.kept)
+    return False
 
 
 def clear(folders: Folders, name: str) -> bool:

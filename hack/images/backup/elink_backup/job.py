@@ -43,6 +43,10 @@ class Job:
     bucket: str = ""
     """`https://HOST[:PORT]/BUCKET` of the tenant's own bucket; empty: the store is the folder `store`."""
     region: str = "us-east-1"
+    safety: bool = False
+    """A restore has this backup made of what it is about to replace."""
+    spare: str = ""
+    """Name of the generation that is then restored: this backup does not displace it."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Job:
@@ -73,6 +77,8 @@ class Job:
             float(environ.get("ELINK_STALL", cls.stall)),
             environ.get("ELINK_BUCKET", "").rstrip("/"),
             environ.get("ELINK_BUCKET_REGION", cls.region),
+            environ.get("ELINK_SAFETY", "") == "true",
+            environ.get("ELINK_SPARE", ""),
         )
 
     def kind(self, moment: datetime) -> str:
@@ -97,6 +103,7 @@ class Job:
             "server": self.server,
             "revision": self.revision,
             "kind": self.kind(moment),
+            **({"safety": "yes"} if self.safety else {}),
         }
         return {key: _TAG.sub("_", value) for key, value in facts.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,14 @@ CREDENTIALS = "store-credentials"
 AUTHORITY = "store-ca.crt"
 SPARE_BYTES = 64 << 20
 """Room that must stay free on a volume: a full one breaks every tenant's backup, not only this one's."""
-_DATA = ("snapshots", "data", "index")
+_SNAPSHOTS = "snapshots"
+_DATA = (_SNAPSHOTS, "data", "index")
+_CONFIG = "config"
+_ASIDE = "unreadable"
+"""Beside the repository: what restic would not work with."""
+_SPARE = "spare"
+"""Beside it, too."""
+_KEYS = "keys"
 _LOCKS = "locks"
 
 
@@ -41,6 +49,27 @@ class Location(Protocol):
 
     def clear(self) -> None:
         """Remove what a killed `init` left."""
+
+    def keys(self) -> dict[str, bytes]:
+        """The repository's key files: name → content."""
+
+    def add_key(self, name: str, content: bytes) -> None:
+        """Write one more, all of it or nothing."""
+
+    def set_aside(self, snapshot: str, when: str) -> None:
+        """Take the file of a snapshot out of the repository, and keep it as `<when>-<snapshot>`."""
+
+    def aside(self) -> list[str]:
+        """Names of what was put aside."""
+
+    def forget_aside(self, name: str) -> None:
+        """Remove one of these."""
+
+    def keep_spare(self) -> None:
+        """Copies of configuration and key files beside the repository, of just those that it has.
+
+        They are a few hundred bytes without which nothing of it opens. A person can put them back.
+        """
 
     def has_locks(self) -> bool:
         """Whether a restic command that is at work, or was killed, left its lock."""
@@ -87,7 +116,7 @@ class Folder:
     def exists(self) -> bool:
         if not self.folder.parent.is_dir():
             raise BackupError(f"{self.folder.parent} is not mounted", errors.STORE_AWAY)
-        if (self.folder / "config").is_file():
+        if (self.folder / _CONFIG).is_file():
             return True
         if any(p.is_file() for name in _DATA for p in (self.folder / name).rglob("*")):
             raise _headless()
@@ -95,6 +124,44 @@ class Folder:
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keys(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.folder / _KEYS).iterdir() if path.is_file()}
+
+    def add_key(self, name: str, content: bytes) -> None:
+        # restic looks at no file whose name is no checksum; what a kill leaves goes with `forget_unfinished`.
+        unfinished = self.folder / _KEYS / f"{name}-tmp-elink"
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.chmod(0o600)
+        unfinished.rename(self.folder / _KEYS / name)
+
+    def set_aside(self, snapshot: str, when: str) -> None:
+        self._aside.mkdir(mode=0o700, exist_ok=True)
+        (self.folder / _SNAPSHOTS / snapshot).rename(self._aside / f"{when}-{snapshot}")
+
+    def aside(self) -> list[str]:
+        return [path.name for path in self._aside.iterdir()] if self._aside.is_dir() else []
+
+    def forget_aside(self, name: str) -> None:
+        (self._aside / name).unlink()
+
+    def keep_spare(self) -> None:
+        spare = self.folder.parent / _SPARE
+        spare.mkdir(mode=0o700, exist_ok=True)
+        wanted = {path.name: path for path in (self.folder / _CONFIG, *(self.folder / _KEYS).iterdir())}
+        for name in wanted.keys() - {path.name for path in spare.iterdir()}:
+            unfinished = spare / f"{name}.new"
+            shutil.copyfile(wanted[name], unfinished)
+            unfinished.rename(spare / name)
+        for stale in (path for path in spare.iterdir() if path.name not in wanted):
+            stale.unlink()
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.parent / _ASIDE
 
     def has_locks(self) -> bool:
         return any((self.folder / _LOCKS).glob("*"))
@@ -139,7 +206,7 @@ class Remote:
         return {"AWS_SHARED_CREDENTIALS_FILE": str(self.bucket.credentials)}
 
     def exists(self) -> bool:
-        if self._holds("config"):
+        if self._holds(_CONFIG):
             return True
         if any(self._holds(f"{name}/") for name in _DATA):
             raise _headless()
@@ -148,6 +215,33 @@ class Remote:
     def clear(self) -> None:
         # A key of that `init` opens with the same password, and nothing else opens with it.
         self.bucket.delete(f"{FOLDER}/")
+
+    def keys(self) -> dict[str, bytes]:
+        found = [key for key, _ in self.bucket.objects(f"{FOLDER}/{_KEYS}/")]
+        return {key.rsplit("/", 1)[1]: self.bucket.get(key) for key in found}
+
+    def add_key(self, name: str, content: bytes) -> None:
+        self.bucket.put(f"{FOLDER}/{_KEYS}/{name}", content)
+
+    def set_aside(self, snapshot: str, when: str) -> None:
+        key = f"{FOLDER}/{_SNAPSHOTS}/{snapshot}"
+        self.bucket.put(f"{_ASIDE}/{when}-{snapshot}", self.bucket.get(key))
+        self.bucket.delete(key)
+
+    def aside(self) -> list[str]:
+        return [key.rsplit("/", 1)[1] for key, _ in self.bucket.objects(f"{_ASIDE}/")]
+
+    def forget_aside(self, name: str) -> None:
+        self.bucket.delete(f"{_ASIDE}/{name}")
+
+    def keep_spare(self) -> None:
+        wanted = {_CONFIG: f"{FOLDER}/{_CONFIG}"}
+        wanted |= {key.rsplit("/", 1)[1]: key for key, _ in self.bucket.objects(f"{FOLDER}/{_KEYS}/")}
+        kept = {key.rsplit("/", 1)[1] for key, _ in self.bucket.objects(f"{_SPARE}/")}
+        for name in wanted.keys() - kept:
+            self.bucket.put(f"{_SPARE}/{name}", self.bucket.get(wanted[name]))
+        for stale in kept - wanted.keys():
+            self.bucket.delete(f"{_SPARE}/{stale}")
 
     def has_locks(self) -> bool:
         return self._holds(f"{_LOCKS}/")
@@ -169,4 +263,7 @@ class Remote:
 
 
 def _headless() -> BackupError:
-    return BackupError("the repository has lost its configuration: restore the store", errors.STORE_DAMAGED)
+    return BackupError(
+        "the repository has lost its configuration: restore the store, or put back what lies beside it in `spare`",
+        errors.STORE_DAMAGED,
+    )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from elink_backup import errors, generations
 from elink_backup.errors import BackupError
-from elink_backup.generations import COMPLETE, UNPROVEN, Snapshot
+from elink_backup.generations import COMPLETE, DAMAGED, UNPROVEN, Snapshot
 from elink_backup.job import KEY, Job
 from elink_backup.location import Location, location_of
+from elink_backup.quickkey import build_key_file, is_random, opens_at_once
+from elink_backup.report import now
 from elink_backup.restic import Running, restic, tail
 from elink_backup.unpack import FileFacts, Unpacking, close, copy
 
@@ -21,7 +26,11 @@ DUMP = "database/database.dump"
 MANIFEST = "database/manifest.json"
 _INCOMPLETE = 3
 """restic's exit code for a snapshot that lacks files it could not read."""
+_PARENT_LOST = "the repository could be damaged"
+"""restic takes this for a file that it could not read."""
 _TRIES = 3
+_UNREADABLE = re.compile(r'Ignoring "([0-9a-f]{64})": .*invalid data returned')
+_DAMAGED_PACKS = re.compile(r"restic repair packs ((?:[0-9a-f]{64} ?)+)")
 
 
 @dataclass(frozen=True)
@@ -58,23 +67,31 @@ class Repository:
             self._restic("init")
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, oldest first."""
-        return generations.parse(json.loads(self._restic("snapshots", "--no-lock", "--json") or "[]"))
+        """All snapshots, as `generations.in_order` has them."""
+        return generations.parse(json.loads(self._restic("snapshots", "--no-lock", "--json") or "[]"), now())
 
-    def add(self, source: Path, tags: dict[str, str]) -> str:
-        """Snapshot `database` and `files` of `source`, unproven; returns its ID. A partial one is taken back."""
+    def add(self, source: Path, tags: Mapping[str, str], *, afresh: bool = False) -> Snapshot:
+        """Snapshot `database` and `files` of `source`, unproven. A partial one is taken back.
+
+        `afresh`: read all files, also those that an older snapshot, which cannot be read perhaps, has just so.
+        """
         words = ",".join([UNPROVEN, *(f"{key}={value}" for key, value in tags.items() if value)])
-        arguments = ("backup", "--json", "--quiet", "--host", tags["tenant"], "--tag", words, "database", "files")
+        arguments = [
+            "backup", "--json", "--quiet", "--host", tags["tenant"], "--tag", words,
+            *(("--force",) if afresh else ()), "database", "files",
+        ]  # fmt: skip
         for left in reversed(range(_TRIES)):
             done, out = self._run(arguments, cwd=source)
             if done.code != _INCOMPLETE:
                 break
-            if made := _snapshot_id(out):
-                self.forget([made])
+            if made := _snapshot_of(out, tags):
+                self.forget([made.id], prune=False)
+            if _PARENT_LOST in done.said:
+                raise BackupError(f"an older snapshot cannot be read: {tail(done.said)}", errors.STORE_DAMAGED)
             if not left:
                 raise BackupError(f"files could not be read: {tail(done.said)}", errors.FILES_UNREADABLE)
         done.judge()
-        made = _snapshot_id(out)
+        made = _snapshot_of(out, tags)
         if made is None:
             raise BackupError("restic named no snapshot")
         return made
@@ -83,14 +100,60 @@ class Repository:
         """Make snapshots that were read back generations."""
         self._restic("tag", "--add", COMPLETE, "--remove", UNPROVEN, *snapshots)
 
+    def mark(self, damaged: Sequence[str], sound: Sequence[str]) -> None:
+        """Say of generations that they cannot come back, or that they can again. Changes their IDs."""
+        for option, snapshots in (("--add", damaged), ("--remove", sound)):
+            if snapshots:
+                self._restic("tag", option, DAMAGED, *snapshots)
+
     def check(self) -> None:
         """Structure of the whole repository: every blob that a snapshot needs is in a pack that exists."""
         self._restic("check", "--quiet")
 
-    def forget(self, snapshots: Sequence[str]) -> None:
-        """Remove snapshots, and the data that no other one uses."""
-        if snapshots:
-            self._restic("forget", "--prune", "--quiet", *snapshots)
+    def holds(self, snapshot: str) -> bool:
+        """The same of one snapshot. It knows what the index names, so `mend` comes before."""
+        return not damages(lambda: self._restic("stats", "--no-lock", "--quiet", "--mode=raw-data", snapshot))
+
+    def mend(self) -> None:
+        """Let the index name just what the store has, and put snapshots aside that nobody can read. No data is removed.
+
+        restic takes what the index names for stored, and makes no snapshot while one cannot be read.
+        """
+        done, _ = self._run(("snapshots", "--no-lock", "--json"))
+        done.judge()
+        for unreadable in _UNREADABLE.findall(done.said):
+            self.location.set_aside(unreadable, generations.name_of(now()))
+        self._restic("repair", "index", "--quiet")
+
+    def salvage(self) -> None:
+        """Read all data that is stored, and write what can be read of damaged packs anew.
+
+        What is removed with them cannot be decrypted by anybody: a pack is named by the checksum of its content.
+        """
+        done, _ = self._run(("check", "--read-data", "--quiet"))
+        found = _DAMAGED_PACKS.search(done.said)
+        for pack in found[1].split() if found else ():
+            # restic copies the pack into the folder in which it works.
+            with tempfile.TemporaryDirectory() as folder:
+                repaired, _ = self._run(("repair", "packs", "--quiet", pack), cwd=Path(folder))
+                repaired.judge()
+
+    def aside(self, tenant: str) -> list[Snapshot]:
+        """Snapshots that nobody can read, as damaged generations of the moment at which that was seen."""
+        return [
+            Snapshot(name, {"generation": name.split("-")[0], "tenant": tenant}, complete=True, damaged=True)
+            for name in sorted(self.location.aside())
+        ]
+
+    def forget(self, snapshots: Sequence[str], *, prune: bool = True) -> None:
+        """Remove snapshots, and the data that no other one uses. With a damaged one left, restic does not `prune`."""
+        if not snapshots:
+            return
+        aside = set(self.location.aside()).intersection(snapshots)
+        for name in aside:
+            self.location.forget_aside(name)
+        if known := [one for one in snapshots if one not in aside]:
+            self._restic("forget", "--quiet", *(("--prune",) if prune else ()), *known)
 
     def purge(self) -> None:
         """Remove all data that no snapshot uses. A prune by itself leaves some of it, where that saves work."""
@@ -102,23 +165,43 @@ class Repository:
             self._restic("unlock", "--remove-all", "--quiet")
         self.location.forget_unfinished()
 
+    def quicken(self) -> None:
+        """Put a key file that opens at once in the place of restic's own, as `quickkey` explains.
+
+        The caller holds the tenant's lock. Killed between, both stay, and both open.
+        """
+        secret = self.key.read_text(encoding="utf-8").strip()
+        if not is_random(secret):
+            return
+        files = self.location.keys()
+        if any(map(opens_at_once, files.values())):
+            return
+        # Of several keys the one of this secret: others may be a person's.
+        listed = json.loads(self._restic("key", "list", "--no-lock", "--json"))
+        [slow] = (name for key in listed if key["current"] for name in files if name.startswith(key["id"]))
+        master = json.loads(self._restic("cat", "masterkey", "--no-lock"))
+        name, content = build_key_file(secret, master, now(), os.urandom)
+        self.location.add_key(name, content)
+        # restic refuses to remove the key with which it opened, so this also proves that the new one does.
+        self._restic("key", "remove", slow, "--key-hint", name)
+
     def bytes(self) -> int:
         """Size of the repository in the store."""
         return self.location.bytes()
 
-    def read(self, snapshot: str, dump: IO[bytes] | None = None, into: Path | None = None) -> Contents:
+    def read(self, snapshot: Snapshot, dump: IO[bytes] | None = None, into: Path | None = None) -> Contents:
         """Read a whole snapshot out of the store. Raises `BackupError` when a byte of it cannot be had.
 
         The dump is written to `dump`, which is then closed, and the files below `into`, an empty folder. Both are
         filled while it is read: what they hold counts only when this returns.
         """
         manifest: dict[str, Any] = {}
-        digest = ""
+        digest, regular = "", 0
         files: dict[str, FileFacts] = {}
         unpacking = Unpacking(into)
         broken: Exception | None = None
         with restic(
-            self.location, self.key, self.stall, ("dump", "--no-lock", "--archive", "tar", snapshot, "/")
+            self.location, self.key, self.stall, ("dump", "--no-lock", "--archive", "tar", snapshot.id, "/")
         ) as running:
             try:
                 with tarfile.open(fileobj=running.out, mode="r|") as archive:
@@ -126,6 +209,7 @@ class Repository:
                         name = member.name.lstrip("/")
                         inside = name.removeprefix("files/").rstrip("/")
                         content = archive.extractfile(member) if member.isfile() else None
+                        regular += content is not None
                         if content is not None and name == MANIFEST:
                             manifest = json.loads(content.read())
                         elif content is not None and name == DUMP:
@@ -140,6 +224,9 @@ class Repository:
         running.judge()
         if broken is not None:
             raise BackupError(f"the snapshot cannot be read: {broken}", errors.STORE_DAMAGED)
+        if snapshot.files not in (None, regular):
+            # restic's dump passes over a folder whose list it cannot read, and may end with success.
+            raise BackupError(f"{regular} files can be read of {snapshot.files}", errors.STORE_DAMAGED)
         if not manifest or digest != manifest.get("dump", {}).get("sha256"):
             raise BackupError("the dump is not what was written", errors.STORE_DAMAGED)
         return Contents(manifest, files)
@@ -165,12 +252,24 @@ class Repository:
         return running, out
 
 
-def _snapshot_id(out: str) -> str | None:
+def damages(work: Callable[[], object]) -> bool:
+    """Do it, and say whether it found the store damaged. Raises any other `BackupError`."""
+    try:
+        work()
+    except BackupError as error:
+        if error.reason != errors.STORE_DAMAGED:
+            raise
+        return True
+    return False
+
+
+def _snapshot_of(out: str, tags: Mapping[str, str]) -> Snapshot | None:
     for line in reversed(out.splitlines()):
         try:
             found = json.loads(line)
         except ValueError:
             continue
         if isinstance(found, dict) and found.get("message_type") == "summary":
-            return str(found["snapshot_id"]) if found.get("snapshot_id") else None
+            made = found.get("snapshot_id")
+            return Snapshot(str(made), tags, complete=False, files=found["total_files_processed"]) if made else None
     return None

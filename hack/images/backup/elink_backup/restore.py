@@ -15,13 +15,15 @@ from elink_backup.unpack import look
 
 _LISTED, _LISTED_BYTES = 20, 2500
 """A termination message has no room for more."""
+_OTHERS = 10
 
 
 def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) -> dict[str, Any]:
     """Restore, compare and say what came back: sizes in bytes, `made` as RFC 3339, `different` the first differences.
 
     The folder is made, and must be empty; one of the name `folders.restore_name` is this program's own, and what a
-    killed run left in it goes first. Raises `BackupError`, `OSError`.
+    killed run left in it goes first. `others`: names of the newest other generations, for when this one is damaged.
+    Raises `BackupError`, `OSError`.
     """
     began = time.monotonic()
     _prepare(job, into_directory)
@@ -29,16 +31,24 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
     # What an earlier tenant of the same name left must not come back.
     own = [s for s in store.snapshots() if s.tags.get("uid", job.uid) == job.uid] if store.exists else []
     chosen = generations.choose(own, job.tenant, wanted)
+    names = [s.name for s in reversed(generations.present(own, job.tenant))]
     if chosen is None:
-        raise BackupError(f"there is no generation {wanted} of {job.tenant} in the store", "GenerationMissing")
-    # Read once: each restic command costs half a second of a processor, and a second copy its room.
-    with database.filling(job, into_database) as dump:
-        into_directory.mkdir(mode=0o700, exist_ok=True)
-        contents = store.read(chosen.id, dump, into_directory)
+        missing = BackupError(f"there is no generation {wanted} of {job.tenant} in the store", "GenerationMissing")
+        missing.facts = {"others": names[:_OTHERS]}
+        raise missing
+    about = {"generation": chosen.name, "others": [name for name in names if name != chosen.name][:_OTHERS]}
+    # Read once: a second pass costs its time, and a second copy its room.
+    try:
+        with database.filling(job, into_database) as dump:
+            into_directory.mkdir(mode=0o700, exist_ok=True)
+            contents = store.read(chosen, dump, into_directory)
+    except BackupError as error:
+        error.facts = about
+        raise
     different = _compare(job, contents, into_database, into_directory)
     tables = contents.manifest["tables"]
     return {
-        "generation": chosen.name,
+        **about,
         "made": chosen.made,
         "tables": len(tables),
         "rows": sum(int(rows) for rows, _ in tables.values()),

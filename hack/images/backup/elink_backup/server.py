@@ -119,6 +119,7 @@ def _forget(job: Job, tenants: dict[str, str]) -> int:
         result="error" if done.left else "ok",
         generations=done.generations,
         rewritten=done.rewritten,
+        unreadable=done.unreadable,
         lines=done.lines,
         left=list(done.left),
         looked_again=jst(now()),

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 from elink_operator import labels, naming
 from elink_operator.api import server as server_api
 from elink_operator.api import tenant as tenant_api
-from elink_operator.api.schema import NAME_RULE, quantity_value
-from elink_operator.api.server import ElinkServer, Size, Tenancy
+from elink_operator.api.admission_size import smaller_volumes
+from elink_operator.api.restore import RestoreStep
+from elink_operator.api.schema import NAME_RULE
+from elink_operator.api.server import ElinkServer, Tenancy
 from elink_operator.api.tenant import ElinkTenant, Plan, State
 from elink_operator.api.world import World
 from elink_operator.jst import jst
@@ -41,6 +43,9 @@ def validate_tenant(new: ElinkTenant, old: ElinkTenant | None, world: World) -> 
     """Refusals of a tenant that is created (`old` None), changed, or looked at again (`old` is `new`)."""
     if new.deleting:
         return []
+    if _is_of_the_contract(new, old):
+        # What else is wrong with the tenant must keep nobody from suspending or cancelling it, or from undoing that.
+        return [*_tenant_transition(new, old, world)]
     return [
         *_name(new.name),
         *_tenant_transition(new, old, world),
@@ -85,12 +90,23 @@ def is_to_be_erased(tenant: ElinkTenant) -> bool:
 
 def validate_delete_server(server: ElinkServer, world: World) -> list[str]:
     """Refusals of a deletion: a server goes after its tenants."""
+    unread = world.unread_residents(server.name)
+    if unread:
+        return [
+            f"Server {server.name} has {_count(len(unread), 'tenant')} that the operator cannot read "
+            f"({_some([u.name for u in unread])}), so that it may hold their data: correct or erase them first"
+        ]
     owner = world.tenants.get(server.name)
-    if owner is not None and owner.deleting and _is_own(server, owner):
+    if owner is not None and owner.owns(server) and (owner.deleting or _has_left(owner, server, world)):
         return []
     residents = world.residents(server.name)
     if not residents:
         return []
+    if all(tenant.status.server not in ("", server.name) for tenant in residents):
+        return [
+            f"Server {server.name} still has data of {_count(len(residents), 'tenant')} that moved away or comes "
+            f"({_some([t.name for t in residents])}): delete it when their moves in 'kubectl get er' are at step Done"
+        ]
     if server.spec.tenancy is Tenancy.DEDICATED:
         return [
             f"Server {server.name} belongs to the Dedicated tenant {residents[0].name}: "
@@ -100,6 +116,13 @@ def validate_delete_server(server: ElinkServer, world: World) -> list[str]:
         f"Server {server.name} still has {_count(len(residents), 'tenant')} ({_some([t.name for t in residents])}): "
         "cancel and delete them first"
     ]
+
+
+def _has_left(owner: ElinkTenant, server: ElinkServer, world: World) -> bool:
+    """A Dedicated tenant has moved away, and its move has come to the removal of what it left; the operator asks."""
+    move = world.moving(owner.name)
+    lives_there = owner.status.server in ("", server.name)
+    return not lives_there and move is not None and move.status.step == RestoreStep.REMOVE_SOURCE
 
 
 def _name(name: str) -> Iterator[str]:
@@ -126,7 +149,15 @@ def _tenant_transition(new: ElinkTenant, old: ElinkTenant | None, world: World) 
         )
     dedicated = old.spec.plan is Plan.DEDICATED
     if dedicated and old.spec.size is None and new.spec.size is not None and old is not new:
-        yield from _smaller_volumes(new.spec.size)
+        yield from smaller_volumes(new.spec.size)
+
+
+def _is_of_the_contract(new: ElinkTenant, old: ElinkTenant | None) -> bool:
+    """A change of the state and of its reason alone."""
+    if old is None or old is new:
+        return False
+    as_before = {"state": old.spec.state, "state_reason": old.spec.state_reason}
+    return new.spec != old.spec and new.spec.model_copy(update=as_before) == old.spec
 
 
 def _moves(new: ElinkTenant, old: ElinkTenant, world: World) -> Iterator[str]:
@@ -159,20 +190,6 @@ def may_move(tenant: ElinkTenant) -> bool:
 def named_server(tenant: ElinkTenant) -> str | None:
     """The server that the spec asks for; None when one is to be chosen."""
     return tenant.name if tenant.spec.plan is Plan.DEDICATED else tenant.spec.server
-
-
-def _smaller_volumes(size: Size) -> Iterator[str]:
-    """A tenant without `size` already has volumes of the default size."""
-    default = Size()
-    for path, wanted, present in (
-        ("database.storage", size.database.storage, default.database.storage),
-        ("files.size", size.files.size, default.files.size),
-    ):
-        if quantity_value(wanted) < quantity_value(present):
-            yield (
-                f"spec.size.{path} cannot be {wanted}: the volume has {present} already and cannot shrink; "
-                f"give {present} or more"
-            )
 
 
 def _tenant_shape(new: ElinkTenant) -> Iterator[str]:
@@ -208,6 +225,8 @@ def _host(new: ElinkTenant, old: ElinkTenant | None, world: World) -> Iterator[s
         if moved or _claims_before(other, new, fqdn):
             yield f"Host {fqdn} is taken by tenant {other.name}: set spec.host to another name"
             return
+    for unread in world.unread_with_host(fqdn, besides=new.name) if moved else ():
+        yield f"Host {fqdn} is taken by tenant {unread.name}: set spec.host to another name"
 
 
 def _claims_before(other: ElinkTenant, new: ElinkTenant, fqdn: str) -> bool:
@@ -225,7 +244,7 @@ def _seniority(resource: ElinkTenant | ElinkServer) -> tuple[datetime, str]:
 def _tenant_names(new: ElinkTenant, world: World) -> Iterator[str]:
     short_id = naming.short_id(new.name)
     for other in world.tenants_with_id(short_id, besides=new.name):
-        if _seniority(world.tenants[other]) <= _seniority(new):
+        if other not in world.tenants or _seniority(world.tenants[other]) <= _seniority(new):
             yield (f"Tenant {new.name} would get the ID {short_id}, which tenant {other} has: choose another name")
             return
     yield from _fit(
@@ -244,11 +263,17 @@ def _tenant_names(new: ElinkTenant, world: World) -> Iterator[str]:
 def _server_names(new: ElinkServer, world: World) -> Iterator[str]:
     short_id = naming.short_id(new.name)
     for other in world.servers_with_id(short_id, besides=new.name):
-        if _seniority(world.servers[other]) <= _seniority(new):
+        if other not in world.servers or _seniority(world.servers[other]) <= _seniority(new):
             yield f"Server {new.name} would get the ID {short_id}, which server {other} has: choose another name"
             break
     claimant = world.tenants.get(new.name)
-    if claimant is not None and claimant.spec.plan is Plan.DEDICATED and not _is_own(new, claimant):
+    if (
+        claimant is not None
+        and claimant.spec.plan is Plan.DEDICATED
+        and not claimant.owns(new)
+        # A tenant that took the name later, while the webhook was away, turns no working server off.
+        and _seniority(claimant) <= _seniority(new)
+    ):
         yield (
             f"The name {new.name} is kept for the server of the Dedicated tenant {claimant.name}: choose another name"
         )
@@ -290,7 +315,8 @@ def _pin(new: ElinkTenant, old: ElinkTenant | None, world: World) -> Iterator[st
         return
     server = world.servers.get(name)
     if server is None:
-        yield f"Server {name} does not exist: set spec.server to one that 'kubectl get es' lists, or remove it"
+        fault = "cannot be read by the operator" if (server_api.KIND, name) in world.unread else "does not exist"
+        yield f"Server {name} {fault}: set spec.server to one that 'kubectl get es' lists, or remove it"
         return
     yield from _cannot_take(server, new, fresh=old is None or old.spec.server != name, world=world)
 
@@ -312,8 +338,9 @@ def _cannot_take(server: ElinkServer, new: ElinkTenant, *, fresh: bool, world: W
         for other in world.residents(server.name, besides=new.name)
         if fresh or other.status.server or _seniority(other) < _seniority(new)
     ]
-    if len(ahead) >= server.spec.capacity:
-        yield f"Server {server.name} is full ({len(ahead)} of {_count(server.spec.capacity, 'tenant')}): {advice}"
+    taken = len(ahead) + len(world.unread_residents(server.name, besides=new.name))
+    if taken >= server.spec.capacity:
+        yield f"Server {server.name} is full ({taken} of {_count(server.spec.capacity, 'tenant')}): {advice}"
 
 
 def _own_server(new: ElinkTenant, world: World) -> Iterator[str]:
@@ -321,9 +348,11 @@ def _own_server(new: ElinkTenant, world: World) -> Iterator[str]:
     if new.spec.plan is not Plan.DEDICATED:
         return
     server = world.servers.get(new.name)
+    if (server_api.KIND, new.name) in world.unread:
+        yield f"A server named {new.name} cannot be read by the operator: correct it, or choose another tenant name"
     if server is not None and not server.metadata.controlled_by(tenant_api.KIND, new.name):
         yield f"A server named {new.name} exists and is not this tenant's: choose another tenant name"
-    elif server is not None and not _is_own(server, new):
+    elif server is not None and not new.owns(server):
         yield (
             f"The server of an earlier tenant named {new.name} is still being removed: "
             "wait until 'kubectl get es' no longer lists it, then try again"
@@ -337,16 +366,6 @@ def _own_server(new: ElinkTenant, world: World) -> Iterator[str]:
             "choose another tenant name"
         )
         return
-
-
-def _is_own(server: ElinkServer, tenant: ElinkTenant) -> bool:
-    return any(
-        owner.controller
-        and owner.kind == tenant_api.KIND
-        and owner.name == tenant.name
-        and owner.uid == tenant.metadata.uid
-        for owner in server.metadata.owner_references
-    )
 
 
 def _server_transition(new: ElinkServer, old: ElinkServer | None, world: World) -> Iterator[str]:

@@ -8,6 +8,7 @@ from elink_operator.api.admission import may_move, named_server, validate_tenant
 from elink_operator.api.restore import ElinkRestore, Mode, RestorePhase
 from elink_operator.api.restored import copy_of, made_by
 from elink_operator.api.schema import NAME_RULE
+from elink_operator.api.server import DatabaseMode
 from elink_operator.api.tenant import ElinkTenant
 from elink_operator.api.world import World
 
@@ -71,6 +72,13 @@ def _new_tenant(new: ElinkRestore, source: ElinkTenant, world: World) -> Iterato
     if present is not None:
         if not made_by(present, new):
             yield f"A tenant named {new.target} exists: set spec.asNew.tenant to a name that no tenant has"
+        return
+    size = source.spec.size
+    if size is not None and size.database.mode is DatabaseMode.EXTERNAL:
+        yield (
+            f"Tenant {source.name} has a PostgreSQL of its own (External), which the server of a copy cannot share: "
+            "restore it InPlace, or move it to a Shared server and copy it there"
+        )
         return
     wanted = new.spec.as_new.server if new.spec.as_new is not None else None
     yield from validate_tenant(copy_of(source, new, wanted), None, world)

@@ -180,7 +180,8 @@ def build_crd(kind: ResourceKind) -> Json:
                 "plural": kind.plural,
                 "singular": kind.kind.lower(),
                 "shortNames": [kind.short],
-                "categories": ["elink"],
+                # Records grow for ever and would come first in `kubectl get elink`, before any server and tenant.
+                **({} if kind.status is None else {"categories": ["elink"]}),
             },
             "versions": [
                 {

@@ -46,7 +46,7 @@ class Remaining(Part):
     """What an erasure does not remove."""
 
     what: Text
-    """What remains and why it holds no data of the customer."""
+    """What remains. Unless it is named as a copy, it holds no data of the customer."""
     until: Jst
     """Until when it is kept at the latest, in Japan Standard Time."""
 

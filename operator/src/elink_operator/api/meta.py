@@ -32,9 +32,12 @@ class Metadata(Part):
     annotations: Annotated[dict[str, str], Field(default_factory=dict)]
     owner_references: tuple[OwnerReference, ...] = ()
 
-    def controlled_by(self, kind: str, name: str) -> bool:
-        """True when the controller reference names this elink resource."""
-        return any(owner.controller and owner.kind == kind and owner.name == name for owner in self.owner_references)
+    def controlled_by(self, kind: str, name: str, uid: str | None = None) -> bool:
+        """True when the controller reference names this elink resource, of whatever uid when none is given."""
+        return any(
+            owner.controller and owner.kind == kind and owner.name == name and uid in (None, owner.uid)
+            for owner in self.owner_references
+        )
 
 
 class Resource(Part):

@@ -11,7 +11,8 @@ _HEAD = """# Resources: `elink-lc.com/v1`
 
 Generated from the models in `operator/src/elink_operator/api`; do not edit (`make generate`).
 
-All kinds are cluster-scoped and in the category `elink`: `kubectl get elink` lists everything.
+All kinds are cluster-scoped. `kubectl get elink` lists servers, tenants and restores; records have their own lists:
+`kubectl get ee` (erasures), `kubectl get ec` (changes).
 The API server refuses what the types, bounds and rules below do not allow, with the sentence given here.
 An unknown field is an error with kubectl 1.27 and later (`--validate=strict`, its default: the API server checks);
 a client that asks for `fieldValidation=Warn` or `Ignore` has the field dropped and, with Warn, is told so.

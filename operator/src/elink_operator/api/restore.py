@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
+from elink_operator import naming
 from elink_operator.api.meta import Conditions, Resource
 from elink_operator.api.schema import Matches, ObjectName, Part, Rule, Time
 
@@ -112,11 +113,12 @@ class RestoreSpec(Part):
         str,
         Field(max_length=32),
         Matches(
-            r"latest|[0-9]{8}T[0-9]{6}Z",
+            rf"latest|{naming.GENERATION_PATTERN}",
             "generation must be 'latest' or the name of a generation such as '20260131T170000Z' (UTC)",
         ),
     ] = LATEST
-    """Which generation: latest, or its name (when its backup began, UTC)."""
+    """Which generation: its name (when its backup began, UTC), or latest: the newest, but for those that restores
+    InPlace made of what they were about to replace (status.safetyBackup)."""
     mode: Mode
     """InPlace: replaces the tenant's data. AsNew: a copy under another name, without mails. Drill: proves that it works
     and leaves nothing. Move: to another server; made by the operator only."""

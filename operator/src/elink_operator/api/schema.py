@@ -203,25 +203,47 @@ def _quantity_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class _IntOrString:
-    """The schema of a quantity: the API server then takes `1` as well as `1Gi`."""
+@dataclass(frozen=True)
+class _AtLeast:
+    """The schema of a quantity with a floor: the API server then takes `1` as well as `1Gi`.
+
+    The floor is the CRD's alone: an object that is stored already stays readable.
+    """
+
+    pattern: str
+    floor: str
+    message: str
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        message = "a quantity must be a positive number with an optional unit, such as 500m, 2, 512Mi or 20Gi"
-        literal = cel_string(f"^{_QUANTITY}$")
-        rule = f"string(self).matches({literal}) && quantity(string(self)).isGreaterThan(quantity('0'))"
+        literal = cel_string(f"^{self.pattern}$")
+        floor = f"quantity(string(self)).compareTo(quantity({cel_string(self.floor)})) >= 0"
         return {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
             "maxLength": 20,
-            VALIDATIONS: [Rule(rule, message).as_schema()],
+            VALIDATIONS: [Rule(f"string(self).matches({literal}) && {floor}", self.message).as_schema()],
         }
 
 
-Quantity = Annotated[
-    str, BeforeValidator(_quantity_text), Field(max_length=20, pattern=f"^({_QUANTITY})$"), _IntOrString()
-]
+def _bytes(floor: str, example: str) -> _AtLeast:
+    """A number of bytes. Thousandths of a byte, which Kubernetes knows, would become none at all."""
+    message = f"a size must be bytes with an optional unit, such as {example}, and at least {floor}"
+    return _AtLeast(_QUANTITY.replace("m|", ""), floor, message)
+
+
+Quantity = Annotated[str, BeforeValidator(_quantity_text), Field(max_length=20, pattern=f"^({_QUANTITY})$")]
 """A Kubernetes quantity, always text inside; `quantity_value` gives the number."""
+Cores = Annotated[
+    Quantity,
+    _AtLeast(
+        r"[0-9]{1,12}(\.[0-9]{1,3})?m?", "10m", "cpu must be a number of cores, such as 500m or 2, and at least 10m"
+    ),
+]
+Memory = Annotated[Quantity, _bytes("32Mi", "512Mi or 2Gi")]
+Volume = Annotated[Quantity, _bytes("1Gi", "10Gi or 1.5Ti")]
+"""Less has no room for PostgreSQL's write-ahead log, or for what a restore keeps."""
+Allowance = Annotated[Quantity, _bytes("1Mi", "500Mi or 20Gi")]
+"""What one customer may fill."""
 
 _GROW: Final = "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0"
 

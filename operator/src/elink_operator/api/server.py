@@ -8,13 +8,15 @@ from pydantic import Field
 from elink_operator.api.backup import BackupStatus
 from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
+    Cores,
     ImageTag,
+    Memory,
     Part,
-    Quantity,
     Region,
     Rule,
     SecretName,
     Time,
+    Volume,
     grow_only,
     immutable,
 )
@@ -53,9 +55,9 @@ class AccessMode(StrEnum):
 class ResourceList(Part):
     """An amount of CPU and memory."""
 
-    cpu: Quantity | None = None
+    cpu: Cores | None = None
     """Cores, such as 500m or 2."""
-    memory: Quantity | None = None
+    memory: Memory | None = None
     """Bytes, such as 512Mi."""
 
 
@@ -75,7 +77,7 @@ class Resources(Part):
     requests: ResourceList | None = None
     """What the scheduler sets aside."""
     limits: ResourceList | None = None
-    """What the container may use at most."""
+    """What the container may use at most; what is left out has no limit."""
 
 
 def _resources(cpu: str, memory: str, cpu_limit: str, memory_limit: str) -> Resources:
@@ -101,7 +103,8 @@ class App(Part):
     """The web pods."""
 
     replicas: Annotated[int, Field(ge=0, le=50)] = 2
-    """Web pods; two survive the loss of a node. The scale subresource (`kubectl scale es/NAME`) sets it."""
+    """Web pods; two survive the loss of a node. The scale subresource (`kubectl scale es/NAME`) sets it, but for the
+    server of a Dedicated tenant, which follows spec.size of the tenant."""
     autoscaling: Autoscaling | None = None
     """Let the number of pods follow the load."""
     resources: Resources = _resources("100m", "192Mi", "1", "512Mi")
@@ -144,12 +147,12 @@ class Database(Part):
         immutable("database.mode", "make a new server and move its tenants there by backup and restore"),
     ] = DatabaseMode.EMBEDDED
     """Embedded: a PostgreSQL pod of this server. External: one that you run."""
-    storage: Annotated[Quantity, grow_only("database.storage")] = "10Gi"
+    storage: Annotated[Volume, grow_only("database.storage")] = "10Gi"
     """Volume of an Embedded database; it can only grow."""
     resources: Resources = _resources("100m", "256Mi", "2", "1Gi")
     """Of an Embedded database's pod."""
     secret_ref: SecretRef | None = None
-    """Access to an External database: keys host, port, username, password."""
+    """Access to an External database: keys host, port, username, password; ca.crt and sslmode for encryption."""
 
 
 class Files(Part):
@@ -162,7 +165,7 @@ class Files(Part):
         ),
     )
 
-    size: Annotated[Quantity, grow_only("files.size")] = "20Gi"
+    size: Annotated[Volume, grow_only("files.size")] = "20Gi"
     """Size of the volume; it can only grow."""
     storage_class_name: (
         Annotated[

@@ -8,6 +8,7 @@ from pydantic import Field
 from elink_operator.api.backup import BackupStatus
 from elink_operator.api.meta import Conditions, Recorded, Resource
 from elink_operator.api.schema import (
+    Allowance,
     DailyCron,
     DisplayName,
     Email,
@@ -15,13 +16,12 @@ from elink_operator.api.schema import (
     Matches,
     ObjectName,
     Part,
-    Quantity,
     Reason,
     Region,
     Rule,
     Time,
 )
-from elink_operator.api.server import SecretRef, Size
+from elink_operator.api.server import ElinkServer, SecretRef, Size
 
 KIND: Final = "ElinkTenant"
 
@@ -89,7 +89,7 @@ class Limits(Part):
     """Address records."""
     mails_per_hour: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """Mails that may leave in an hour."""
-    storage: Quantity = "5Gi"
+    storage: Allowance = "5Gi"
     """Files of the customer."""
 
 
@@ -260,6 +260,8 @@ class Erasure(Part):
     neighbour_tables: NeighbourTables | None = None
     """What is compared afterwards: a database that is gone or was replaced, a table that is gone, or one that held rows
     and holds none, stops all erasures on the server. Other differences are no harm: customers go on working."""
+    harm: Annotated[str, Field(max_length=1024)] = ""
+    """What other tenants lacked when they were compared; all erasures on the server wait until a person has looked."""
 
 
 class CancellationStatus(Part):
@@ -332,3 +334,7 @@ class ElinkTenant(Resource):
 
     spec: TenantSpec
     status: TenantStatus = TenantStatus()
+
+    def owns(self, server: ElinkServer) -> bool:
+        """Whether the server's controller is this very tenant, not an earlier one of the same name."""
+        return server.metadata.controlled_by(KIND, self.name, self.metadata.uid)

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from elink_operator import naming
+from elink_operator import labels, naming
 from elink_operator.api.restore import ElinkRestore
 from elink_operator.api.server import ElinkServer, ServerSpec, Tenancy
 from elink_operator.api.tenant import ElinkTenant, TenantSpec
+from elink_operator.api.unread import Unread
 
 
 def _utc_now() -> datetime:
@@ -59,6 +60,7 @@ class World:
         self._tenants: dict[str, ElinkTenant] = {}
         self._servers: dict[str, ElinkServer] = {}
         self._restores: dict[str, ElinkRestore] = {}
+        self._unread: dict[tuple[str, str], Unread] = {}
         self._hosts = _Index()
         self._tenant_ids = _Index()
         self._server_ids = _Index()
@@ -86,6 +88,36 @@ class World:
     def restores(self) -> Mapping[str, ElinkRestore]:
         """Every restore by name."""
         return self._restores
+
+    @property
+    def unread(self) -> Mapping[tuple[str, str], Unread]:
+        """Every object that does not parse, by kind and name. They are few: nothing is indexed."""
+        return self._unread
+
+    def put_unread(self, unread: Unread) -> None:
+        """Know of an object only what it takes, and that nobody can read it."""
+        self._unread[unread.kind, unread.name] = unread
+        if unread.is_tenant:
+            self._tenant_ids.add(naming.short_id(unread.name), unread.name)
+        elif unread.is_server:
+            self._server_ids.add(naming.short_id(unread.name), unread.name)
+
+    def remove_unread(self, kind: str, name: str) -> None:
+        """Forget it; nothing happens when it is unknown."""
+        known = self._unread.pop((kind, name), None)
+        if known is not None and known.is_tenant:
+            self._tenant_ids.discard(naming.short_id(name), name)
+        elif known is not None and known.is_server:
+            self._server_ids.discard(naming.short_id(name), name)
+
+    def unread_residents(self, server: str, besides: str = "") -> list[Unread]:
+        """Tenants that nobody can read and that live on a server or want to."""
+        return [u for u in self._unread.values() if u.is_tenant and u.server == server and u.name != besides]
+
+    def unread_with_host(self, fqdn: str, besides: str) -> list[Unread]:
+        """Tenants that nobody can read and that claim a host."""
+        mine = (u for u in self._unread.values() if u.is_tenant and u.name != besides)
+        return [u for u in mine if self._host(u.name, u.host or None) == fqdn]
 
     def put_tenant(self, tenant: ElinkTenant) -> None:
         """Add a tenant or replace what is known of it."""
@@ -150,7 +182,10 @@ class World:
 
     def fqdn(self, tenant: ElinkTenant) -> str:
         """The tenant's full host name in lower case."""
-        return naming.tenant_host(tenant.name, tenant.spec.host, self.base_domain).lower().rstrip(".")
+        return self._host(tenant.name, tenant.spec.host)
+
+    def _host(self, tenant: str, host: str | None) -> str:
+        return naming.tenant_host(tenant, host, self.base_domain).lower().rstrip(".")
 
     def region(self, spec: TenantSpec | ServerSpec) -> str:
         """The region that a spec means."""
@@ -175,14 +210,18 @@ class World:
 
 
 def _ends(restore: ElinkRestore) -> set[str]:
-    """The servers that a move concerns while it is not over."""
+    """The servers that a move concerns while it is not over.
+
+    Not the one that was lost: it may never answer again, and must not be kept for what nobody can remove from it.
+    """
     if restore.spec.move is None or not restore.moves:
         return set()
-    return {restore.spec.move.server, restore.status.source_server} - {""}
+    lost = restore.finished and restore.from_backup
+    return {restore.spec.move.server, "" if lost else restore.status.source_server} - {""}
 
 
 def _homes(tenant: ElinkTenant) -> set[str]:
-    """Where a tenant lives; before it is placed: where it wants to."""
+    """Where a tenant lives, or is being made; before it is placed: where it wants to."""
     wanted = tenant.name if tenant.spec.plan.value == Tenancy.DEDICATED.value else tenant.spec.server
-    home = tenant.status.server or wanted
+    home = tenant.status.server or tenant.metadata.annotations.get(labels.PLACED_ON) or wanted
     return {home} if home else set()

@@ -17,6 +17,7 @@ import yaml
 from yarl import URL
 
 from elink_operator import __version__
+from elink_operator.trust import client_context
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN_AGE: Final = 60.0
@@ -108,7 +109,7 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT, host: str | None = None, port: st
     port = port or os.environ.get("KUBERNETES_SERVICE_PORT") or "443"
     token = FileToken(folder / "token")
     token()
-    tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    tls = client_context(file=str(folder / "ca.crt"))
     return Connection(f"https://{f'[{host}]' if ':' in host else host}:{port}", tls, token)
 
 
@@ -139,7 +140,7 @@ def _named(entries: list[Any], name: str) -> Any:
 
 def _tls(cluster: Any, user: Any, folder: Path) -> ssl.SSLContext:
     authority = _pem(cluster, "certificate-authority", folder)
-    tls = ssl.create_default_context(cadata=authority.decode() if authority else None)
+    tls = client_context(pem=authority.decode() if authority else None)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
@@ -166,7 +167,7 @@ def _by_kubernetes_package(path: str) -> Connection:
     settings: Any = client.Configuration()
     load: Any = config.load_kube_config
     load(config_file=path, client_configuration=settings)
-    tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    tls = client_context(file=settings.ssl_ca_cert)
     if settings.cert_file and settings.key_file:
         tls.load_cert_chain(settings.cert_file, settings.key_file)
 

@@ -68,6 +68,9 @@ def from_response(code: int, body: Any, retry_after: float | None, what: str) ->
     if isinstance(body, dict):
         message = str(body.get("message") or "")
         reason = str(body.get("reason") or "")
+    if code == 404 and not message:
+        # Of an object that is missing the server gives a Status, of a kind that it does not know a plain page.
+        message = "the cluster does not serve this kind; is its API installed?"
     error = _BY_CODE.get(code, Unavailable if code >= 500 else Invalid)
     # A JSON patch whose `test` fails (or whose path is gone) comes back as 422 with this sentence and no causes:
     # somebody was faster.

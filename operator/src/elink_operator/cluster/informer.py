@@ -39,7 +39,7 @@ class Informer:
 
     A cut watch goes on from the last version; 410 leads to a complete list whose absent objects are reported
     as deleted. Never ends by an error: it reports, waits and tries again. `synced` is set after the first list, or
-    when the cluster does not serve the kind.
+    when the cluster does not serve the kind. `turns`, shared by several, bounds how many list at the same time.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Informer:
         *,
         label_selector: str | None = None,
         times: WatchTimes | None = None,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
@@ -62,6 +63,7 @@ class Informer:
         self._metrics = metrics
         self._selector = label_selector
         self._times = times or WatchTimes()
+        self._turns = turns or asyncio.Semaphore(1)
         self._version: str | None = None
         self._failures = 0
         self._alive_at = monotonic()
@@ -76,7 +78,8 @@ class Informer:
         while True:
             try:
                 if self._version is None:
-                    self._version = await self._list()
+                    async with self._turns:
+                        self._version = await self._list()
                 started = monotonic()
                 await self._watch(self._version)
                 if monotonic() - started < 1:

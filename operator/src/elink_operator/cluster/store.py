@@ -114,15 +114,19 @@ class Store:
     def wrote(self, kind: Kind, obj: Obj) -> bool:
         """Take the answer to an own write; its echo in the watch is then no news.
 
-        Returns True when it shows something to reconcile: one of our own kinds is new, or its spec is not what was
-        cached (changed by this write, or by a user behind its back).
+        Returns True when it shows something to reconcile: one of our own kinds is new, or its spec or an annotation by
+        people is not what was cached (changed by this write, or by a user behind its back, of which no event may tell:
+        a list after a broken watch has the newest version only).
         """
         before = self.entry(kind, *_key(obj))
         metadata = obj["metadata"]
         _remember(self._own, (metadata["uid"], int(metadata["resourceVersion"])), None)
         if not self._put(kind, obj) or kind not in OURS:
             return False
-        return before is None or before.uid != metadata["uid"] or before.generation != metadata.get("generation", 0)
+        if before is None or before.uid != metadata["uid"] or before.generation != metadata.get("generation", 0):
+            return True
+        known = _decode(before)["metadata"].get("annotations")
+        return labels.by_people(known) != labels.by_people(metadata.get("annotations"))
 
     def observed(self, kind: Kind, obj: Obj) -> bool:
         """Take an object from a watch or list; True when it is news (not an echo of an own write or of itself).

@@ -96,6 +96,12 @@ class Databases:
             known.complete[wanted.name] = whole
             return made
 
+    async def set_state(self, target: ServerDb, name: str, uid: str, state: str, reason: str) -> None:
+        """State and reason of a tenant whose other changes may not take effect; nothing when it has no row."""
+        async with self._of(target) as known:
+            known.complete[name] = _UNKNOWN
+            await tenant.set_state(known.sessions, name, uid, state, reason)
+
     async def snapshot(self, target: ServerDb) -> Snapshot:
         """Read the server anew; what was known of its tenants is forgotten, so that drift is found and repaired."""
         async with self._of(target) as known:

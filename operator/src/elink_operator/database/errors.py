@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -105,11 +106,22 @@ def translated(server: str) -> Iterator[None]:
                 f"PostgreSQL of server {server} is stopping or starting; it is retried"
             ) from error
         raise DatabaseError(f"server {server}: PostgreSQL says: {error.message}; it is retried") from error
+    # Before ValueError, which it is as well.
+    except ssl.SSLCertVerificationError as error:
+        raise DatabaseUnavailable(
+            f"server {server}: the certificate of PostgreSQL is not what ca.crt vouches for ({error.verify_message}); "
+            "check ca.crt, the host name and sslmode in the Secret; it is retried"
+        ) from error
     except ValueError as error:
         # What the driver refuses to send (its DataError among them): the value is at fault, not the server.
         raise DatabaseError(f"server {server}: a value does not fit its column: {error}; it is retried") from error
     # InternalClientError: a statement met the server's farewell, before the driver had closed the connection.
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if "rejected SSL upgrade" in str(error):
+            raise DatabaseUnavailable(
+                f"PostgreSQL of server {server} does not offer encryption, which sslmode demands: turn its ssl on, or "
+                "change sslmode in the Secret; it is retried"
+            ) from error
         raise DatabaseUnavailable(
             f"PostgreSQL of server {server} cannot be reached ({type(error).__name__}); it is retried"
         ) from error

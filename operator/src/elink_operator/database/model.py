@@ -24,7 +24,10 @@ class ServerDb:
     """Of the role that reads the registry for the server's own backups."""
     user: str = "elink_operator"
     maintenance_database: str = "postgres"
-    tls: bool = False
+    sslmode: str = ""
+    """libpq's; empty: encrypted when the server offers it."""
+    authority: str = field(default="", repr=False)
+    """The only certificate authority to trust (PEM)."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,23 @@ CREATE UNLOGGED TABLE IF NOT EXISTS domain_pace (
     filled_at timestamptz NOT NULL
 );
 
+-- Planner statistics are samples of the rows, which outlive them: mail addresses of an erased tenant would stay there.
+-- Tables of this size need none.
+DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT attrelid::regclass AS of_table, attname FROM pg_attribute
+        WHERE attrelid = ANY ('{tenant,delivery_wakeup,notice,database_switch}'::regclass[])
+          AND attnum > 0 AND NOT attisdropped AND atttypid IN ('text'::regtype, 'jsonb'::regtype)
+          AND attstattarget IS DISTINCT FROM 0
+    LOOP
+        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS 0', found.of_table, found.attname);
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION notify_registry() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM pg_notify('elink_registry', coalesce(NEW.name, OLD.name));

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from importlib.resources import files
 
-from elink_operator.database.errors import DatabaseForbidden, TemplateMissing
+from elink_operator.database.errors import DatabaseForbidden, DatabaseTaken, TemplateMissing
 from elink_operator.database.locks import held
 from elink_operator.database.model import Snapshot
 from elink_operator.database.sessions import Connection, Sessions
@@ -16,6 +16,7 @@ from elink_operator.naming import APP_ROLE, BACKUP_ROLE, REGISTRY_DATABASE, TEMP
 
 Salt = Callable[[], bytes]
 _TEMPLATE_MARK = "elink template "
+_REGISTRY_MARK = "elink registry of "
 
 
 def random_salt() -> bytes:
@@ -26,12 +27,14 @@ def random_salt() -> bytes:
 async def ensure_server(sessions: Sessions, salt: Salt = random_salt) -> None:
     """Make or complete roles, registry and (empty) template of a server.
 
-    Raises `DatabaseForbidden` with the missing right when the administrator may not make roles or databases.
+    Raises `DatabaseForbidden` with the missing right when the administrator may not make roles or databases, and
+    `DatabaseTaken` when another server lives there: roles and registry have fixed names.
     """
     server = sessions.server
     async with sessions.admin() as connection:
         await _check_rights(connection, server.user)
         async with held(connection, "elink server"):
+            await _check_owner(connection, server.name)
             await _ensure_role(connection, APP_ROLE, f"LOGIN NOINHERIT PASSWORD {_password(server.app_password, salt)}")
             await _ensure_role(connection, TEMPLATE_ROLE, "NOLOGIN")
             log_in = f"LOGIN NOINHERIT PASSWORD {_password(server.backup_password, salt)}"
@@ -41,6 +44,8 @@ async def ensure_server(sessions: Sessions, salt: Salt = random_salt) -> None:
             await connection.execute(f"GRANT {ident(TEMPLATE_ROLE)} TO {ident(APP_ROLE)}")
             for database in (REGISTRY_DATABASE, TEMPLATE_DATABASE):
                 await _ensure_database(connection, database)
+            mark = literal(_REGISTRY_MARK + server.name)
+            await connection.execute(f"COMMENT ON DATABASE {ident(REGISTRY_DATABASE)} IS {mark}")
             await connection.execute(f"GRANT CONNECT ON DATABASE {ident(REGISTRY_DATABASE)} TO {ident(BACKUP_ROLE)}")
             await connection.execute(f"GRANT CREATE ON DATABASE {ident(TEMPLATE_DATABASE)} TO {ident(TEMPLATE_ROLE)}")
     async with sessions.registry() as connection:
@@ -103,6 +108,19 @@ async def _check_rights(connection: Connection, user: str) -> None:
             raise DatabaseForbidden(
                 f"the administrator role lacks {right}: ALTER ROLE {ident(user)} {right}; it is retried"
             )
+
+
+async def _check_owner(connection: Connection, name: str) -> None:
+    """Two servers with Secrets of their own may still name one PostgreSQL: nothing of the first is changed."""
+    fact = await read_database(connection, REGISTRY_DATABASE)
+    if fact is None or not fact.marker.startswith(_REGISTRY_MARK):
+        return
+    owner = fact.marker.removeprefix(_REGISTRY_MARK)
+    if owner != name:
+        raise DatabaseTaken(
+            f"this PostgreSQL is the one of server {owner}: each server needs a PostgreSQL of its own, so correct the "
+            f"Secret with its address; if server {owner} is gone for good, DROP DATABASE {REGISTRY_DATABASE} there"
+        )
 
 
 async def _ensure_role(connection: Connection, role: str, options: str) -> None:

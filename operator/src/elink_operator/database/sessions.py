@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -17,6 +19,7 @@ from elink_operator.database.errors import DatabaseUnavailable, translated
 from elink_operator.database.model import ServerDb
 from elink_operator.naming import REGISTRY_DATABASE
 from elink_operator.settings import Settings
+from elink_operator.trust import client_context
 
 Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 """A connection of our own, or one that a pool lends: the same methods."""
@@ -150,6 +153,16 @@ class Sessions:
         finally:
             self._breaker.leave(tried=tries)
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | str:
+        """What the driver is told. As for libpq, an authority is asked by every mode that demands encryption."""
+        mode = self.server.sslmode or "prefer"
+        if not self.server.authority or mode in ("disable", "prefer"):
+            return mode
+        context = client_context(pem=self.server.authority)
+        context.check_hostname = mode == "verify-full"
+        return context
+
     def _arguments(self) -> dict[str, Any]:
         server = self.server
         return {
@@ -157,7 +170,7 @@ class Sessions:
             "port": server.port,
             "user": server.user,
             "password": server.password,
-            "ssl": "require" if server.tls else "prefer",
+            "ssl": self._tls,
             "timeout": self._limits.connect_seconds,
             "command_timeout": self._limits.statement_seconds,
             # Statements here are few and differ by name: caching them would only cost memory.

@@ -185,10 +185,22 @@ UPDATE tenant SET {", ".join(f"{c} = ${i}" for i, c in enumerate(_COLUMNS, 2))},
 WHERE name = $1 AND uid = $2
 """  # noqa: S608 - column names are constants
 
+# Without a spec_hash: the row is no longer what any spec says, and is written again when the tenant's may take effect.
+_STATE = """
+UPDATE tenant SET state = $3, state_reason = $4, spec_hash = '', updated_at = now()
+WHERE name = $1 AND uid = $2 AND state <> 'Maintenance' AND (state, state_reason) IS DISTINCT FROM ($3, $4)
+"""
+
 
 async def update_row(sessions: Sessions, tenant: TenantDb) -> bool:
     """Change the row of a complete tenant: it waits behind no CREATE DATABASE. False when it has no row any more."""
     return await _write(sessions, tenant, _UPDATE) == "UPDATE 1"
+
+
+async def set_state(sessions: Sessions, name: str, uid: str, state: str, reason: str) -> None:
+    """Change the state alone; the rest of the row stays. Not while a restore has the tenant in its hands."""
+    async with sessions.registry() as connection:
+        await connection.execute(_STATE, name, uid, state, reason)
 
 
 async def _write_row(sessions: Sessions, tenant: TenantDb) -> None:

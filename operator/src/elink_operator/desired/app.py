@@ -39,6 +39,7 @@ def app_container(inputs: ServerInputs, name: str, resources: Obj) -> Obj:
 
 def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
     """A PodSpec around the container. Of Secrets only the app's own passwords are mounted, and whom it trusts."""
+    trusted = inputs.endpoint.trusted.get(naming.POSTGRES_SECRET, ())
     authority = [pod.secret_file(_TRUST_VOLUME, naming.MAIL_AUTHORITY_SECRET, secret.MAIL_AUTHORITY)]
     return {
         **pod.pod_base(inputs.settings, naming.SERVICE_ACCOUNT, inputs.region),
@@ -46,7 +47,7 @@ def app_pod_spec(inputs: ServerInputs, container: Obj) -> Obj:
         "volumes": [
             pod.scratch(),
             pod.claim(naming.FILES_VOLUME),
-            pod.secret_file(_DATABASE_VOLUME, naming.POSTGRES_SECRET, "app-password"),
+            pod.secret_file(_DATABASE_VOLUME, naming.POSTGRES_SECRET, "app-password", *trusted),
             *([pod.secret_file(_MAIL_VOLUME, naming.MAIL_LOGIN_SECRET, "password")] if inputs.mail_login else []),
             *(authority if inputs.mail_authority else []),
         ],
@@ -64,6 +65,7 @@ def _environment(inputs: ServerInputs, role: str) -> dict[str, str]:
         "ELINK_DB_PORT": str(inputs.endpoint.port),
         "ELINK_DB_USER": naming.APP_ROLE,
         "ELINK_DB_PASSWORD_FILE": f"{SECRETS_MOUNT}/app-password",
+        **inputs.endpoint.client(SECRETS_MOUNT),
         "ELINK_FILES_DIR": naming.FILES_MOUNT,
         "ELINK_SMTP_HOST": settings.mail_host,
         "ELINK_SMTP_PORT": str(settings.mail_port),
@@ -123,6 +125,7 @@ def inputs_hash(inputs: ServerInputs, image: str) -> str:
         *([inputs.mail_login.fingerprint] if inputs.mail_login else []),
         # Not which one: the file is read at each connection, so another one needs no new pods.
         *([_TRUST_VOLUME] if inputs.mail_authority else []),
+        *([inputs.endpoint.sslmode] if inputs.endpoint.sslmode else []),
     )
     return naming.digest(repr(decided), 16)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from elink_operator import labels, naming
 from elink_operator.desired import pod
+from elink_operator.desired.app import SECRETS_MOUNT
 from elink_operator.desired.backup_pod import DUMP, DUMP_SIZE, JOB_NAME, LOGIN_KEYS, PACKS_SIZE, repository_program
 from elink_operator.desired.inputs import TenantInputs
 from elink_operator.desired.pod import Obj
@@ -83,6 +84,7 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
             "ELINK_SERVER": inputs.server,
             "ELINK_GENERATIONS": str(max(inputs.tenant.spec.backup.generations, settings.backup_generations)),
             "ELINK_REVISION": inputs.schema,
+            **inputs.access.endpoint.client(SECRETS_MOUNT),
         },
         [
             {
@@ -105,6 +107,9 @@ def _pod_spec(inputs: TenantInputs) -> Obj:
             pod.claim(naming.FILES_VOLUME),
             pod.scratch("dump", size=DUMP_SIZE),
             pod.scratch(size=PACKS_SIZE),
-            pod.secret_files("database", {naming.tenant_secret(inputs.name): LOGIN_KEYS, **store.secrets}),
+            pod.secret_files(
+                "database",
+                {naming.tenant_secret(inputs.name): LOGIN_KEYS, **inputs.access.endpoint.trusted, **store.secrets},
+            ),
         ],
     }

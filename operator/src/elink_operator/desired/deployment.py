@@ -9,6 +9,9 @@ from elink_operator.desired.rollout import INPUTS_HASH
 AUTOSCALED = f"{naming.GROUP}/autoscaled"
 """Annotation of a Deployment whose number of pods is the autoscaler's."""
 
+_PROGRESS_SECONDS = 600
+"""A rolling update that gets nowhere for so long is reported."""
+
 _DRAIN_SECONDS = 5
 """The gateway needs a moment to learn that a pod is leaving; the pod serves on meanwhile."""
 
@@ -42,14 +45,15 @@ def build_worker(inputs: ServerInputs) -> Obj:
     spec = app.app_pod_spec(inputs, container)
     spec["terminationGracePeriodSeconds"] = 60
     replicas = 0 if inputs.worker_stopped else wanted.replicas
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}
+    # Of an image that does not start, deliveries feel nothing: the old worker goes on.
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     return _deployment(inputs, naming.WORKER, spec, replicas, strategy)
 
 
 def _deployment(inputs: ServerInputs, component: str, pod_spec: Obj, replicas: int | None, strategy: Obj) -> Obj:
     spec: Obj = {
         "revisionHistoryLimit": 3,
-        "progressDeadlineSeconds": 600,
+        "progressDeadlineSeconds": _PROGRESS_SECONDS,
         "selector": {"matchLabels": labels.component_selector(component)},
         "strategy": strategy,
         "template": {"metadata": app.pod_metadata(inputs, component), "spec": pod_spec},

@@ -9,13 +9,33 @@ from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.api.server import DatabaseMode
 from elink_operator.settings import Settings
 
+DATABASE_AUTHORITY = "ca.crt"
+
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server's PostgreSQL listens."""
+    """Where a server's PostgreSQL listens, and how its clients encrypt.
+
+    `sslmode` is libpq's (empty: encrypted when the server offers it); `authority` the only certificate authority to
+    trust (PEM), which pods find as `ca.crt` in `postgres-credentials`. Both are for External databases.
+    """
 
     host: str
     port: int = naming.POSTGRES_PORT
+    sslmode: str = ""
+    authority: str = field(default="", repr=False)
+
+    def client(self, folder: str) -> dict[str, str]:
+        """The environment of PostgreSQL's clients (libpq and asyncpg read the same); `folder`: where `ca.crt` lies."""
+        return {
+            **({"PGSSLMODE": self.sslmode} if self.sslmode else {}),
+            **({"PGSSLROOTCERT": f"{folder}/{DATABASE_AUTHORITY}"} if self.authority else {}),
+        }
+
+    @property
+    def trusted(self) -> dict[str, tuple[str, ...]]:
+        """Secret and key that its clients' pods mount beside their log-in."""
+        return {naming.POSTGRES_SECRET: (DATABASE_AUTHORITY,)} if self.authority else {}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Who may talk to whom in a server's namespace: default deny both ways, then one policy per reason."""
 
 import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
 from elink_operator import labels, naming
@@ -12,7 +14,11 @@ DATABASE_CLIENTS = (labels.WEB, labels.WORKER, labels.MIGRATE, labels.BACKUP)
 STORE_CLIENTS = (labels.BACKUP,)
 MAIL_SENDERS = (labels.WEB, labels.WORKER)
 OPERATOR_POD = {"app.kubernetes.io/name": "elink-operator"}
-_METADATA_ADDRESSES = "169.254.0.0/16"
+ANYWHERE: Final[tuple[Obj, ...]] = (
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"]}},
+)
+"""Every address of both families but link-local ones and those where clouds keep their metadata service."""
 
 
 def build_network_policies(inputs: ServerInputs) -> list[Obj]:
@@ -95,8 +101,13 @@ def _allow_postgres(inputs: ServerInputs) -> Obj:
 
 
 def _allow_database(inputs: ServerInputs) -> Obj:
+    settings = inputs.settings
     peers = (
-        [{"podSelector": _components(labels.POSTGRES)}] if inputs.embedded else [_external_peer(inputs.endpoint.host)]
+        [{"podSelector": _components(labels.POSTGRES)}]
+        if inputs.embedded
+        else _external_peers(
+            inputs.endpoint.host, settings.external_database_cidrs, settings.external_database_namespaces
+        )
     )
     spec = _egress(_components(*DATABASE_CLIENTS), peers, _tcp(inputs.endpoint.port))
     return _policy(inputs, "allow-database", spec)
@@ -106,25 +117,30 @@ def _allow_store(inputs: ServerInputs) -> Obj:
     """Only backup pods, and only to the object store."""
     store = urlsplit(inputs.settings.backup_s3_endpoint)
     cidrs = inputs.settings.backup_s3_cidrs
-    peers = [{"ipBlock": {"cidr": cidr}} for cidr in cidrs] or [_external_peer(store.hostname or "")]
+    peers = _blocks(cidrs) if cidrs else _external_peers(store.hostname or "")
     port = store.port or (443 if store.scheme == "https" else 80)
     return _policy(inputs, "allow-backup-store", _egress(_components(*STORE_CLIENTS), peers, _tcp(port)))
 
 
-def _external_peer(host: str) -> Obj:
-    """The narrowest peer that a policy can name: an address, a namespace of this cluster, or every public address.
+def _external_peers(host: str, cidrs: Sequence[str] = (), namespaces: Sequence[str] = ()) -> list[Obj]:
+    """The narrowest peers that a policy can name: an address, a namespace of this cluster, or what the platform names.
 
-    Policies know no host names. For a host outside the cluster only the port limits the rule; link-local addresses,
-    where clouds keep their metadata service, stay closed.
+    Policies know no host names. For one outside the cluster they are `cidrs` and `namespaces`, to which the operator
+    itself is let out; without any, only the port limits the rule.
     """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        parts = host.split(".")
+        parts = host.lower().split(".")
         if len(parts) >= 3 and parts[2] == "svc":
-            return {"namespaceSelector": _namespace(parts[1])}
-        return {"ipBlock": {"cidr": "0.0.0.0/0", "except": [_METADATA_ADDRESSES]}}
-    return {"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}
+            return [{"namespaceSelector": _namespace(parts[1])}]
+        named = [*_blocks(cidrs), *({"namespaceSelector": _namespace(name)} for name in namespaces)]
+        return named or [*ANYWHERE]
+    return _blocks([f"{address}/{address.max_prefixlen}"])
+
+
+def _blocks(cidrs: Iterable[str]) -> list[Obj]:
+    return [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
 
 
 def _allow_mail(inputs: ServerInputs) -> Obj:

@@ -34,7 +34,13 @@ def build_resource_quota(inputs: ServerInputs) -> Obj:
 
 
 def build_limit_range(inputs: ServerInputs) -> Obj:
-    """Bounds for a container that names none; ours all do."""
+    """Bounds for a container that names none.
+
+    No limit where the server's spec leaves one out on purpose: 256Mi would end its pods, or keep them from being made.
+    """
+    spec = inputs.server.spec
+    sized = (spec.app.resources, spec.worker.resources, spec.database.resources)
+    bounded = all(wanted.limits is not None and wanted.limits.memory is not None for wanted in sized)
     return {
         "apiVersion": "v1",
         "kind": "LimitRange",
@@ -48,7 +54,7 @@ def build_limit_range(inputs: ServerInputs) -> Obj:
                 {
                     "type": "Container",
                     "defaultRequest": {"cpu": "25m", "memory": "64Mi"},
-                    "default": {"memory": "256Mi"},
+                    **({"default": {"memory": "256Mi"}} if bounded else {}),
                 }
             ]
         },

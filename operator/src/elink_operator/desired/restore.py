@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from elink_operator import labels, naming
 from elink_operator.api import ElinkRestore, ElinkTenant
-from elink_operator.api.restore import Mode
+from elink_operator.api.restore import LATEST, Mode
 from elink_operator.api.schema import quantity_value
 from elink_operator.desired import app, pod
 from elink_operator.desired.backup_pod import (
@@ -54,6 +54,14 @@ class RestoreInputs:
     def kept(self) -> str:
         return naming.kept_database(self.target.name, naming.digest(self.restore.metadata.uid))
 
+    @property
+    def generation(self) -> str:
+        """What is read. A move reads the last backup that it made itself, whatever a node's clock says of others."""
+        made = self.restore.status.safety_backup
+        if self.restore.goes_on_as_it_was and naming.is_generation(made):
+            return made
+        return self.restore.spec.generation
+
     def job_name(self, what: str) -> str:
         return naming.restore_job(self.restore.metadata.uid, what)
 
@@ -74,7 +82,10 @@ def build_read_job(inputs: RestoreInputs, attempt: int) -> Obj:
     else:
         first = [_files_container(inputs, "prepare"), reading, _migrate_container(inputs)]
         last = _disarm_container(inputs)
-    login: dict[str, tuple[str, ...]] = {naming.tenant_secret(inputs.target.name): LOGIN_KEYS}
+    login: dict[str, tuple[str, ...]] = {
+        naming.tenant_secret(inputs.target.name): LOGIN_KEYS,
+        **inputs.server.endpoint.trusted,
+    }
     volumes = [
         *inputs.store.volumes,
         pod.scratch(size=PACKS_SIZE),
@@ -102,8 +113,18 @@ def build_files_job(inputs: RestoreInputs, action: FilesAction) -> Obj:
 
 
 def build_safety_backup(inputs: RestoreInputs) -> Obj:
-    """The backup before the data is replaced: as every night, but an extra one, which displaces no daily one."""
+    """The backup before the data is replaced: as every night, but an extra one, which displaces no daily one.
+
+    What it holds is to be replaced (but by a move), so it must neither pass for the latest generation nor push out the
+    one that is wanted.
+    """
+    spec = inputs.restore.spec
     template = build_backup(inputs.target)["spec"]["jobTemplate"]
+    container = template["spec"]["template"]["spec"]["containers"][0]
+    told = {} if spec.mode is Mode.MOVE else {"ELINK_SAFETY": "true"}
+    if spec.generation != LATEST:
+        told["ELINK_SPARE"] = spec.generation
+    container["env"] = [*container["env"], *pod.env(told)]
     marks = {**template["metadata"]["labels"], labels.RESTORE: inputs.restore.name}
     return {
         "apiVersion": "batch/v1",
@@ -132,11 +153,15 @@ def _read_container(inputs: RestoreInputs, *, drill: bool) -> Obj:
         [
             "elink-backup",
             "restore",
-            f"--generation={inputs.restore.spec.generation}",
+            f"--generation={inputs.generation}",
             f"--into-database={inputs.scratch}",
             f"--into-directory={_INTO}",
         ],
-        {"ELINK_TENANT_ID": naming.short_id(inputs.source.name), "ELINK_TENANT_UID": inputs.source.metadata.uid},
+        {
+            "ELINK_TENANT_ID": naming.short_id(inputs.source.name),
+            "ELINK_TENANT_UID": inputs.source.metadata.uid,
+            **inputs.server.endpoint.client(app.SECRETS_MOUNT),
+        },
         [into],
         secrets=_SECRETS,
     )
@@ -157,7 +182,11 @@ def _migrate_container(inputs: RestoreInputs) -> Obj:
 
 
 def _disarm_container(inputs: RestoreInputs) -> Obj:
-    told = {"ELINK_TENANT_ID": naming.short_id(inputs.target.name), "ELINK_SECRET_DIR": app.SECRETS_MOUNT}
+    told = {
+        "ELINK_TENANT_ID": naming.short_id(inputs.target.name),
+        "ELINK_SECRET_DIR": app.SECRETS_MOUNT,
+        **inputs.server.endpoint.client(app.SECRETS_MOUNT),
+    }
     command = ["elink-backup", "disarm", f"--database={inputs.scratch}"]
     return program(inputs.target.settings, DISARM, command, told, [TMP, login_mount(_LOGIN)])
 

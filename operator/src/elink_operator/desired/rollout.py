@@ -84,12 +84,24 @@ def pod_is_outdated(pod: Mapping[str, Any], workload: Mapping[str, Any]) -> bool
 
 
 def needs_resize(pod: Mapping[str, Any], wanted: Mapping[str, Obj]) -> list[Obj]:
-    """The containers of a pod whose declared resources differ from `wanted`, as a patch for `resize`."""
+    """The containers of a pod that lack an amount of `wanted`, as a patch for `resize`.
+
+    What a pod has beyond it is no difference: the API server fills in requests from limits.
+    """
     return [
         {"name": container["name"], "resources": wanted[container["name"]]}
         for container in pod["spec"]["containers"]
-        if container["name"] in wanted and not _same(container.get("resources", {}), wanted[container["name"]])
+        if container["name"] in wanted and not _has(container.get("resources", {}), wanted[container["name"]])
     ]
+
+
+def keeps_a_limit(pod: Mapping[str, Any], wanted: Mapping[str, Obj]) -> bool:
+    """True when a container has a limit that `wanted` does not name: a resize changes limits, and removes none."""
+    return any(
+        set(container.get("resources", {}).get("limits") or {}) - set(wanted[container["name"]].get("limits") or {})
+        for container in pod["spec"]["containers"]
+        if container["name"] in wanted
+    )
 
 
 def _only_resources_differ_or_differed(workload: Obj, live: Mapping[str, Any]) -> bool:
@@ -130,9 +142,9 @@ def _paused(workload: Obj, *, paused: bool) -> Obj:
     return workload
 
 
-def _same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Equal requests and limits; quantities are compared as numbers, because the API server rewrites them."""
-    return _amounts(live) == _amounts(wanted)
+def _has(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """All requests and limits; quantities are compared as numbers, because the API server rewrites them."""
+    return _amounts(wanted).items() <= _amounts(live).items()
 
 
 def _amounts(resources: Mapping[str, Any]) -> dict[tuple[str, str], float]:

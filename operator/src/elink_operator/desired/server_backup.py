@@ -8,9 +8,10 @@ import orjson
 from elink_operator import labels, naming
 from elink_operator.api import ElinkServer
 from elink_operator.desired import pod
+from elink_operator.desired.app import SECRETS_MOUNT
 from elink_operator.desired.backup_pod import JOB_NAME, LOGIN_KEYS, PACKS_SIZE, repository_program
 from elink_operator.desired.cronjob import nightly
-from elink_operator.desired.inputs import ServerInputs
+from elink_operator.desired.inputs import Endpoint, ServerInputs
 from elink_operator.desired.job import one_shot
 from elink_operator.desired.pod import Obj
 from elink_operator.desired.store import repository_of_server
@@ -36,10 +37,10 @@ def build_server_backup(inputs: ServerInputs) -> Obj:
     columns and nothing else.
     """
     settings = inputs.settings
-    container = _container(settings, inputs.server)
+    container = _container(settings, inputs.server, inputs.endpoint)
     container["env"] = [*container["env"], JOB_NAME]
     container["volumeMounts"] = [*container["volumeMounts"], _JOURNALS]
-    spec = _pod_spec(settings, inputs.name, inputs.region, container)
+    spec = _pod_spec(settings, inputs.name, inputs.region, inputs.endpoint, container)
     spec["volumes"] = [*spec["volumes"], pod.claim(naming.FILES_VOLUME)]
     return nightly(
         naming.SERVER_BACKUP,
@@ -63,19 +64,22 @@ class Leaver:
     request: str
 
 
-def build_forget_job(settings: Settings, server: ElinkServer, region: str, leavers: Sequence[Leaver]) -> Obj:
+def build_forget_job(
+    settings: Settings, server: ElinkServer, region: str, endpoint: Endpoint, leavers: Sequence[Leaver]
+) -> Obj:
     """Takes tenants out of every generation and looks again; the report is the termination message.
 
     Job and pod have no label of a tenant: it is none of a tenant's own backups, whose end an erasure waits for.
     """
     ordered = sorted(leavers, key=lambda one: one.request)
     told = orjson.dumps([[one.name, one.uid] for one in ordered]).decode()
-    container = _container(settings, server, "forget", ELINK_LEAVERS=told, ELINK_PATIENCE=str(_PATIENCE_SECONDS))
+    more = {"ELINK_LEAVERS": told, "ELINK_PATIENCE": str(_PATIENCE_SECONDS)}
+    container = _container(settings, server, endpoint, "forget", **more)
     job = one_shot(
         naming.forget_job([one.request for one in leavers]),
         naming.server_namespace(server.name),
         labels.server_labels(server.name, labels.ERASE),
-        _pod_spec(settings, server.name, region, container),
+        _pod_spec(settings, server.name, region, endpoint, container),
         backoff_limit=6,
         deadline_seconds=6 * 3600,
         pod_labels=labels.server_labels(server.name, labels.BACKUP),
@@ -94,7 +98,7 @@ def forgotten_by(job: Obj) -> dict[str, str]:
     return {str(request): str(name) for request, name in found.items()} if isinstance(found, dict) else {}
 
 
-def _container(settings: Settings, server: ElinkServer, *action: str, **told: str) -> Obj:
+def _container(settings: Settings, server: ElinkServer, endpoint: Endpoint, *action: str, **told: str) -> Obj:
     return repository_program(
         settings,
         repository_of_server(server.name, settings),
@@ -104,6 +108,7 @@ def _container(settings: Settings, server: ElinkServer, *action: str, **told: st
             "ELINK_SERVER": server.name,
             "ELINK_SERVER_UID": server.metadata.uid,
             "ELINK_GENERATIONS": str(settings.backup_generations),
+            **endpoint.client(SECRETS_MOUNT),
             **told,
         },
         [{"name": "snapshot", "mountPath": "/snapshot"}],
@@ -111,7 +116,7 @@ def _container(settings: Settings, server: ElinkServer, *action: str, **told: st
     )
 
 
-def _pod_spec(settings: Settings, server: str, region: str, container: Obj) -> Obj:
+def _pod_spec(settings: Settings, server: str, region: str, endpoint: Endpoint, container: Obj) -> Obj:
     store = repository_of_server(server, settings)
     return {
         **pod.pod_base(settings, naming.SERVICE_ACCOUNT, region),
@@ -121,6 +126,6 @@ def _pod_spec(settings: Settings, server: str, region: str, container: Obj) -> O
             *store.volumes,
             pod.scratch("snapshot", size=_COPY_SIZE),
             pod.scratch(size=PACKS_SIZE),
-            pod.secret_files("secrets", {naming.SERVER_BACKUP: LOGIN_KEYS, **store.secrets}),
+            pod.secret_files("secrets", {naming.SERVER_BACKUP: LOGIN_KEYS, **endpoint.trusted, **store.secrets}),
         ],
     }

@@ -18,7 +18,8 @@ def build_postgres(inputs: ServerInputs) -> Obj:
         "ports": [{"name": "postgres", "containerPort": naming.POSTGRES_PORT, "protocol": "TCP"}],
         "resources": pod.resources(inputs.server.spec.database.resources),
         "securityContext": pod.container_security(),
-        "startupProbe": _ready(period=1, failures=300),
+        # As long as the image's entry script waits: recovery after a crash begins anew with every restart.
+        "startupProbe": _ready(period=1, failures=3600),
         "readinessProbe": _ready(period=5, failures=2),
         "livenessProbe": _ready(period=20, failures=15),
         "volumeMounts": [

@@ -1,4 +1,4 @@
-"""Admission webhooks `/tenant`, `/server`, `/restore`: what schema and CEL cannot judge, for want of other objects.
+"""Admission webhooks `/tenant`, `/server`, `/restore`, `/scale`: what schema and CEL cannot judge alone.
 
 The chart's ValidatingWebhookConfiguration calls them with failurePolicy Ignore and a short timeout; the reconciler
 repeats the same rules, so a webhook that is down delays a refusal but never loses it (docs/adr/0003).
@@ -7,7 +7,7 @@ repeats the same rules, so a webhook that is down delays a refusal but never los
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
 import kopf
 
@@ -21,10 +21,14 @@ from elink_operator.api.admission import (
     validate_tenant,
 )
 from elink_operator.api.admission_restore import validate_restore
+from elink_operator.api.admission_size import validate_scale, validate_size
+from elink_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE")
+CHANGES: Final[tuple[Literal["UPDATE"], ...]] = ("UPDATE",)
+_ACCOUNT: Final = "elink-operator"
 
 Body = Mapping[str, Any]
 Resource = TypeVar("Resource", ElinkTenant, ElinkServer, ElinkRestore)
@@ -36,6 +40,11 @@ class AdmissionMemo(Protocol):
     @property
     def world(self) -> World:
         """The newest state of all tenants, servers and restores that this replica has seen."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The operator's settings."""
         ...
 
 
@@ -56,7 +65,16 @@ async def check_server(*, memo: AdmissionMemo, **kwargs: Any) -> None:
     if review.deletion:
         _answer(lambda: validate_delete_server(ElinkServer.parse(review.old), memo.world))
     elif review.changed:
-        _answer(lambda: validate_server(*_both(ElinkServer, review), memo.world))
+        own = kwargs["userinfo"].get("username") == f"system:serviceaccount:{memo.settings.namespace}:{_ACCOUNT}"
+        _answer(lambda: _server(*_both(ElinkServer, review), memo.world, own=own))
+
+
+@kopf.on.validate(naming.GROUP, naming.VERSION, "elinkservers", id="scale", subresource="scale", operations=CHANGES)
+async def check_scale(*, memo: AdmissionMemo, name: str, **kwargs: Any) -> None:
+    """Refuse a number of pods that would be put back."""
+    review = _Review.of(kwargs)
+    if review.changed:
+        _answer(lambda: validate_scale(name, int((review.new.get("spec") or {}).get("replicas", 0)), memo.world))
 
 
 @kopf.on.validate(naming.GROUP, naming.VERSION, "elinkrestores", id="restore", operations=("CREATE", "UPDATE"))
@@ -88,6 +106,11 @@ class _Review:
     def changed(self) -> bool:
         """Finalizers, labels and annotations must go through whatever else is wrong with the object."""
         return self.operation != "DELETE" and self.old.get("spec") != self.new.get("spec")
+
+
+def _server(new: ElinkServer, old: ElinkServer | None, world: World, *, own: bool) -> list[str]:
+    # The operator's own write may be newer than the tenant that this replica has seen.
+    return [*validate_server(new, old, world), *(() if own else validate_size(new, old, world))]
 
 
 def _both(model: type[Resource], review: _Review) -> tuple[Resource, Resource | None]:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from yarl import URL
 
 from elink_operator.objectstore.errors import ObjectStoreError, refused
 from elink_operator.objectstore.signature import Login, path_text, query_text, signed_headers
+from elink_operator.trust import client_context
 
 _SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 5.0
@@ -59,7 +59,7 @@ class Transport:
         self._region = region
         self._credentials = credentials
         self._clock = clock
-        tls = ssl.create_default_context(cafile=str(authority) if authority else None)
+        tls = client_context(file=str(authority) if authority else None)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=16, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=_SECONDS, connect=_CONNECT_SECONDS),

@@ -11,15 +11,18 @@ from elink_operator.api import ElinkServer
 from elink_operator.api.server import DatabaseMode
 from elink_operator.cluster.errors import Conflict, NotFound
 from elink_operator.cluster.kinds import SECRET
-from elink_operator.desired.inputs import Access, Endpoint
+from elink_operator.desired.inputs import DATABASE_AUTHORITY, Access, Endpoint
 from elink_operator.desired.secret import build_postgres_secret
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.trust import check_authority
 
 _PASSWORD_BYTES = 32
 _EXTERNAL_AGE = timedelta(seconds=50)
 """The platform's own Secret is not watched: a server looks at it once a minute, its tenants rely on that."""
 _REQUIRED = ("host", "port", "username", "password")
+_VERIFYING = ("verify-ca", "verify-full")
+_MODES = ("", "disable", "prefer", "require", *_VERIFYING)
 
 
 async def ensure_access(ctx: Context, server: ElinkServer) -> Access:
@@ -35,6 +38,17 @@ async def find_access(ctx: Context, server: ElinkServer) -> Access | None:
     """The access of a server as it is, without making anything; None while it is incomplete."""
     async with ctx.memory.reading[server.name]:
         return await _find(ctx, server)
+
+
+def lacking_access(ctx: Context, server: ElinkServer) -> str:
+    """What people read while `find_access` finds nothing for this server, with the Secrets to look at."""
+    secrets = [f"{naming.server_namespace(server.name)}/{naming.POSTGRES_SECRET}"]
+    if server.spec.database.secret_ref is not None:
+        secrets.insert(0, f"{ctx.settings.namespace}/{server.spec.database.secret_ref.name}")
+    return (
+        f"the credentials of server {server.name} are missing or incomplete, so its database cannot be asked; "
+        f"restore the Secret {' or '.join(secrets)}"
+    )
 
 
 async def _ensure(ctx: Context, server: ElinkServer) -> Access:
@@ -86,8 +100,24 @@ async def _external_values(ctx: Context, server: ElinkServer) -> dict[str, str]:
     if missing or not values["port"].isdigit():
         keys = ", ".join(missing) or "port (a number)"
         raise Waiting("SecretIncomplete", f"Secret {where} lacks {keys}; add what is missing")
+    mode, authority = tls_of(values)
+    if mode not in _MODES:
+        raise Waiting("SecretIncomplete", f"Secret {where}: sslmode is {mode!r}; use one of {', '.join(_MODES)}")
+    if mode in _VERIFYING and not authority:
+        raise Waiting("SecretIncomplete", f"Secret {where} lacks ca.crt, the authority that sslmode {mode} checks with")
+    if authority:
+        try:
+            check_authority(authority)
+        except (OSError, ValueError):
+            raise Waiting("SecretIncomplete", f"Secret {where}: ca.crt is no certificate (PEM)") from None
     ctx.memory.external[server.name] = (now, values)
     return values
+
+
+def tls_of(values: Mapping[str, str]) -> tuple[str, str]:
+    """`sslmode` and `ca.crt` of a platform's Secret. Whoever names an authority wants it to be asked."""
+    authority = values.get(DATABASE_AUTHORITY, "")
+    return values.get("sslmode", "").strip() or ("verify-full" if authority else ""), authority
 
 
 def _wanted_values(
@@ -95,7 +125,8 @@ def _wanted_values(
 ) -> dict[str, str]:
     wanted = dict(present)
     if external:
-        wanted |= {key: external[key] for key in ("host", "port", "app-password") if key in external}
+        taken = ("host", "port", "app-password", DATABASE_AUTHORITY)
+        wanted |= {key: external[key] for key in taken if key in external}
     else:
         wanted["host"] = f"{naming.POSTGRES}.{naming.server_namespace(server.name)}.svc"
         wanted["port"] = str(naming.POSTGRES_PORT)
@@ -151,10 +182,10 @@ def _last_values(ctx: Context, server: ElinkServer) -> dict[str, str]:
 def _remember(ctx: Context, server: ElinkServer, external: Mapping[str, str], present: Mapping[str, str]) -> Access:
     login = external or present
     # What no pod mounts is left out: it must not restart one.
-    mounted = ("host", "port", "username", "password", "app-password")
+    mounted = ("host", "port", "username", "password", "app-password", DATABASE_AUTHORITY)
     values = "\n".join(f"{key}={present[key]}" for key in mounted if key in present)
     access = Access(
-        endpoint=Endpoint(present["host"], int(present["port"])),
+        endpoint=Endpoint(present["host"], int(present["port"]), *tls_of(external)),
         username=login["username"],
         password=login["password"],
         app_password=present["app-password"],

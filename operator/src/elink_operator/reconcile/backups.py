@@ -24,7 +24,8 @@ class BackupFacts:
 
 @dataclass(frozen=True)
 class Watched:
-    """Whose backups are looked at. `known`: the name under which a failure is remembered; `newest`: as the status says.
+    """Whose backups are looked at. `known`: the name under which a failure is remembered; `newest`, `damaged`: as the
+    status says.
 
     `born`: since when there should be backups.
     """
@@ -33,6 +34,7 @@ class Watched:
     namespace: str
     cronjob: str
     newest: datetime | None
+    damaged: Sequence[str]
     born: datetime | None
 
 
@@ -45,6 +47,7 @@ async def backup_facts(ctx: Context, tenant: ElinkTenant, namespace: str, owned:
             namespace,
             naming.backup_cronjob(tenant.name),
             tenant.status.backup.newest,
+            tenant.status.backup.damaged,
             tenant.metadata.creation_timestamp,
         ),
         owned,
@@ -61,6 +64,7 @@ async def server_backup_facts(ctx: Context, server: ElinkServer) -> BackupFacts:
         naming.server_namespace(server.name),
         naming.SERVER_BACKUP,
         server.status.backup.newest,
+        server.status.backup.damaged,
         server.metadata.creation_timestamp,
     )
     return await stored_facts(ctx, watched, ctx.store.by_server_alone(server.name))
@@ -86,10 +90,16 @@ async def stored_facts(ctx: Context, watched: Watched, owned: Sequence[Obj]) -> 
         created=watched.born or now,
         now=now,
         failure=failed.why if failed else None,
+        damaged=watched.damaged if summary is None else summary.damaged,
     )
     if summary is None:
         return BackupFacts(None, condition)
-    status: Obj = {"generations": summary.generations, "newest": summary.newest, "bytes": summary.bytes}
+    status: Obj = {
+        "generations": summary.generations,
+        "newest": summary.newest,
+        "bytes": summary.bytes,
+        "damaged": list(summary.damaged),
+    }
     if summary.verified_at:
         status["verifiedAt"] = summary.verified_at
     return BackupFacts(status, condition)
@@ -100,7 +110,9 @@ async def _report(ctx: Context, watched: Watched, job: Mapping[str, Any] | None)
     if job is None:
         return None
     started = job.get("status", {}).get("startTime")
-    if watched.newest is not None and started and conditions.parse_timestamp(started) <= watched.newest:
+    # One that a clock which ran ahead has dated in the future keeps no later report away.
+    latest = ctx.clock() + observe.CLOCKS_DIFFER
+    if started and watched.newest is not None and conditions.parse_timestamp(started) <= watched.newest <= latest:
         return None
     message = observe.termination_message(await _pods(ctx, watched, job))
     return None if message is None else observe.parse_backup_summary(message)

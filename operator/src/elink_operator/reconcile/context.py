@@ -65,6 +65,8 @@ class Memory:
     """The newest record that this process wrote."""
     forgetting: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """server -> held while it is decided whether a Job takes erased tenants out of the server's own backups."""
+    restores_begun: set[str] = field(default_factory=set)
+    """uids of restores that this process lets run and whose status does not show it yet."""
     drills: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is decided whether one more drill begins."""
     backup_failures: dict[str, tuple[str, observe.BackupReport]] = field(default_factory=dict)
@@ -75,6 +77,8 @@ class Memory:
     """(uid of a tenant, letter) -> contacts that have it, while others wait for the relay."""
     relay_rests_until: datetime | None = None
     """No mail is tried before, because the last one failed."""
+    unread_told: dict[str, int] = field(default_factory=dict)
+    """uid of an object that does not parse -> the generation of which people were told."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """server -> when its databases were last compared with what should be there."""
 

@@ -4,14 +4,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from elink_operator import conditions, labels, observe, schedule
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.restore import Mode, RestorePhase
-from elink_operator.cluster.errors import Conflict, Forbidden
+from elink_operator.cluster.errors import Conflict, Forbidden, Invalid, NotFound
 from elink_operator.cluster.kinds import RESTORE
 from elink_operator.conditions import Condition
 from elink_operator.desired.own_restores import build_drill
 from elink_operator.reconcile.context import Context
+
+log = structlog.get_logger()
 
 _AFTER_A_FAILURE = timedelta(days=1)
 _PERIOD_SHARE = 0.9
@@ -38,6 +42,9 @@ async def begin_drill(ctx: Context, server: ElinkServer) -> None:
         except (Conflict, Forbidden):
             # There was one today, or the tenant is on its way out: tomorrow is another day.
             return
+        except (Invalid, NotFound) as error:
+            # The CRD is being deleted, is gone or too old: no fault of the server. In the end DrillOverdue tells of it.
+            log.warning("a drill cannot be made", tenant=chosen.name, error=str(error))
 
 
 async def forget_drills(ctx: Context, server: ElinkServer) -> None:

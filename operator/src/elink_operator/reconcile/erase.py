@@ -27,7 +27,7 @@ from elink_operator.reconcile.erase_case import (
     Evidence,
     Hold,
 )
-from elink_operator.reconcile.evidence import uncleared
+from elink_operator.reconcile.evidence import copies_of, uncleared
 from elink_operator.reconcile.forgetting import forget_in_server_backups
 from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
@@ -129,7 +129,10 @@ async def _record(case: Case, plan: list[Step], done: dict[str, Obj]) -> None:
     stores = places(taken, {step.name: step.proved_by for step in plan})
     neighbours = next((step.message for step in taken if step.name == COMPARE.name), "no other tenant lived there")
     known = {(place.store, place.name) for place in stores}
-    remains = uncleared(known) if RESIDUE in plan else ()
+    remains = (
+        *(uncleared(known) if RESIDUE in plan else ()),
+        *copies_of(case.tenant, case.ctx.world.tenants.values()),
+    )
     record = await ensure_record(case, stores, neighbours, remains)
     live = case.ctx.store.get(TENANT, None, case.tenant.name)
     if live is not None:
@@ -164,6 +167,8 @@ async def _report(
         erasure["neighbours"] = case.neighbours
     if case.counted is not None:
         erasure["neighbourTables"] = {"tables": list(case.counted.tables), "databases": dict(case.counted.marks)}
+    if case.harm is not None:
+        erasure["harm"] = case.harm[:1000]
     ready = conditions.false(conditions.READY, reason, message)
     merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready])
     await write_status(

@@ -6,11 +6,11 @@ from elink_operator import naming
 from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.api.server import DatabaseMode, Size
 from elink_operator.api.tenant import ErasedStore, Plan
-from elink_operator.cluster.kinds import PVC, SECRET
+from elink_operator.cluster.kinds import PVC, SECRET, SERVER
 from elink_operator.database import CensusRecord
 from elink_operator.desired.store import on_volumes
 from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.placing import Home, home_of, is_owned_by
+from elink_operator.reconcile.placing import Home, home_of
 
 FILES_STEP = "FilesAndBackups"
 SERVER_BACKUPS_STEP = "ServerBackups"
@@ -25,6 +25,16 @@ class Hold(Exception):
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+
+
+def unreadable(server: str) -> Hold:
+    """What an erasure waits for when nobody can read the tenant's server."""
+    return Hold(
+        f"ElinkServer {server} cannot be read by this operator, so nobody can look whether the tenant's data is gone: "
+        "correct it",
+        reason="ServerNotReadable",
+        retry_after=60,
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Case:
     neighbours: dict[str, int] | None = None
     counted: CensusRecord | None = None
     """The neighbours before anything was removed. The status keeps it, so that a restart forgets nothing."""
+    harm: str | None = None
+    """What other tenants lack after it; None while this run has not compared them."""
     asked_by: str = ""
     """uid of what erases the tenant's traces on a server although the tenant lives on: a move."""
 
@@ -68,7 +80,7 @@ class Case:
     def dedicated(self) -> bool:
         """Whether the server that the tenant lives on is its own; by its plan when the server is gone."""
         if self.server is not None:
-            return is_owned_by(self.server, self.tenant)
+            return self.tenant.owns(self.server)
         alone = self.home is None or self.home.server == self.tenant.name
         return self.tenant.spec.plan is Plan.DEDICATED and alone
 
@@ -108,6 +120,8 @@ class Case:
 
     def present_server(self) -> ElinkServer:
         """The server, or Hold: without it nobody can look whether the data is gone."""
+        if self.server is None and self.home is not None and (SERVER.kind, self.home.server) in self.ctx.world.unread:
+            raise unreadable(self.home.server)
         if self.server is None:
             name = self.home.server if self.home else "?"
             raise Hold(

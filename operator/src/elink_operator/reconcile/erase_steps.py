@@ -1,8 +1,10 @@
 """What an erasure consists of. A step removes, looks again at the source, and raises Hold while anything is left."""
 
 from elink_operator import conditions, labels, naming, observe
-from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.api.meta import find_condition
+from elink_operator.api.raw import concerned
 from elink_operator.api.tenant import ErasedStore
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, JOB, POD, PV, RESTORE, SECRET, SERVER, Kind, Obj
@@ -13,9 +15,9 @@ from elink_operator.desired.place import bucket_of
 from elink_operator.desired.secret import TENANT_UID
 from elink_operator.desired.store import on_volumes, own_accounts
 from elink_operator.reconcile import jobs
-from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.access import find_access, lacking_access
 from elink_operator.reconcile.backup_bucket import erase_bucket
-from elink_operator.reconcile.erase_case import Case, Evidence, Hold
+from elink_operator.reconcile.erase_case import Case, Evidence, Hold, unreadable
 from elink_operator.reconcile.evidence import (
     cleared,
     dropped,
@@ -24,7 +26,7 @@ from elink_operator.reconcile.evidence import (
     removed,
     with_the_server,
 )
-from elink_operator.reconcile.placing import is_owned_by, lives_on
+from elink_operator.reconcile.placing import lives_on
 from elink_operator.reconcile.rows import server_row, tenant_row
 from elink_operator.reconcile.server_backup import place_of, server_backups_left
 from elink_operator.reconcile.teardown import forget_server, namespace_left, volumes_left
@@ -71,13 +73,21 @@ async def remove_backup_schedule(case: Case) -> Evidence:
 
 async def _remove_restores(case: Case) -> None:
     """No restore of the tenant's data, or into its place, is left: one that runs is undone first."""
+    # As they are: one that does not parse must hold no other tenant's erasure.
     restores, _ = await case.ctx.client.list(RESTORE)
-    mine = [r for r in map(ElinkRestore.parse, restores) if case.tenant.name in {r.spec.tenant, r.target}]
-    for restore in mine:
-        if not restore.deleting:
-            await case.ctx.client.delete(RESTORE, restore.name, uid=restore.metadata.uid)
+    mine = [restore["metadata"] for restore in restores if case.tenant.name in concerned(restore)]
+    for metadata in mine:
+        if not metadata.get("deletionTimestamp"):
+            await case.ctx.client.delete(RESTORE, metadata["name"], uid=metadata["uid"])
     if mine:
-        raise Hold(f"restore {mine[0].name} of the tenant is being ended", retry_after=2)
+        name = mine[0]["name"]
+        if (RESTORE.kind, name) in case.ctx.world.unread:
+            raise Hold(
+                f"ElinkRestore {name} of the tenant cannot be read, so that nobody can undo what it began: correct it",
+                reason="RestoreNotReadable",
+                retry_after=60,
+            )
+        raise Hold(f"restore {name} of the tenant is being ended", retry_after=2)
 
 
 async def drop_database(case: Case) -> Evidence:
@@ -161,14 +171,16 @@ async def compare_neighbours(case: Case) -> Evidence:
     server_db, tenant_db = await _rows(case)
     after = await ctx.databases.census(server_db, tenant_db.database)
     harm = _harm(case, after)
+    case.harm = "; ".join(harm[:5])
     if harm and tenant.metadata.annotations.get(labels.NEIGHBOURS_CHECKED) != tenant.name:
         raise Hold(
-            f"after this erasure other tenants lack something: {'; '.join(harm[:5])}. Every erasure on server "
+            f"after this erasure other tenants lack something: {case.harm}. Every erasure on server "
             f"{server_db.name} is stopped. Restore what is missing, then 'kubectl annotate et {tenant.name} "
             f"{labels.NEIGHBOURS_CHECKED}={tenant.name}'",
             reason=conditions.NEIGHBOURS_HARMED,
             retry_after=60,
         )
+    case.harm = ""
     return Evidence(f"{len(after.databases)} other databases are unharmed")
 
 
@@ -195,8 +207,11 @@ async def remove_server(case: Case) -> Evidence:
     except NotFound:
         live = None
     if live is not None:
-        server = ElinkServer.parse(live)
-        if not is_owned_by(server, tenant):
+        try:
+            server = ElinkServer.parse(live)
+        except ValueError:
+            raise unreadable(tenant.name) from None
+        if not tenant.owns(server):
             raise Hold(
                 f"ElinkServer {server.name} is not this tenant's: a human must say whose it is",
                 reason="ServerNotOurs",
@@ -224,11 +239,15 @@ async def remove_server(case: Case) -> Evidence:
 
 
 def stop_if_harm_was_found(case: Case) -> None:
-    """One erasure that harmed a neighbour stops all others on the server until a human has looked."""
+    """One erasure that harmed a neighbour stops all others on the server until a human has looked.
+
+    Not one that has found harm too: it has removed everything and compares again.
+    """
+    if observe.harms_neighbours(case.tenant):
+        return
     home = case.home.server if case.home else ""
     for other in case.ctx.world.residents(home, besides=case.tenant.name):
-        ready = find_condition(other.status.conditions, conditions.READY)
-        if other.deleting and ready is not None and ready.reason == conditions.NEIGHBOURS_HARMED:
+        if observe.harms_neighbours(other):
             raise Hold(
                 f"the erasure of {other.name} on this server harmed a neighbour; nothing is removed here until that "
                 "is resolved",
@@ -238,8 +257,11 @@ def stop_if_harm_was_found(case: Case) -> None:
 
 
 def _must_be_on(tenant: ElinkTenant, server: str) -> bool:
-    """Whether the tenant's database must be there. One that is being erased, or has moved away, loses it rightly."""
-    return not tenant.deleting and lives_on(tenant, server)
+    """Whether the tenant's database must be there. One that is being erased, or has moved away, loses it rightly.
+
+    One that was deleted without a confirmation keeps its data.
+    """
+    return not is_to_be_erased(tenant) and lives_on(tenant, server)
 
 
 def _harm(case: Case, after: Census) -> tuple[str, ...]:
@@ -249,7 +271,7 @@ def _harm(case: Case, after: Census) -> tuple[str, ...]:
         naming.tenant_database(t.name)
         for t in case.ctx.world.residents(home, besides=case.tenant.name)
         if _must_be_on(t, home)
-    }
+    } | {naming.tenant_database(unread.name) for unread in case.ctx.world.unread_residents(home)}
     try:
         before = case.counted.census() if case.counted is not None else None
     except ValueError:
@@ -259,15 +281,17 @@ def _harm(case: Case, after: Census) -> tuple[str, ...]:
     return Census({n: c for n, c in before.databases.items() if n in alive}).harmed(after)
 
 
-async def _rows(case: Case) -> tuple[ServerDb, TenantDb]:
+async def access_to(case: Case) -> Access:
+    """The access to the tenant's server. Raises Hold when a Secret behind it is missing."""
     server = case.present_server()
-    access: Access | None = await find_access(case.ctx, server)
+    access = await find_access(case.ctx, server)
     if access is None:
-        raise Hold(
-            f"the credentials of server {server.name} are missing, so its database cannot be asked; restore the Secret",
-            reason="CredentialsMissing",
-            retry_after=30,
-        )
+        raise Hold(lacking_access(case.ctx, server), reason="CredentialsMissing", retry_after=30)
+    return access
+
+
+async def _rows(case: Case) -> tuple[ServerDb, TenantDb]:
+    server, access = case.present_server(), await access_to(case)
     inputs = TenantInputs(
         case.tenant, server.name, case.ctx.settings, access, region=case.ctx.world.region(server.spec)
     )

@@ -1,10 +1,10 @@
 """What was removed, place by place, from what the stores answered. Pure."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from elink_operator import naming
+from elink_operator import labels, naming
 from elink_operator.api import ElinkTenant
 from elink_operator.api.erasure import Remaining
 from elink_operator.api.tenant import ErasedStore
@@ -13,6 +13,7 @@ from elink_operator.objectstore import Erased
 
 _GENERATIONS_LISTED: Final = 150
 _OVERWRITTEN: Final = "until it is written over"
+_COPIES_LISTED: Final = 10
 
 
 def removed(store: str, name: str, was_there: bool) -> ErasedStore:
@@ -49,11 +50,49 @@ def cleared(residue: Residue) -> tuple[ErasedStore, ...]:
 
 
 def uncleared(stores: Collection[tuple[str, str]]) -> tuple[Remaining, ...]:
-    """What remains on a PostgreSQL whose residue was cleared at these places (kind and name) only."""
-    return tuple(
-        Remaining(what=f"{what}: the operator lacks the rights, see docs/external-postgresql.md", until=_OVERWRITTEN)
-        for store, name, _, what in _RESIDUE
-        if what and (store, name) not in stores
+    """What remains on a PostgreSQL whose residue was cleared at these places (kind and name) only.
+
+    Autovacuum notes samples of names in the catalogs, which all databases share, in whichever database it is at work;
+    only a superuser could take them out. A queue of notifications is a file of 256 KiB, and gone when the next is full.
+    """
+    return (
+        *(
+            Remaining(
+                what=f"{what}: the operator lacks the rights, see docs/external-postgresql.md", until=_OVERWRITTEN
+            )
+            for store, name, _, what in _RESIDUE
+            if what and (store, name) not in stores
+        ),
+        Remaining(
+            what="perhaps the names of the tenant's database and role, in planner statistics of PostgreSQL's catalogs",
+            until="until its catalogs are analysed again",
+        ),
+        Remaining(
+            what="perhaps the tenant's name, in PostgreSQL's queue of notifications",
+            until="until 256 KiB later, or a restart of it",
+        ),
+    )
+
+
+def copies_of(tenant: ElinkTenant, others: Iterable[ElinkTenant]) -> tuple[Remaining, ...]:
+    """Tenants that a restore made of this one's data: they are tenants like any other, and are not erased with it."""
+    born = tenant.metadata.creation_timestamp
+    found = sorted(
+        other.name
+        for other in others
+        if other.metadata.annotations.get(labels.RESTORED_FROM) == tenant.name
+        # One that is older is the copy of another tenant that had the name.
+        and (born is None or other.metadata.creation_timestamp is None or other.metadata.creation_timestamp >= born)
+    )
+    if not found:
+        return ()
+    named = ", ".join(found[:_COPIES_LISTED])
+    more = f" and {len(found) - _COPIES_LISTED} more" if len(found) > _COPIES_LISTED else ""
+    return (
+        Remaining(
+            what=f"copies of its data that restores have made other tenants of: {named}{more}",
+            until="until these are erased themselves",
+        ),
     )
 
 
@@ -102,6 +141,8 @@ def forgotten(place: str, report: str | None, uid: str) -> ErasedStore:
     lines = _count(facts.get("lines"), uid, "rows and journal lines of the tenant")
     rewritten = facts.get("rewritten")
     how = f", {rewritten} generations written again without them" if isinstance(rewritten, int) else ""
+    unreadable = facts.get("unreadable")
+    how += f", {unreadable} that nobody could read removed" if isinstance(unreadable, int) and unreadable else ""
     return ErasedStore(store="ServerBackups", name=place, removed=lines + how)
 
 

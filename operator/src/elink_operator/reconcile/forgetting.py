@@ -12,7 +12,7 @@ from elink_operator.cluster.kinds import JOB, Obj
 from elink_operator.desired.server_backup import Leaver, build_forget_job, forgotten_by
 from elink_operator.reconcile import jobs
 from elink_operator.reconcile.erase_case import FILES_STEP, SERVER_BACKUPS_STEP, Case, Evidence, Hold
-from elink_operator.reconcile.erase_steps import job_failed, stop_if_harm_was_found
+from elink_operator.reconcile.erase_steps import access_to, job_failed, stop_if_harm_was_found
 from elink_operator.reconcile.evidence import forgotten
 from elink_operator.reconcile.server_backup import forget_old_versions, place_of
 
@@ -36,7 +36,8 @@ async def forget_in_server_backups(case: Case) -> Evidence:
         job = await _job_for(case)
         if job is None:
             leavers = waiting(leaver_of(case), ctx.world.residents(server.name))
-            wanted = build_forget_job(ctx.settings, server, ctx.world.region(server.spec), leavers)
+            endpoint = (await access_to(case)).endpoint
+            wanted = build_forget_job(ctx.settings, server, ctx.world.region(server.spec), endpoint, leavers)
             await ctx.applier.apply_if_changed(JOB, wanted)
             raise Hold(_WHAT, retry_after=5)
     await forget_old_versions(ctx, server.name)

@@ -1,7 +1,6 @@
 """What servers need at the mail relay: a copy of the platform's password there, and the authority to trust."""
 
 import base64
-import ssl
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from elink_operator.cluster.kinds import SECRET
 from elink_operator.desired.inputs import MailLogin
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.trust import check_authority
 
 _AGE = timedelta(seconds=50)
 """The platform's own Secret is not watched: it is read once a minute for all servers."""
@@ -44,8 +44,7 @@ def read_mail_authority(ctx: Context) -> str:
         return ""
     try:
         authority = Path(file).read_text(encoding="utf-8")
-        # Not by create_default_context: that takes an empty text for the public authorities.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authority)
+        check_authority(authority)
     except (OSError, ValueError) as error:
         raise Waiting(
             "MailAuthorityUnusable", f"{file}, the authority of the mail relay, cannot be used: {error}"

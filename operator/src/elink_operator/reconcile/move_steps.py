@@ -3,7 +3,8 @@
 from collections.abc import Awaitable
 
 from elink_operator import labels, naming
-from elink_operator.api import ElinkServer
+from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import JOB, SECRET, TENANT, Kind, Obj
 from elink_operator.desired.secret import build_tenant_secret
@@ -16,7 +17,7 @@ from elink_operator.reconcile.erase_case import Case as Erasure
 from elink_operator.reconcile.erase_case import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.forgetting import forget_in_server_backups, remove_evidence
-from elink_operator.reconcile.placing import Home, home_of, is_owned_by, is_ready
+from elink_operator.reconcile.placing import Home, home_of, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
 from elink_operator.reconcile.status import ensure_finalizer, write_status
 
@@ -38,7 +39,7 @@ async def prepare_target(case: Case) -> Obj:
         raise Waiting("TargetNotReady", f"server {target} is waited for; the tenant works on server {home.server}")
     place = await case.place()
     vault = of_tenant(place.inputs.target)
-    backed_up = bool(tenant.status.backup.generations)
+    backed_up = tenant.status.backup.any
     for missing in (await ensure_key(ctx, vault, backed_up=backed_up), await ensure_bucket(ctx, vault)):
         if missing is not None:
             raise RestoreFailed(missing.reason, missing.message)
@@ -55,16 +56,32 @@ async def move_home(case: Case) -> Obj:
 async def verify(case: Case) -> Obj:
     """The tenant is served from the target. A run of the tenant that began before may have put things back once."""
     await _settle_home(case)
+    if case.target is not None and is_to_be_erased(case.target):
+        await _is_erased_at_home(case)
+        return {}  # It is never Ready again, and its erasure waits for this move's end.
     return await restore_steps.verify(case)
 
 
+async def _is_erased_at_home(case: Case) -> None:
+    """The erasure has begun, so that no earlier run of the tenant writes any more, and will look at the new home."""
+    live = ElinkTenant.parse(await case.ctx.client.get(TENANT, case.restore.target))
+    if live.status.erasure is None or live.status.server != _target(case):
+        raise Waiting("MovingHome", "the tenant's erasure begins on its new server", retry_after=1)
+
+
 async def remove_source(case: Case) -> Obj:
-    """Nothing of the tenant is left on the server that it left; its backups go with it and are not touched."""
+    """Nothing of the tenant is left on the server that it left; its backups go with it and are not touched.
+
+    Nor is the (empty) folder left that the switch kept on the new server: it would be in the way of a restore there.
+    """
+    if case.target is not None and not is_to_be_erased(case.target):
+        place = await case.place()
+        await restore_steps.files_done(case, place, "clear-kept", "RemovingOldData", lasting=True)
     server = case.ctx.world.servers.get(case.restore.status.source_server)
     if server is None:
         return {}
     await _remove_from(case, server, copies=True)
-    if case.target is not None and is_owned_by(server, case.target):
+    if case.target is not None and case.target.owns(server):
         await _hold_is_waiting(erase_steps.remove_server(_erasure(case, server)))
     return {}
 

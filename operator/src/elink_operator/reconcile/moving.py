@@ -11,7 +11,7 @@ from elink_operator.cluster.kinds import RESTORE, SERVER
 from elink_operator.conditions import Condition
 from elink_operator.desired.own_restores import build_move
 from elink_operator.reconcile.context import Context
-from elink_operator.reconcile.placing import Home, candidates, is_owned_by, wish_of
+from elink_operator.reconcile.placing import Home, candidates, wish_of
 
 
 async def ask_for_move(ctx: Context, tenant: ElinkTenant, home: Home) -> Condition | None:
@@ -65,7 +65,7 @@ def _target(ctx: Context, tenant: ElinkTenant, home: Home, move: ElinkRestore | 
     if wanted is not None:
         return None if wanted == home.server else wanted
     server = ctx.world.servers.get(home.server)
-    if server is None or not is_owned_by(server, tenant):
+    if server is None or not tenant.owns(server):
         return None
     if move is not None and move.spec.move is not None and not move.finished:
         return move.spec.move.server
@@ -86,5 +86,5 @@ async def _remove_unused_server(ctx: Context, tenant: ElinkTenant, home: Home) -
     own = ctx.world.servers.get(tenant.name)
     if tenant.spec.plan is Plan.DEDICATED or own is None or own.name == home.server or own.deleting:
         return
-    if is_owned_by(own, tenant):
+    if tenant.owns(own):
         await ctx.client.delete(SERVER, own.name, uid=own.metadata.uid)

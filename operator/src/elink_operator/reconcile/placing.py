@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from elink_operator import conditions, labels, naming, placement
 from elink_operator.api import ElinkServer, ElinkTenant
+from elink_operator.api.admission_size import change_the_tenant
 from elink_operator.api.meta import is_true
-from elink_operator.api.server import Tenancy
+from elink_operator.api.server import Size, Tenancy
 from elink_operator.api.tenant import Plan
-from elink_operator.cluster.kinds import SERVER, TENANT
+from elink_operator.cluster.apply import applied_hash, is_subset
+from elink_operator.cluster.kinds import SERVER, TENANT, Obj
 from elink_operator.desired.server import build_dedicated_server
 from elink_operator.reconcile.context import Context
 from elink_operator.reconcile.errors import Waiting
@@ -36,6 +38,8 @@ async def settle(ctx: Context, tenant: ElinkTenant) -> Home:
         await ensure_finalizer(ctx, TENANT, tenant.name)
         ctx.memory.reserved.pop(tenant.name, None)
         return known
+    # A choice that could not be written (the tenant changed meanwhile) must not take the place from itself.
+    ctx.memory.reserved.pop(tenant.name, None)
     if tenant.spec.plan is Plan.DEDICATED:
         home = Home(tenant.name, "a dedicated server of its own")
     else:
@@ -78,6 +82,7 @@ def candidates(ctx: Context) -> list[placement.Candidate]:
         home = home_of(tenant)
         if home is not None:
             homes[tenant.name] = home.server
+    homes |= {unread.name: unread.server for unread in ctx.world.unread.values() if unread.is_tenant and unread.server}
     counts: Counter[str] = Counter(homes.values())
     counts.update(m.spec.move.server for m in ctx.world.restores.values() if m.moves and m.spec.move and not m.finished)
     return [
@@ -102,23 +107,33 @@ def is_ready(server: ElinkServer) -> bool:
 
 async def own_server(ctx: Context, tenant: ElinkTenant) -> None:
     """Make or update the server of a Dedicated tenant; refuses a name that belongs to somebody else."""
+    if (SERVER.kind, tenant.name) in ctx.world.unread:
+        raise Waiting(
+            "ServerNotReadable",
+            f"ElinkServer {tenant.name} cannot be read by this operator, so nobody knows whose it is: correct it",
+            retry_after=60,
+        )
     present = ctx.world.servers.get(tenant.name)
-    if present is not None and not is_owned_by(present, tenant):
+    if present is not None and not tenant.owns(present):
         raise Waiting(
             "ServerNameTaken",
             f"an ElinkServer named {tenant.name} exists and is not this tenant's: remove it, or delete this tenant "
             "and create it under another name",
             retry_after=60,
         )
-    await ctx.applier.apply_if_changed(SERVER, build_dedicated_server(tenant, ctx.settings.default_region))
+    wanted = build_dedicated_server(tenant, ctx.settings.default_region)
+    before = ctx.store.get(SERVER, None, tenant.name)
+    await ctx.applier.apply_if_changed(SERVER, wanted)
+    if before is not None and (parts := _changed_by_hand(wanted, before)):
+        message = f"{change_the_tenant(tenant, parts)}; what was changed at the server is put back"
+        await ctx.client.event(before, type_="Warning", reason="SizePutBack", message=message)
     if tenant.status.observed_generation != tenant.metadata.generation:
         # The tenant's state is not part of the server's spec, but stops or starts its worker.
         ctx.wake("server", tenant.name)
 
 
-def is_owned_by(server: ElinkServer, tenant: ElinkTenant) -> bool:
-    """Whether the server's controller is this very tenant, not an earlier one of the same name."""
-    return any(
-        owner.controller and owner.kind == "ElinkTenant" and owner.uid == tenant.metadata.uid
-        for owner in server.metadata.owner_references
-    )
+def _changed_by_hand(wanted: Obj, live: Obj) -> list[str]:
+    """The parts of a server's size that are not what the operator wrote last."""
+    if (live["metadata"].get("annotations") or {}).get(labels.APPLIED_HASH) != applied_hash(wanted):
+        return []
+    return [part for part in Size.model_fields if not is_subset(wanted["spec"].get(part), live["spec"].get(part))]

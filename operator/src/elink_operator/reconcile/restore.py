@@ -8,7 +8,9 @@ import structlog
 
 from elink_operator import conditions
 from elink_operator.api import ElinkRestore
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.api.admission_restore import validate_restore
+from elink_operator.api.meta import find_condition
 from elink_operator.api.restore import Mode, RestorePhase
 from elink_operator.api.restore import RestoreStep as Step
 from elink_operator.cluster.errors import Forbidden, Invalid, NotLeader
@@ -19,10 +21,11 @@ from elink_operator.reconcile import move_steps
 from elink_operator.reconcile import restore_steps as steps
 from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.errors import Waiting
-from elink_operator.reconcile.restore_case import Case, RestoreFailed
+from elink_operator.reconcile.restore_case import Case, RestoreFailed, deletion_of
 from elink_operator.reconcile.restore_plan import AFTER_SUCCESS, can_turn_back, first_step, next_step, way_back
 from elink_operator.reconcile.restore_result import announce, record_result, result_of
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, remove_finalizer, write_status
+from elink_operator.reconcile.unreadable import report_unread
 
 log = structlog.get_logger()
 
@@ -60,7 +63,9 @@ def _program(mode: Mode, step: Step) -> Callable[[Case], Awaitable[Obj]]:
 async def reconcile_restore(name: str, ctx: Context) -> Outcome:
     """Take a restore as far as it goes now."""
     restore = ctx.world.restores.get(name)
-    if restore is None or (restore.deleting and not restore.metadata.finalizers):
+    if restore is None:
+        return await report_unread(ctx, RESTORE, name)
+    if restore.deleting and not restore.metadata.finalizers:
         return Outcome()
     if restore.finished and not restore.keeps_old:
         await remove_finalizer(ctx, RESTORE, name)
@@ -85,6 +90,7 @@ async def _begin(ctx: Context, restore: ElinkRestore) -> Outcome | None:
     """Judge a new restore and let it run; an Outcome while it may not."""
     case = Case(ctx, restore)
     if restore.deleting:
+        ctx.memory.restores_begun.discard(restore.metadata.uid)
         await remove_finalizer(ctx, RESTORE, restore.name)
         return Outcome()
     refusals = validate_restore(restore, restore, ctx.world)
@@ -96,6 +102,8 @@ async def _begin(ctx: Context, restore: ElinkRestore) -> Outcome | None:
         waiting = conditions.false(COMPLETE, "WaitingForRestore", f"restore {rival.name} of the tenant runs first")
         await _write(case, {"phase": RestorePhase.PENDING.value}, waiting)
         return Outcome(30)
+    # No await between the look for a rival and this line: of two that are made at the same time one waits.
+    ctx.memory.restores_begun.add(restore.metadata.uid)
     await ensure_finalizer(ctx, RESTORE, restore.name)
     step = first_step(restore.spec.mode)
     log.info("restore begins", tenant=restore.spec.tenant, mode=restore.spec.mode.value)
@@ -107,19 +115,27 @@ async def _begin(ctx: Context, restore: ElinkRestore) -> Outcome | None:
         "observedGeneration": restore.metadata.generation,
     }
     await _write(case, started, conditions.false(COMPLETE, "Running", "the restore runs"))
+    ctx.memory.restores_begun.discard(restore.metadata.uid)
     await announce(ctx, restore, "RestoreStarted", f"restore {restore.name} ({restore.spec.mode.value}) has begun")
     return None
 
 
 def _rival(ctx: Context, restore: ElinkRestore) -> ElinkRestore | None:
     """A restore of one of the same tenants that goes first: one that runs, else the elder."""
+    begun = ctx.memory.restores_begun
+
+    def runs(other: ElinkRestore) -> bool:
+        return other.running or other.metadata.uid in begun
+
+    if runs(restore):
+        return None
     others = {
         other.name: other
         for tenant in (restore.spec.tenant, restore.target)
         for other in ctx.world.restores_of(tenant, besides=restore.name)
-        if not other.finished and (other.running or _age(other) < _age(restore))
+        if not other.finished and (runs(other) or _age(other) < _age(restore))
     }
-    return min(others.values(), key=lambda other: (not other.running, _age(other)), default=None)
+    return min(others.values(), key=lambda other: (not runs(other), _age(other)), default=None)
 
 
 def _age(restore: ElinkRestore) -> tuple[str, str]:
@@ -133,15 +149,19 @@ async def _step(ctx: Context, restore: ElinkRestore) -> Outcome | None:
     forwards = can_turn_back(restore.spec.mode, step)
     try:
         target = case.target
-        gone = target is None or (target.deleting and not restore.moves)
+        # Nobody confirmed another deletion: such a tenant stays, with its old data or with all of the restored.
+        gone = target is None or (is_to_be_erased(target) and not restore.moves)
         if gone and step is not Step.MAKE_TENANT:
-            # Erasing a tenant removes what a restore made of it, too.
-            await _finish(case, RestorePhase.FAILED, "TenantErased", f"tenant {restore.target} was erased")
+            # Erasing a tenant removes what a restore made of it, too, and what it kept.
+            if restore.finished:
+                await _write(case, {"step": Step.DONE.value, "oldDataUntil": None})
+            else:
+                await _finish(case, RestorePhase.FAILED, "TenantErased", f"tenant {restore.target} was erased")
             return None
         if restore.deleting and forwards:
             raise RestoreFailed("Deleted", "the restore was deleted before it had ended")
         if forwards and target is not None and target.deleting:
-            raise RestoreFailed("TenantErased", f"tenant {restore.target} is being erased")
+            raise deletion_of(target)
         facts = await _program(restore.spec.mode, step)(case)
     except RestoreFailed as failed:
         await _turn_back(case, step, failed)
@@ -180,6 +200,9 @@ async def _advance(case: Case, step: Step, facts: Obj) -> None:
             moved["oldDataUntil"] = conditions.timestamp(until)
         await _succeed(case, moved)
     elif following is not Step.DONE or step in AFTER_SUCCESS:
+        result = find_condition(restore.status.conditions, COMPLETE)
+        if following is Step.DONE and result is not None:
+            moved["message"] = result.message  # in place of what the cleaning up waited for
         await _write(case, moved)
     elif not restore.status.failure:
         await _succeed(case, moved)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from elink_operator import conditions, naming
 from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
+from elink_operator.api.admission import is_to_be_erased
 from elink_operator.cluster.errors import NotFound
 from elink_operator.cluster.kinds import JOB, Obj
 from elink_operator.database import ServerDb, TenantDb
@@ -29,6 +30,13 @@ class RestoreFailed(Exception):
         super().__init__(message)
         self.reason = reason
         self.facts = facts or {}
+
+
+def deletion_of(tenant: ElinkTenant) -> RestoreFailed:
+    """Why a restore ends with the deletion of a tenant: only one that somebody has confirmed erases anything."""
+    if is_to_be_erased(tenant):
+        return RestoreFailed("TenantErased", f"tenant {tenant.name} is being erased")
+    return RestoreFailed("TenantDeleted", f"tenant {tenant.name} was deleted, which nobody has confirmed")
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,10 @@ class Case:
     def live_source(self) -> ElinkTenant:
         """The source, or RestoreFailed when it is gone or going: an erased tenant cannot come back."""
         source = self.source
-        if source is None or source.deleting:
-            raise RestoreFailed("TenantErased", f"tenant {self.restore.spec.tenant} is being erased or is gone")
+        if source is None:
+            raise RestoreFailed("TenantErased", f"tenant {self.restore.spec.tenant} is gone")
+        if source.deleting:
+            raise deletion_of(source)
         return source
 
     async def place(self) -> Place:

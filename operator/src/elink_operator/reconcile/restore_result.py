@@ -13,6 +13,8 @@ from elink_operator.reconcile.status import write_status
 DRILL_SUCCEEDED = "Succeeded"
 DRILL_FAILED = "Failed"
 _SUMMARY = 200
+_CALLED_OFF = frozenset({"", "Deleted", "TenantDeleted", "TenantErased"})
+"""No word about the generation: somebody did not want the result any more."""
 
 
 async def announce(ctx: Context, restore: ElinkRestore, reason: str, message: str, *, fine: bool = True) -> None:
@@ -47,7 +49,7 @@ async def record_result(case: Case, phase: RestorePhase, message: str) -> None:
 async def result_of(case: Case, phase: RestorePhase, result: Obj) -> None:
     """`status.restoreDrill` of the tenant, when the restore was a drill that ran and was not called off."""
     restore, source = case.restore, case.source
-    called_off = phase is not RestorePhase.SUCCEEDED and restore.status.failure in {"", "Deleted", "TenantErased"}
+    called_off = phase is not RestorePhase.SUCCEEDED and restore.status.failure in _CALLED_OFF
     if restore.spec.mode is not Mode.DRILL or source is None or called_off:
         return
     fine = phase is RestorePhase.SUCCEEDED

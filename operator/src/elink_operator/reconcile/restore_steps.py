@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from elink_operator import conditions, labels, naming, observe, restore_report
-from elink_operator.api.admission import FROM_BACKUP
+from elink_operator.api.admission import FROM_BACKUP, is_to_be_erased
 from elink_operator.api.meta import is_true
 from elink_operator.api.restore import ElinkRestore, Mode
 from elink_operator.api.restored import made_by
@@ -35,11 +35,13 @@ async def back_up_first(case: Case) -> Obj:
     if case.restore.from_backup:
         return {"safetyBackup": "none: the newest generation in the store is moved, as asked"}
     place = await case.place_left()
-    if tenant.metadata.annotations.get(labels.SKIP_SAFETY_BACKUP) == tenant.name:
+    moves = case.restore.spec.move is not None
+    # A move goes on where its last backup ends: without it a day would be lost, and its mails would leave twice.
+    if not moves and tenant.metadata.annotations.get(labels.SKIP_SAFETY_BACKUP) == tenant.name:
         return {"safetyBackup": "none: skipped by annotation"}
     snapshot = await case.ctx.databases.snapshot(place.server_db)
     if place.held.database not in snapshot.databases:
-        if case.restore.spec.move is not None:
+        if moves:
             raise RestoreFailed(
                 "DatabaseLost",
                 f"the database of tenant {tenant.name} is lost: restore it in place first, or move what the store has "
@@ -55,16 +57,21 @@ async def back_up_first(case: Case) -> Obj:
             observe.termination_message(await case.pods(place, "safety"), failed=True) or ""
         )
         why = said.message if said else observe.job_failure(job or {})
+        advice = (
+            "Repair that and delete this restore, the move then begins again"
+            if moves
+            else f"If the data is beyond saving: kubectl annotate et {tenant.name} {labels.SKIP_SAFETY_BACKUP}="
+            f"{tenant.name}, then make a new restore"
+        )
         raise RestoreFailed(
             said.reason if said else "BackupFailed",
-            f"the backup before the restore failed ({why}), so nothing was changed. If the data is beyond saving: "
-            f"kubectl annotate et {tenant.name} {labels.SKIP_SAFETY_BACKUP}={tenant.name}, then make a new restore",
+            f"the backup before the {'move' if moves else 'restore'} failed ({why}), so nothing was changed. {advice}",
         )
     if state != "succeeded":
         raise Waiting("BackingUp", "the present data is being backed up first", retry_after=_LOOK)
     report = observe.parse_backup_summary(observe.termination_message(await case.pods(place, "safety")) or "")
-    newest = report.newest if report is not None else None
-    return {"safetyBackup": _generation_of(newest) if newest else "made; its report is lost"}
+    made = report.made or report.newest if report is not None else None
+    return {"safetyBackup": _generation_of(made) if made else "made; its report is lost"}
 
 
 async def make_tenant(case: Case) -> Obj:
@@ -168,7 +175,8 @@ async def read_generation(case: Case) -> Obj:
         said = restore_report.container_messages(await case.pods(place, what))
         found = _why(job, said)
         if not found.again or attempt >= _TRIES:
-            raise RestoreFailed(found.reason, found.message, _compared(case, said))
+            tried = {"generation": found.generation} if found.generation else {}
+            raise RestoreFailed(found.reason, found.message, {**tried, **_compared(case, said)})
         return {"attempt": attempt + 1}
     if state != "succeeded":
         raise Waiting("Restoring", "the generation is read out of the store and compared", retry_after=_LOOK)
@@ -182,7 +190,7 @@ async def switch_files(case: Case) -> Obj:
     """The restored folder takes the place of the tenant's directory, which is kept beside it."""
     place = await case.place()
     await _hold_here(case, place)
-    await _files(case, place, "switch", "SwitchingFiles", lasting=False)
+    await files_done(case, place, "switch", "SwitchingFiles", lasting=False)
     return {}
 
 
@@ -206,7 +214,9 @@ async def verify(case: Case) -> Obj:
     snapshot = await case.ctx.databases.snapshot(place.server_db)
     row = snapshot.registry.get(place.held.name)
     served = snapshot.serves(place.held.name, place.held.database, place.held.role) and row != place.held.spec_hash
-    if not served or not _is_ready(case, case.restore.target):
+    deleted = case.target is not None and case.target.deleting
+    # Of a deletion that nobody confirmed Ready speaks for ever.
+    if not served or not (deleted or _is_ready(case, case.restore.target)):
         raise Waiting(
             "Verifying",
             "the restored data is in place; the tenant's condition Ready is waited for",
@@ -218,7 +228,7 @@ async def verify(case: Case) -> Obj:
 async def keep_old(case: Case) -> Obj:
     """The replaced data stays for a while, unless another restore of the tenant needs its place."""
     until = case.restore.status.old_data_until
-    if case.target is None or case.target.deleting:
+    if case.target is None or is_to_be_erased(case.target):
         return {}
     waiting = any(
         other.target == case.restore.target and other.spec.mode in {Mode.IN_PLACE, Mode.MOVE} and not other.finished
@@ -234,7 +244,7 @@ async def remove_old(case: Case) -> Obj:
     """The replaced database and directory go."""
     place = await case.place()
     await case.ctx.databases.drop_kept(place.server_db, place.held, place.inputs.kept)
-    await _files(case, place, "clear-kept", "RemovingOldData", lasting=True)
+    await files_done(case, place, "clear-kept", "RemovingOldData", lasting=True)
     if case.restore.spec.mode is Mode.AS_NEW:
         await give_back(case, place)
     return {"oldDataUntil": None}
@@ -253,7 +263,7 @@ async def return_files(case: Case) -> Obj:
     """The tenant's own directory gets its name back."""
     place = await case.place()
     await stop_job(case, place, "switch")
-    await _files(case, place, "return", "ReturningFiles", lasting=True)
+    await files_done(case, place, "return", "ReturningFiles", lasting=True)
     return {}
 
 
@@ -263,13 +273,13 @@ async def remove_scratch(case: Case) -> Obj:
     await stop_job(case, place, f"read-{max(1, case.restore.status.attempt)}")
     await case.ctx.databases.drop_scratch(place.server_db, place.held, place.inputs.scratch)
     if case.restore.spec.mode is not Mode.DRILL:
-        await _files(case, place, "clear-restore", "RemovingScratch", lasting=True)
+        await files_done(case, place, "clear-restore", "RemovingScratch", lasting=True)
     if case.restore.spec.mode is Mode.AS_NEW:
         await give_back(case, place)
     return {}
 
 
-async def _files(case: Case, place: Place, action: FilesAction, reason: str, *, lasting: bool) -> None:
+async def files_done(case: Case, place: Place, action: FilesAction, reason: str, *, lasting: bool) -> None:
     """Until the Job that moves or removes folders has succeeded. `lasting`: a failed one is replaced, for ever."""
     job = await case.job(place, action)
     if job is None:
@@ -308,11 +318,11 @@ def _why(job: Obj, said: dict[str, tuple[int, str]]) -> restore_report.RestoreFa
     failed = conditions.find(listed, "Failed") or {}
     if failed.get("reason") == "DeadlineExceeded":
         return restore_report.failure("TimedOut")
-    broken = next(((name, text) for name, (code, text) in said.items() if code != 0), None)
+    broken = next(((name, code, text) for name, (code, text) in said.items() if code != 0), None)
     if broken is None:
         return restore_report.failure("JobLost")
-    name, text = broken
-    return restore_report.parse_failure(text, name)
+    name, code, text = broken
+    return restore_report.parse_failure(text, name, code)
 
 
 def _compared(case: Case, said: dict[str, tuple[int, str]]) -> Obj:
@@ -342,9 +352,9 @@ def _age(restore: ElinkRestore, made: str) -> Obj:
     return facts
 
 
-def _generation_of(newest: str) -> str:
+def _generation_of(moment: str) -> str:
     """RFC 3339 as the name of a generation."""
-    return conditions.parse_timestamp(newest).strftime("%Y%m%dT%H%M%SZ")
+    return conditions.parse_timestamp(moment).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _is_ready(case: Case, tenant: str) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from elink_operator import naming
-from elink_operator.api import ElinkServer
+from elink_operator.api import ElinkServer, ElinkTenant
 from elink_operator.api.schema import quantity_value
 from elink_operator.api.tenant import State
 from elink_operator.database import ServerDb, TenantDb
@@ -23,7 +23,14 @@ def server_row(server: ElinkServer, access: Access) -> ServerDb:
         password=access.password,
         app_password=access.app_password,
         backup_password=access.backup_password,
+        sslmode=access.endpoint.sslmode,
+        authority=access.endpoint.authority,
     )
+
+
+def reason_of(tenant: ElinkTenant) -> str:
+    """What users of a suspended tenant read; a reason left over from a suspension is nobody's to read."""
+    return tenant.spec.state_reason if tenant.spec.state is State.SUSPENDED else ""
 
 
 def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: datetime | None) -> TenantDb:
@@ -39,7 +46,7 @@ def tenant_row(inputs: TenantInputs, *, token_sha256: str, token_expires: dateti
         host=inputs.host,
         directory=naming.short_id(tenant.name),
         state=MAINTENANCE if inputs.maintenance else spec.state.value,
-        state_reason=spec.state_reason if spec.state is State.SUSPENDED and not inputs.maintenance else "",
+        state_reason="" if inputs.maintenance else reason_of(tenant),
         display_name=spec.display_name,
         language=spec.language.value,
         limits={

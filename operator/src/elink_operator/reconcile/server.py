@@ -8,7 +8,7 @@ from elink_operator.api import ElinkServer
 from elink_operator.api.admission import validate_server
 from elink_operator.api.server import Tenancy
 from elink_operator.api.tenant import State
-from elink_operator.cluster.errors import Forbidden, Invalid
+from elink_operator.cluster.errors import Forbidden, Invalid, NotFound
 from elink_operator.cluster.kinds import DEPLOYMENT, HPA, NAMESPACE, SERVER, STATEFUL_SET, Obj, kind_of
 from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError
@@ -40,6 +40,7 @@ from elink_operator.reconcile.rows import server_row
 from elink_operator.reconcile.server_backup import ensure_server_backup
 from elink_operator.reconcile.status import conditions_of, ensure_finalizer, write_status
 from elink_operator.reconcile.teardown import tear_down
+from elink_operator.reconcile.unreadable import report_unread
 from elink_operator.reconcile.workloads import Applied, apply_deployment, apply_postgres
 
 LOOK_AGAIN_SECONDS = 60.0
@@ -84,7 +85,7 @@ async def reconcile_server(name: str, ctx: Context) -> Outcome:
     """Bring one server to its spec; raises ClusterError or DatabaseError only for what should be retried soon."""
     server = ctx.world.servers.get(name)
     if server is None:
-        return Outcome()
+        return await report_unread(ctx, SERVER, name)
     await changes.record(ctx, SERVER, name)
     if server.deleting:
         return await tear_down(server, ctx)
@@ -98,7 +99,7 @@ async def reconcile_server(name: str, ctx: Context) -> Outcome:
     except Waiting as wait:
         await _write_failure(ctx, server, wait.reason, wait.message)
         return Outcome(wait.retry_after)
-    except (Invalid, Forbidden) as error:
+    except (Invalid, Forbidden, NotFound) as error:
         await _write_failure(ctx, server, "ApplyRefused", f"{error}; correct the cause, it is tried again by itself")
         raise
 
@@ -295,11 +296,12 @@ async def _write_findings(
     web, workers = observe.replicas(found.web), observe.replicas(found.workers)
     parts = [found.database, found.app, found.worker]
     ready = conditions.summarize(parts, fine="the server runs as declared")
-    if ready.status == "True" and found.waits:
-        ready = conditions.true(conditions.READY, "Changing", found.waits[0])
+    unfinished = [*found.waits, *(c.message for c in parts if c.reason == conditions.UPDATE_STUCK)]
+    if ready.status == "True" and unfinished:
+        ready = conditions.true(conditions.READY, conditions.CHANGING, unfinished[0])
     elif ready.status == "True" and found.held:
         ready = conditions.true(conditions.READY, "UpdateHeld", _HELD)
-    effective = settled and ready.status == "True" and not found.waits and (found.web is None or web.current)
+    effective = settled and ready.status == "True" and not unfinished and (found.web is None or web.current)
     status: Obj = {
         "conditions": conditions_of(
             ctx, SERVER, server.name, server.metadata.generation, [ready, *parts, found.isolated, found.backup]
@@ -349,4 +351,5 @@ async def _write_failure(ctx: Context, server: ElinkServer, reason: str, message
 
 def count_tenants(ctx: Context, server: str) -> int:
     """Tenants that live on the server (a pin alone does not count)."""
-    return sum(1 for tenant in ctx.world.residents(server) if tenant.status.server == server)
+    readable = sum(1 for tenant in ctx.world.residents(server) if tenant.status.server == server)
+    return readable + sum(unread.lives for unread in ctx.world.unread_residents(server))

@@ -20,7 +20,7 @@ from elink_operator.reconcile.context import Context
 async def ensure_server_backup(ctx: Context, inputs: ServerInputs, access: Access) -> Condition | None:
     """Key, place in the store, log-in and CronJob; a condition when there can be no backups before a person acts."""
     vault = of_server(inputs)
-    no_key = await ensure_key(ctx, vault, backed_up=bool(inputs.server.status.backup.generations))
+    no_key = await ensure_key(ctx, vault, backed_up=inputs.server.status.backup.any)
     no_store = await ensure_bucket(ctx, vault)
     await asyncio.gather(
         ctx.applier.apply_if_changed(SECRET, build_server_backup_login(inputs, access)),

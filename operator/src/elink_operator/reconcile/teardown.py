@@ -33,7 +33,19 @@ async def tear_down(server: ElinkServer, ctx: Context) -> Outcome:
 
 async def remove_server(ctx: Context, server: ElinkServer) -> str:
     """Remove namespace, volumes and the server's own backups; returns what is still there, empty when nothing is."""
-    residents = [t.name for t in ctx.world.residents(server.name) if _needs_the_server(t, server)]
+    unread = [u.name for u in ctx.world.unread_residents(server.name)]
+    if unread:
+        return (
+            f"tenants that this operator cannot read may live here ({', '.join(unread[:5])}): correct or erase them "
+            "first; the server is removed after the last one"
+        )
+    needing = [t for t in ctx.world.residents(server.name) if _needs_the_server(t, server)]
+    residents = [t.name for t in needing]
+    if needing and not any(lives_on(t, server.name) for t in needing):
+        return (
+            f"data of tenants that moved away is still here ({', '.join(residents[:5])}): the server is removed after "
+            "their moves in 'kubectl get er' are at step Done"
+        )
     if residents:
         return (
             f"tenants still live here ({', '.join(residents[:5])}): cancel and delete them first; "

@@ -9,8 +9,8 @@ from elink_operator.api import ElinkRestore, ElinkServer, ElinkTenant
 from elink_operator.api.admission import is_to_be_erased, validate_tenant
 from elink_operator.api.meta import find_condition, is_true
 from elink_operator.api.tenant import Phase, Plan, State
-from elink_operator.cluster.errors import Forbidden, Invalid
-from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, SECRET, TENANT, Obj
+from elink_operator.cluster.errors import Forbidden, Invalid, NotFound
+from elink_operator.cluster.kinds import CRON_JOB, HTTP_ROUTE, SECRET, SERVER, TENANT, Obj
 from elink_operator.conditions import Condition
 from elink_operator.database import DatabaseError, DatabaseLost
 from elink_operator.desired.cronjob import build_backup
@@ -19,7 +19,7 @@ from elink_operator.desired.inputs import TenantInputs, schema_of
 from elink_operator.desired.secret import build_tenant_secret
 from elink_operator.desired.vault import of_tenant
 from elink_operator.reconcile import cancellation, changes, letters, loss, master
-from elink_operator.reconcile.access import find_access
+from elink_operator.reconcile.access import find_access, lacking_access
 from elink_operator.reconcile.backup_bucket import ensure_bucket
 from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.backups import backup_facts
@@ -27,9 +27,10 @@ from elink_operator.reconcile.context import Context, Outcome
 from elink_operator.reconcile.erase import erase_tenant
 from elink_operator.reconcile.errors import Waiting
 from elink_operator.reconcile.moving import ask_for_move
-from elink_operator.reconcile.placing import Home, own_server, settle
-from elink_operator.reconcile.rows import server_row, tenant_row
+from elink_operator.reconcile.placing import Home, home_of, lives_on, own_server, settle
+from elink_operator.reconcile.rows import reason_of, server_row, tenant_row
 from elink_operator.reconcile.status import conditions_of, write_status
+from elink_operator.reconcile.unreadable import report_unread
 
 _GATEWAY_PATIENCE = timedelta(seconds=3)
 """A Gateway usually answers within a second: until then no status is written that would be rewritten at once."""
@@ -63,9 +64,16 @@ class _Findings:
 
 
 _NOT_CONFIRMED = (
-    "deleted without a confirmation (was the CRD deleted?): nothing is erased and the service goes on as it is, without"
-    " repairs. A deletion cannot be taken back: see runbook ElinkDeletionNotConfirmed first. Only to erase the"
+    "deleted without a confirmation (was the CRD deleted?): nothing is erased and the service goes on as it is."
+    " A deletion cannot be taken back: see runbook ElinkDeletionNotConfirmed first. Only to erase the"
     f" customer's data and backups: 'kubectl annotate et {{name}} {labels.CONFIRM_ERASURE}={{name}}'"
+)
+
+
+_NO_LONGER_CONFIRMED = (
+    "neither Cancelled nor confirmed any more: its erasure had begun and stands still. What status.erasure calls done"
+    " is gone and does not come back; nothing more is removed. To end it: 'kubectl annotate et {name}"
+    f" {labels.CONFIRM_ERASURE}={{name}}'"
 )
 
 
@@ -74,28 +82,56 @@ async def reconcile_tenant(name: str, ctx: Context) -> Outcome:
     tenant = ctx.world.tenants.get(name)
     if tenant is None:
         ctx.memory.reserved.pop(name, None)
-        return Outcome()
+        return await report_unread(ctx, TENANT, name)
     await changes.record(ctx, TENANT, name)
     if tenant.deleting:
         if is_to_be_erased(tenant):
             return await erase_tenant(tenant, ctx)
-        # Admission was not asked (its policies are gone, or the CRD was deleted): data and service stay.
-        await _write_failure(ctx, tenant, "ErasureNotConfirmed", _NOT_CONFIRMED.format(name=tenant.name))
-        return Outcome()
+        return await _unconfirmed(ctx, tenant)
     if await cancellation.delete_when_due(ctx, tenant):
         return Outcome()
     refusals = validate_tenant(tenant, tenant, ctx.world)
     if refusals:
-        await _write_failure(ctx, tenant, "NotAllowed", " ".join(refusals))
-        return Outcome()
+        outcome = await _failed(ctx, tenant, "NotAllowed", " ".join(refusals))
+        await _keep_the_contract(ctx, tenant)
+        return outcome
     try:
         return await _converge(ctx, tenant)
     except Waiting as wait:
-        await _write_failure(ctx, tenant, wait.reason, wait.message, waiting_for_server=True)
-        return Outcome(wait.retry_after)
-    except (Invalid, Forbidden) as error:
-        await _write_failure(ctx, tenant, "ApplyRefused", f"{error}; correct the cause, it is tried again by itself")
+        return await _failed(ctx, tenant, wait.reason, wait.message, wait=wait)
+    except (Invalid, Forbidden, NotFound) as error:
+        await _failed(ctx, tenant, "ApplyRefused", f"{error}; correct the cause, it is tried again by itself")
         raise
+
+
+async def _unconfirmed(ctx: Context, tenant: ElinkTenant) -> Outcome:
+    """Admission was not asked (its policies are gone, or the CRD was deleted): data and service stay.
+
+    The service is kept up where the tenant lives: a restore or move that was under way left it to this run.
+    """
+    if tenant.status.erasure is not None:
+        return await _failed(ctx, tenant, "ErasureNotConfirmed", _NO_LONGER_CONFIRMED.format(name=tenant.name))
+    outcome = await _failed(ctx, tenant, "ErasureNotConfirmed", _NOT_CONFIRMED.format(name=tenant.name))
+    home = home_of(tenant)
+    server = ctx.world.servers.get(home.server) if home else None
+    if home is None or server is None or not _database_usable(server):
+        return outcome
+    found = _initial(server, home)
+    await _provision(ctx, tenant, server, home, found)
+    return Outcome(min((w for w in (outcome.requeue_after, found.retry_after) if w is not None), default=None))
+
+
+async def _keep_the_contract(ctx: Context, tenant: ElinkTenant) -> None:
+    """A refused tenant is suspended, cancelled or resumed all the same; whatever else its spec says waits."""
+    home = home_of(tenant)
+    server = ctx.world.servers.get(home.server) if home else None
+    if server is None or not _database_usable(server):
+        return
+    access = await find_access(ctx, server)
+    if access is not None:
+        state = tenant.spec.state.value
+        row = server_row(server, access)
+        await ctx.databases.set_state(row, tenant.name, tenant.metadata.uid, state, reason_of(tenant))
 
 
 async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
@@ -105,6 +141,9 @@ async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
     elsewhere = await ask_for_move(ctx, tenant, home)
     server = ctx.world.servers.get(home.server)
     found = _initial(server, home)
+    if (SERVER.kind, home.server) in ctx.world.unread:
+        unread = f"ElinkServer {home.server} cannot be read by this operator: correct it; the tenant goes on as it is"
+        found.server = conditions.false(conditions.SERVER_READY, "ServerNotReadable", unread)
     if elsewhere is not None:
         found.server, found.elsewhere = elsewhere, True
     owned = ctx.store.by_tenant(tenant.name)
@@ -113,6 +152,8 @@ async def _converge(ctx: Context, tenant: ElinkTenant) -> Outcome:
     await _observe(ctx, tenant, home, owned, found)
     if _only_the_gateway_is_awaited(ctx, tenant, home, found):
         return Outcome(1.0)
+    if _has_moved(ctx, tenant, home):
+        return Outcome(0.5)
     await _write_findings(ctx, tenant, server, home, found)
     found.tell_again = await letters.tell_contacts(ctx, tenant.name)
     return Outcome(_next_look(ctx, tenant, found))
@@ -158,9 +199,7 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     """Database and objects; independent parts at the same time."""
     access = await find_access(ctx, server)
     if access is None:
-        found.database = conditions.false(
-            conditions.DATABASE_READY, "CredentialsMissing", f"the credentials of server {server.name} are not complete"
-        )
+        found.database = conditions.false(conditions.DATABASE_READY, "CredentialsMissing", lacking_access(ctx, server))
         found.retry_after = 5
         return
     restore = ctx.world.restoring(tenant.name)
@@ -175,7 +214,7 @@ async def _provision(ctx: Context, tenant: ElinkTenant, server: ElinkServer, hom
     )
     invitation = await master.prepare(ctx, inputs)
     vault = of_tenant(inputs)
-    found.key_missing = await ensure_key(ctx, vault, backed_up=bool(tenant.status.backup.generations))
+    found.key_missing = await ensure_key(ctx, vault, backed_up=tenant.status.backup.any)
     found.no_store = await ensure_bucket(ctx, vault)
     if found.no_store is not None:
         found.retry_after = _STORE_AGAIN
@@ -244,6 +283,12 @@ def _only_the_gateway_is_awaited(ctx: Context, tenant: ElinkTenant, home: Home, 
     return not tenant.status.observed_generation and ctx.clock() - born < _GATEWAY_PATIENCE
 
 
+def _has_moved(ctx: Context, tenant: ElinkTenant, home: Home) -> bool:
+    """Whether a move gave the tenant another home while this run was under way, which must not put it back."""
+    live = ctx.world.tenants.get(tenant.name)
+    return live is not None and not lives_on(live, home.server)
+
+
 async def _write_findings(
     ctx: Context, tenant: ElinkTenant, server: ElinkServer | None, home: Home, found: _Findings
 ) -> None:
@@ -300,19 +345,31 @@ def _next_look(ctx: Context, tenant: ElinkTenant, found: _Findings) -> float | N
     return min((w for w in waits if w is not None), default=None)
 
 
-async def _write_failure(
-    ctx: Context, tenant: ElinkTenant, reason: str, message: str, *, waiting_for_server: bool = False
-) -> None:
-    """Ready False with the reason; what else was known stays as it was."""
+async def _failed(
+    ctx: Context, tenant: ElinkTenant, reason: str, message: str, *, wait: Waiting | None = None
+) -> Outcome:
+    """Ready False with the reason; what else was known stays as it was.
+
+    A cancellation counts all the same, or its undoing: the contract ends in time although the tenant cannot be served.
+    """
     kept = {
         c.type: Condition(c.type, c.status.value, c.reason, c.message)
         for c in tenant.status.conditions
         if c.type != conditions.READY
     }
-    if waiting_for_server:
+    if wait is not None:
         kept[conditions.SERVER_READY] = conditions.false(conditions.SERVER_READY, reason, message)
     ready = conditions.false(conditions.READY, reason, message)
     merged = conditions_of(ctx, TENANT, tenant.name, tenant.metadata.generation, [ready, *kept.values()])
-    phase = Phase.DEGRADED if tenant.status.observed_generation else Phase.PENDING
-    status = {"conditions": merged, "phase": phase.value, **changes.fields(ctx, tenant.metadata.uid)}
-    await write_status(ctx, TENANT, tenant.name, status)
+    phase = _phase(ctx, tenant, ready)
+    status = {
+        "conditions": merged,
+        "phase": (Phase.PENDING if phase is Phase.PROVISIONING else phase).value,
+        **cancellation.fields(ctx, tenant),
+        **changes.fields(ctx, tenant.metadata.uid),
+    }
+    if await write_status(ctx, TENANT, tenant.name, status):
+        await cancellation.tell(ctx, tenant, status)
+    tell_again = await letters.tell_contacts(ctx, tenant.name)
+    waits = (wait.retry_after if wait else None, tell_again, cancellation.seconds_left(ctx, tenant))
+    return Outcome(min((w for w in waits if w is not None), default=None))

@@ -11,9 +11,12 @@ from elink_operator.desired import rollout
 from elink_operator.desired.deployment import AUTOSCALED
 from elink_operator.reconcile.context import Context
 
+_REVISION = "controller-revision-hash"
+"""Label of a StatefulSet's pods: which template they were made from."""
+
 
 class ResizeRefused(Exception):
-    """The API server will not resize these pods in place: they must be replaced."""
+    """These pods cannot be resized in place: they must be replaced."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,11 @@ async def _resize_pods(ctx: Context, workload: Obj, wanted: Mapping[str, Obj]) -
     if ctx.memory.resized.get(key) == version:
         return ""
     waiting = ""
+    newest = workload.get("status", {}).get("updateRevision")
     for pod in await _pods(ctx, metadata["namespace"], metadata["name"]):
+        # A pod of the newest template got its limits from somebody else in the cluster: another one would get them too.
+        if rollout.keeps_a_limit(pod, wanted) and (not newest or pod["metadata"]["labels"].get(_REVISION) != newest):
+            raise ResizeRefused("a limit cannot be taken away from a running pod")
         waiting = await _resize_pod(ctx, pod, wanted) or waiting
     if not waiting:
         ctx.memory.resized[key] = version
