@@ -44,3 +44,11 @@ async def world(server: Server, tmp_path: Path) -> AsyncIterator[World]:
     own = Server(server.postgres, make_settings(server.postgres, tmp_path))
     async with running_world(own) as made:
         yield made
+
+
+@pytest_asyncio.fixture
+async def narrow_world(server: Server, tmp_path: Path) -> AsyncIterator[World]:
+    """The same with one connection to each tenant's database: whatever needs a second one to go on gets 503."""
+    settings = make_settings(server.postgres, tmp_path, db_pool_size=1, db_pool_timeout=10)
+    async with running_world(Server(server.postgres, settings)) as made:
+        yield made

@@ -23,6 +23,7 @@ from elink_app.process_web import make_web
 from elink_app.settings import Settings
 from elink_operator.database.databases import Databases
 from elink_operator.database.model import ServerDb, TenantDb
+from elink_operator.database.sessions import Limits
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
@@ -31,6 +32,8 @@ from tests.support.postgres import Postgres
 PASSWORD = "いろはにほへと correct horse"
 ORIGIN_HEADERS = {"Sec-Fetch-Site": "same-origin"}
 _NUMBERS = itertools.count(1)
+# A busy machine may take its time.
+_LIMITS = Limits(statement_seconds=120, connect_seconds=60)
 # The same algorithm for a thousandth of the work: nearly every test logs somebody in.
 _QUICK_HASHER = PasswordHash((Argon2Hasher(memory_cost=64, time_cost=1, parallelism=1),))
 
@@ -55,7 +58,7 @@ class Server:
 
     async def prepare(self) -> None:
         """Roles, registry, migrated template."""
-        databases = Databases()
+        databases = Databases(_LIMITS)
         try:
             await databases.ensure_server(self.target)
             assert await migrate_all(self.settings) == 0
@@ -65,14 +68,14 @@ class Server:
 
     async def ensure(self, tenant: TenantDb) -> None:
         """Make or change a tenant as the operator does."""
-        databases = Databases()
+        databases = Databases(_LIMITS)
         try:
             await databases.ensure_tenant(self.target, tenant)
         finally:
             await databases.close()
 
     async def remove(self, tenant: TenantDb) -> None:
-        databases = Databases()
+        databases = Databases(_LIMITS)
         try:
             assert (await databases.drop_tenant(self.target, tenant)).clean
         finally:
@@ -99,6 +102,11 @@ def make_settings(postgres: Postgres, folder: Path, **changes: object) -> Settin
         "files_dir": folder / "files",
         "drain_seconds": 0,
         "listen_host": "127.0.0.1",
+        # Nobody is told to try again later because the machine is busy.
+        "db_pool_timeout": 60,
+        "db_connect_timeout": 60,
+        "db_lock_timeout": 60,
+        "db_statement_timeout": 120,
         **changes,
     }
     return Settings(**values)

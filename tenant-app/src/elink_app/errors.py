@@ -98,6 +98,31 @@ class ActFirst(AppError):
         )
 
 
+class UsedBySegments(AppError):
+    """Segments name it. Without it they would hold other addresses, and nobody would be told.
+
+    `names`: theirs; empty for one that may not be named. Subclasses say in `advice` what to take out of them.
+    """
+
+    status = 409
+    advice = ""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        shown = [name for name in names if name] or ["…"]
+        super().__init__(Message(self.advice, {"names": ", ".join(shown)}))
+
+
+class SentBefore(AppError):
+    """The same form was sent before and did its work; `location` is where that led."""
+
+    status = 409
+    code = "sent-before"
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+
 class CsrfRefused(AppError):
     """The request does not prove that it came from a page of this site."""
 
@@ -154,9 +179,10 @@ class EditConflict(AppError):
     code = "edit-conflict"
     title = N_("Somebody else changed this record")
 
-    def __init__(self) -> None:
+    def __init__(self, detail: Message | None = None) -> None:
         super().__init__(
-            Message(
+            detail
+            or Message(
                 N_(
                     "The record was saved by somebody else after you opened it. "
                     "Your entries are still below: compare them with the saved record, then save again."

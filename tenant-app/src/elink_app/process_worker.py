@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from elink_app.attachments.cleaner import AttachmentCleaner
 from elink_app.clock import utc_now
 from elink_app.jobs.runner import JobRunner
 from elink_app.mail.smtp_server import SmtpServer
@@ -19,6 +20,7 @@ from elink_app.process import Parts, background, make_parts
 from elink_app.settings import Settings
 from elink_app.transfer.cleaner import TransferCleaner
 from elink_app.transfer.handlers import make_handlers
+from elink_app.transfer.reader import Reader
 from elink_app.transfer.store import FileStore
 from elink_app.utilities.handlers import utility_handlers
 from elink_app.worker.deliveries import DeliverySender
@@ -32,8 +34,9 @@ def tune_interpreter() -> None:
     """For a process that makes many small things in batches.
 
     What it was loaded with is not looked through for garbage again and again, and neither is each batch: an import
-    spent a quarter of its processor time there. And threads that read ahead give way ten times as often as usual: the
-    event loop waited 5 ms for the GIL after each answer of the database (import: 2,642 -> 3,360 rows/s).
+    spent a quarter of its processor time there. And threads, which merge rows and sign mails, give way ten times as
+    often as usual: the event loop waited 5 ms for the GIL after each answer of the database (an import that read its
+    file in a thread: 2,642 -> 3,360 rows/s).
     """
     gc.collect()
     gc.freeze()
@@ -49,12 +52,13 @@ def make_deliveries(parts: Parts) -> DeliverySender:
 def make_tasks(parts: Parts, deliveries: DeliverySender) -> list[TenantTask]:
     """What the worker does for each tenant."""
     store = FileStore(parts.settings.tenants_dir)
-    handlers = {**make_handlers(store, utc_now), **utility_handlers(utc_now)}
+    handlers = {**make_handlers(store, utc_now, Reader()), **utility_handlers(utc_now)}
     return [
         OutboxSender(parts.settings, parts.databases, utc_now),
         JobRunner(parts.databases, handlers, utc_now),
         deliveries,
         TransferCleaner(parts.databases, store, utc_now, timedelta(days=parts.settings.undo_days)),
+        AttachmentCleaner(parts.databases, store, utc_now),
     ]
 
 

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
 
     body_limit_bytes: int = Field(default=1_048_576, ge=1024)
     upload_limit_bytes: int = Field(default=104_857_600, ge=1024, description="for files to import")
+    # Every recipient gets them: 1,000 mails with this much are 2.7 GB for the relay, and old receivers refuse more.
+    attachments_limit_bytes: int = Field(default=2_000_000, ge=0, description="of a delivery, all files together")
 
     session_idle_seconds: int = Field(default=2 * 3600, ge=60)
     session_absolute_seconds: int = Field(default=12 * 3600, ge=60)

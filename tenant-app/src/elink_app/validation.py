@@ -33,6 +33,10 @@ _MESSAGES = {
     "password_wrong": N_("This is not your present password."),
     "password_mismatch": N_("The two passwords are not the same. Type both again."),
     "tag_reserved": N_("This tag may not be used by your account. Choose another name."),
+    "tag_bound": N_(
+        "Only who may see, export and write to the addresses of an information label may take it off: %(tags)s. Put it "
+        "back, or ask the master account."
+    ),
     "attribute_key": N_("Use small letters, digits and _ only, beginning with a letter, at most 40."),
     "key_taken": N_("This key is in use, or its values are not erased yet. Choose another one."),
     "choice_twice": N_("A choice is entered twice. Delete one of them."),
@@ -87,6 +91,21 @@ _MESSAGES = {
     "image_kind": N_("This is not a PNG, JPEG, GIF or WebP image."),
     "image_large": N_("The image is too large. At most %(max_kilobytes)d kB are accepted."),
     "image_room": N_("There is no room for more images. Delete some that are not needed."),
+    "attachment_name": N_(
+        'A file name has at most %(max_length)d characters, none of / \\ : * ? " < > | and no invisible ones. '
+        "Rename the file."
+    ),
+    "attachment_kind": N_("Files of this kind are not accepted. Accepted are %(kinds)s."),
+    "attachment_empty": N_("The file is empty."),
+    "attachment_content": N_(
+        "The content of the file is not what its name says, or it is locked with a password. Save it anew."
+    ),
+    "attachment_large": N_(
+        "All files of a delivery together may have %(max_kilobytes)d kB. Make the file smaller, or put it on your "
+        "website and link to it."
+    ),
+    "attachment_many": N_("A delivery takes at most %(max)d files."),
+    "attachment_twice": N_("This file, or another one of this name, is attached already."),
     "too_short": N_("Give at least one entry."),
     "datetime_from_date_parsing": N_("Give a date and time."),
     "datetime_parsing": N_("Give a date and time."),
@@ -169,6 +188,7 @@ class Lines(GroupedMetadata):
 
     def __iter__(self) -> Iterator[object]:
         """What it stands for."""
-        yield BeforeValidator(_unify)
+        # These first, for the plain string: of what a function returns pydantic would count the "items".
         yield from StringConstraints(strip_whitespace=True, max_length=self.max_length)
+        yield BeforeValidator(_unify)
         yield AfterValidator(_many_lines)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
+import re
 import statistics
 import time
 from datetime import timedelta
 
+import httpx
 import pytest
 from elink_app.accounts import throttle
 from elink_app.clock import utc_now
 
-from tests.tenant_app.support import PASSWORD, World
+from tests.tenant_app.people.support import actions
+from tests.tenant_app.support import ORIGIN_HEADERS, PASSWORD, Browser, World, read_token, setup_token
 
 pytestmark = pytest.mark.postgres
 
@@ -121,6 +125,42 @@ async def test_one_address_trying_many_names_is_held_back(world: World) -> None:
     assert (await other.post("/login", {"email": "n@example.jp", "password": "x"})).status_code == 401
 
 
+async def test_an_office_behind_one_address_is_not_locked_out_by_the_slips_of_weeks(world: World) -> None:
+    """People who come and go all day keep the address known; their slips are forgotten all the same."""
+    tenant = await world.tenant()
+    await world.master(tenant)
+    key = throttle.address_key("198.51.100.1")
+    async with world.server.inside(tenant.database) as inside:
+        for slip in range(throttle.ADDRESS_TRIES + 5):
+            # Half an hour passes in steps too small to forget anything, with somebody logging in at each.
+            for _ in range(3):
+                await inside.execute(
+                    "UPDATE login_throttle SET last_attempt_at = last_attempt_at - interval '10 minutes', "
+                    "blocked_until = NULL"
+                )
+                person = world.browser(tenant.host, address="198.51.100.1")
+                assert (await person.log_in(tenant)).status_code == 303, slip
+            answer = await person.post("/login", {"email": f"n{slip}@example.jp", "password": "slip"}, page="/account")
+            assert answer.status_code == 401
+            assert await inside.fetchval("SELECT failures FROM login_throttle WHERE key = $1", key) <= 2, slip
+
+
+async def test_who_guesses_for_hours_gets_one_attempt_in_the_longest_wait(world: World) -> None:
+    tenant = await world.tenant()
+    browser = world.browser(tenant.host, address="198.51.100.1")
+    answers = 0
+    async with world.server.inside(tenant.database) as inside:
+        # Ten hours, a guess at another name every five minutes.
+        for number in range(120):
+            await inside.execute(
+                "UPDATE login_throttle SET last_attempt_at = last_attempt_at - interval '5 minutes', "
+                "blocked_until = blocked_until - interval '5 minutes'"
+            )
+            email = f"n{number}@example.jp"
+            answers += (await browser.post("/login", {"email": email, "password": "x"})).status_code == 401
+    assert answers <= throttle.ADDRESS_TRIES + 10 + timedelta(hours=10) / throttle.LONGEST_WAIT
+
+
 async def test_attempts_at_the_same_time_count_too(world: World) -> None:
     tenant = await world.tenant()
     await world.master(tenant)
@@ -181,6 +221,20 @@ async def test_use_keeps_a_session_alive(world: World) -> None:
         assert await inside.fetchval("SELECT now() - last_seen_at FROM session") < timedelta(minutes=1)
 
 
+async def test_more_people_than_connections_come_back_from_a_rest(world: World) -> None:
+    """Each of them holds a connection while his session is looked up: nobody may need a second one to go on."""
+    tenant = await world.tenant()
+    people = [await world.master(tenant)]
+    for number in range(2 * world.server.settings.db_pool_size):
+        people.append(world.browser(tenant.host, address=f"198.51.100.{number}"))
+        assert (await people[-1].log_in(tenant)).status_code == 303
+    async with world.server.inside(tenant.database) as inside:
+        await inside.execute("UPDATE session SET last_seen_at = now() - interval '5 minutes'")
+        answers = await asyncio.gather(*(person.get("/account") for person in people))
+        assert [answer.status_code for answer in answers] == [200] * len(people)
+        assert await inside.fetchval("SELECT max(now() - last_seen_at) FROM session") < timedelta(minutes=1)
+
+
 async def test_sessions_are_listed_and_revoked(world: World) -> None:
     tenant = await world.tenant()
     here = await world.master(tenant)
@@ -200,6 +254,10 @@ async def test_sessions_are_listed_and_revoked(world: World) -> None:
     await here.post("/account/sessions/revoke-others")
     assert (await third.get("/")).status_code == 303
     assert (await here.get("/")).status_code == 200
+    # Whoever took a session over and locked its owner out would be found in the log; a press without effect is no line.
+    await here.post("/account/sessions/revoke-others")
+    ended = [action for action in await actions(world, tenant) if action.startswith("account.end")]
+    assert ended == ["account.end_session", "account.end_sessions"]
 
 
 async def test_another_accounts_session_cannot_be_revoked(world: World) -> None:
@@ -235,6 +293,22 @@ async def test_change_of_password_ends_the_other_sessions(world: World) -> None:
     assert (await world.browser(tenant.host).log_in(tenant, new["password"])).status_code == 303
 
 
+async def test_no_log_in_with_the_old_password_slips_past_a_change(world: World) -> None:
+    """The change ends the sessions that are there; a log-in under way must not add one behind it."""
+    tenant = await world.tenant()
+    await world.master(tenant)
+    thief = world.browser(tenant.host)
+    async with world.server.inside(tenant.database) as inside:
+        change = inside.transaction()
+        await change.start()
+        await inside.execute("UPDATE account SET password_hash = 'another'; DELETE FROM session")
+        log_in = asyncio.create_task(thief.log_in(tenant))
+        await asyncio.wait([log_in], timeout=1)
+        await change.commit()
+        assert (await log_in).status_code == 401
+        assert await inside.fetchval("SELECT count(*) FROM session") == 0
+
+
 @pytest.mark.parametrize(
     "wanted",
     ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x()", "/\r\nSet-Cookie: a=b", "\t/x"],
@@ -247,6 +321,39 @@ async def test_log_in_leads_nowhere_else(world: World, wanted: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     language = await browser.post("/language", {"language": "en", "next": wanted})
     assert language.headers["location"] == "/"
+
+
+async def test_the_choice_of_language_leads_back_to_the_same_page(world: World) -> None:
+    """Also from a link of a mail, whose token is in the address, and from the answer to a form."""
+    tenant = await world.tenant()
+
+    async def chosen(page: httpx.Response, who: Browser) -> httpx.Response:
+        found = re.search(r'class="language">.*?name="next" value="([^"]*)"', page.text, re.DOTALL)
+        assert found, page.text
+        form = {"csrf_token": read_token(page.text), "language": "en", "next": html.unescape(found[1])}
+        answer = await who.client.post("/language", data=form, headers=ORIGIN_HEADERS)
+        return await who.get(answer.headers["location"])
+
+    guest = world.browser(tenant.host)
+    link = f"/setup?token={setup_token(tenant.name)}"
+    for page in (await guest.get(link), await guest.post("/setup", {"token": setup_token(tenant.name)}, page=link)):
+        assert 'name="password"' in (await chosen(page, guest)).text
+        guest.client.cookies.delete("__Host-elink-language")
+    me = await world.master(tenant)
+    one, two = [(await me.api("POST", "/api/v1/addresses", json={"name": "同じ人"})).json()["id"] for _ in range(2)]
+    for page in (
+        await me.get("/consents?email=a@x.jp&notice=saved"),
+        await me.post("/consents", {"email": "a@x.jp", "kind": "none"}),
+        await me.get(f"/duplicates/merge?id={one}&id={two}"),
+        await me.post("/account/password", {"password": "short"}),
+        await me.post("/settings/attributes", {"key": "1"}),
+        await me.post("/settings/attributes/9", {"label": "x"}),
+        await me.post("/templates/images", {}, **{"Content-Type": "application/x-www-form-urlencoded"}),
+        await me.post("/account/passkeys/new", {"name": ""}),
+    ):
+        shown = await chosen(page, me)
+        assert (shown.status_code, 'lang="en"' in shown.text) == (200, True), (page.request.url, shown.url, shown.text)
+        assert "Saved." not in shown.text
 
 
 async def test_an_account_without_permissions_sees_no_addresses(world: World) -> None:

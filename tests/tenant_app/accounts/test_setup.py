@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.tenant_app.people.support import accept, link_for, member
 from tests.tenant_app.support import PASSWORD, World, setup_token
 
 pytestmark = pytest.mark.postgres
@@ -128,8 +130,6 @@ async def test_weak_passwords_are_refused_and_the_link_stays_good(
 
 
 async def test_new_link_gives_a_new_password_and_ends_sessions(world: World) -> None:
-    import hashlib
-
     tenant = await world.tenant()
     old = await world.master(tenant)
     changed = await world.change(tenant, setup_token_sha256=hashlib.sha256(b"second").hexdigest())
@@ -141,3 +141,28 @@ async def test_new_link_gives_a_new_password_and_ends_sessions(world: World) -> 
     assert (await old.get("/")).status_code == 303
     assert (await world.browser(tenant.host).log_in(changed)).status_code == 401
     assert (await world.browser(tenant.host).log_in(changed, "quite another phrase")).status_code == 303
+
+
+async def test_new_link_leaves_the_person_before_no_way_in(world: World) -> None:
+    """The provider gives the place to another person: who had it keeps no token, no link and no offer."""
+    tenant = await world.tenant()
+    old = await world.master(tenant)
+    made = await old.api("POST", "/api/v1/tokens", json={"name": "x", "permissions": ["users:manage"]})
+    friend, friend_id, _ = await member(world, tenant, old)
+    offer = {"to": str(friend_id), "current_password": PASSWORD}
+    assert (await old.post("/settings/master", offer)).status_code == 303
+    await world.browser(tenant.host).post("/login/forgotten", {"email": tenant.master_email})
+    link = await link_for(world, tenant, tenant.master_email)
+    token = hashlib.sha256(b"second").hexdigest()
+    await world.change(tenant, setup_token_sha256=token, master_email="new@example.jp")
+    new = world.browser(tenant.host)
+    password = "quite another phrase"
+    answer = await new.post("/setup", {"token": "second", "password": password, "password_repeated": password})
+    assert answer.status_code == 303
+    program = world.browser(tenant.host)
+    bearer = {"Authorization": f"Bearer {made.json()['secret']}"}
+    assert (await program.get("/api/v1/users", headers=bearer)).status_code == 401
+    assert (await accept(world, tenant, link, "back by the old mailbox"))[1] == 410
+    assert (await friend.post("/settings/master/accept", {"current_password": PASSWORD})).status_code == 404
+    session = (await new.get("/api/v1/session")).json()
+    assert (session["email"], session["is_master"]) == ("new@example.jp", True)

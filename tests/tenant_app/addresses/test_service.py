@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 
 import pytest
+from elink_app.addresses.repository import Cursor
 
 from tests.tenant_app.support import Browser, World
 
@@ -68,6 +70,14 @@ async def test_create_read_update_delete_restore(world: World) -> None:
     assert (await me.api("POST", f"{path}/restore")).status_code == 404
 
 
+async def test_a_wrong_email_is_marked_at_its_own_box(world: World) -> None:
+    """The boxes before it may be empty."""
+    me = await world.master(await world.tenant())
+    page = (await me.post("/addresses", {"name": "甲", "emails": ["", "a@b.jp", "", "wrong"]})).text
+    assert re.findall(r'href="#(emails-\d)"', page) == ["emails-3"]
+    assert re.findall(r'id="(emails-\d)-error"', page) == ["emails-3"]
+
+
 async def test_undo_lasts_seven_days(world: World) -> None:
     tenant = await world.tenant()
     me = await world.master(tenant)
@@ -84,7 +94,9 @@ async def test_a_save_over_somebody_elses_is_refused(world: World) -> None:
     me = await world.master(await world.tenant())
     made = await add(me)
     path = f"/api/v1/addresses/{made['id']}"
-    assert (await me.api("PUT", path, json={"name": "先", "version": 1})).status_code == 200
+    await me.api("POST", "/api/v1/attributes", json={"key": "rank", "label": "会員ランク", "type": "text"})
+    first = {"name": "先", "version": 1, "attributes": {"rank": "金"}}
+    assert (await me.api("PUT", path, json=first)).status_code == 200
     late = await me.api("PUT", path, json={"name": "後", "version": 1})
     assert late.status_code == 409
     assert late.json()["type"].endswith("/edit-conflict")
@@ -93,6 +105,7 @@ async def test_a_save_over_somebody_elses_is_refused(world: World) -> None:
     assert "ほかの人が" in form.text
     assert 'value="後"' in form.text
     assert "私の" in form.text
+    assert "<dt>会員ランク</dt><dd>" in form.text.partition('id="saved-now"')[2].partition("<form")[0]
     assert 'name="version" value="2"' in form.text
     assert (await me.post(f"/addresses/{made['id']}", {"name": "後", "version": "2"})).status_code == 303
     assert await names(me) == ["後"]
@@ -250,6 +263,13 @@ async def test_broken_cursors(world: World, cursor: str) -> None:
         answer = await me.get(f"/api/v1/addresses?cursor={cursor}&order={order}")
         assert answer.status_code == 422
         assert (await me.get(f"/addresses?cursor={cursor}&order={order}")).status_code == 422
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_cursors_out_of_time(world: World, moment: str) -> None:
+    me = await world.master(await world.tenant())
+    cursor = Cursor(moment, 1, backwards=False).encode()
+    assert (await me.get(f"/api/v1/addresses?cursor={cursor}&order=updated")).status_code == 422
 
 
 async def test_tags(world: World) -> None:

@@ -6,9 +6,17 @@ import math
 from datetime import timedelta
 
 import pytest
+from elink_app.addresses.computed import computed
 from elink_app.addresses.erasing import erase_expired_attributes
-from elink_app.attributes.schemas import AttributeOutput, AttributeType, AttributeValues
+from elink_app.addresses.schemas import AddressInput
+from elink_app.attributes.schemas import AttributeOutput, AttributeType, AttributeValues, as_typed
+from elink_app.audit import chain
 from elink_app.clock import utc_now
+from elink_app.numbers import number_text
+from elink_app.templates.fields import shown as shown_in_mails
+from elink_app.transfer import exporter, workbook_reader
+from elink_app.utilities import programs
+from elink_app.utilities.schemas import EditProgram
 
 from tests.tenant_app.support import Browser, World
 
@@ -68,6 +76,9 @@ WRONG = [
     ({"points": 1e300}, "/attributes/points", "number"),
     ({"points": 10**15}, "/attributes/points", "number"),
     ({"points": "1e3"}, "/attributes/points", "number"),
+    ({"points": 1e-7}, "/attributes/points", "number"),
+    ({"points": 0.1 + 0.2}, "/attributes/points", "number"),
+    ({"points": 10**400}, "/attributes/points", "number"),
     ({"birthday": "2001-02-29"}, "/attributes/birthday", "date"),
     ({"birthday": 5}, "/attributes/birthday", "date"),
     ({"member": "maybe"}, "/attributes/member", "yes_no"),
@@ -154,6 +165,24 @@ async def test_keys_are_plain_words(world: World, key: str) -> None:
     assert (await me.api("POST", PATH, json={"key": key, "label": "x", "type": "text"})).status_code == 422
 
 
+@pytest.mark.parametrize("key", ["model_dump", "model_config", "model_validate", "copy", "value_0", "v0"])
+async def test_any_plain_word_can_be_a_key(world: World, key: str) -> None:
+    """Also one by which the library that checks values calls something of its own."""
+    me = await world.master(await world.tenant())
+    await define(me, [{"key": key, "label": "x", "type": "text"}, {"key": "other", "label": "y", "type": "number"}])
+    made = await me.api("POST", "/api/v1/addresses", json={"name": "甲", "attributes": {key: "a", "other": 1}})
+    assert (made.status_code, made.json()["attributes"]) == (201, {key: "a", "other": 1})
+    wrong = await me.api("POST", "/api/v1/addresses", json={"name": "甲", "attributes": {key: "a\0", "V9": 1}})
+    found = [(one["pointer"], one["code"]) for one in wrong.json()["errors"]]
+    assert found == [(f"/attributes/{key}", "control_character"), ("/attributes/V9", "extra_forbidden")]
+    field = {"key": key, "label": "x", "kind": "text", "required": True}
+    assert (await me.api("POST", "/api/v1/user-fields", json=field)).status_code == 201
+    missing = await me.api("POST", "/api/v1/users", json={"email": "a@user.example"})
+    assert [one["pointer"] for one in missing.json()["errors"]] == [f"/attributes/{key}"]
+    user = await me.api("POST", "/api/v1/users", json={"email": "a@user.example", "attributes": {key: "b"}})
+    assert (user.status_code, user.json()["attributes"]) == (201, {key: "b"})
+
+
 def test_numbers_that_are_none() -> None:
     field = AttributeOutput(
         id=1, key="n", label="n", type=AttributeType.NUMBER, required=False, choices=[], position=0, in_list=False
@@ -163,3 +192,53 @@ def test_numbers_that_are_none() -> None:
     assert AttributeValues([field]).check({"n": "0.1"})[0] == {"n": 0.1}
     assert AttributeValues([field]).parse("n", "－5") == (-5, "")
     assert AttributeValues([field]).parse("m", "5") == (None, "extra_forbidden")
+
+
+async def test_small_numbers_are_shown_and_saved_again_in_digits(world: World) -> None:
+    me = await world.master(await world.tenant())
+    await define(me, [{"key": "rate", "label": "料率", "type": "number", "in_list": True}])
+    made = (await me.api("POST", "/api/v1/addresses", json={"name": "甲", "attributes": {"rate": 5e-05}})).json()
+    assert made["attributes"] == {"rate": 0.00005}
+    form = await me.get(f"/addresses/{made['id']}/edit")
+    for page in (await me.get(f"/addresses/{made['id']}"), await me.get("/addresses"), form):
+        assert "0.00005" in page.text
+        assert "5e-05" not in page.text
+    # What the form shows can be saved.
+    typed = {"name": "乙", "version": "1", "attributes.rate": "0.00005"}
+    assert (await me.post(f"/addresses/{made['id']}", typed)).status_code == 303
+    assert (await me.get(f"/api/v1/addresses/{made['id']}")).json()["attributes"] == {"rate": 0.00005}
+    assert (await me.get("/api/v1/addresses", params={"q": "0.00005"})).json()["total"] == 1
+    assert (await me.get("/api/v1/addresses", params={"q": "5e-05"})).json()["total"] == 0
+    tree = {"kind": "all", "of": [{"kind": "attribute", "key": "rate", "op": "is", "value": 5e-05}]}
+    segment = (await me.api("POST", "/api/v1/segments", json={"name": "料率", "tree": tree})).json()
+    assert 'value="0.00005"' in (await me.get(f"/segments/{segment['id']}/edit")).text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(5e-05, "0.00005"), (-0.000001, "-0.000001"), (1e-300, "0." + "0" * 299 + "1"), (12.5, "12.5"), (7, "7"),
+     (10**15 - 1, "9" * 15), (1e22, "1" + "0" * 22)],
+)  # fmt: skip
+def test_every_place_writes_numbers_in_digits(number: float, text: str) -> None:
+    program = EditProgram(program="edit", field="attribute:n", value="1")
+    person = AddressInput(name="x")
+    assert number_text(number) == text
+    assert shown_in_mails(number) == text
+    assert exporter._value(number) == text
+    assert as_typed(number) == text
+    assert programs.shown(program, {"attributes": {"n": number}}) == text
+    assert text in computed(person, [], {"n": number})["search_text"].split("\n")
+    assert chain.plain({"n": float(number)})["n"].removesuffix(".0") == text
+    assert workbook_reader._cell(float(number)).removesuffix(".0") == text
+
+
+def test_of_many_digits_the_nearest_number_is_still_one_that_is_accepted() -> None:
+    field = AttributeOutput(id=1, key="n", label="n", type=AttributeType.NUMBER, required=False, choices=[],
+                            position=0, in_list=False)  # fmt: skip
+    values = AttributeValues([field])
+    for typed in ("123456789012345.123456", "0.000001", "-999999999999999", "0.5", "1,000.10"):
+        kept, errors = values.check({"n": typed})
+        assert not errors
+        assert values.check({"n": number_text(kept["n"])}) == (kept, [])
+        assert values.check(kept) == (kept, [])
+    assert values.check({"n": "999999999999999.999999"})[1][0].code == "number"

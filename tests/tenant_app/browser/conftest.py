@@ -16,7 +16,7 @@ from elink_operator.database.model import TenantDb
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support.certificates import Authority
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.tenant_app.support import Server, World, eventually, running_world
 
 CHROMIUM_FLAGS = [

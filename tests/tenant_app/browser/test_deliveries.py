@@ -17,6 +17,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf500f0003860180"
     "5a34c9ab0000000049454e44ae426082"
 )
+PDF = b"%PDF-1.7" + bytes(5000)
 MJML = (
     "<mjml><mj-body><mj-section><mj-column><mj-text>{{名前|お客様}} 様 <a href='https://www.sakura.example/'>見る</a>"
     "</mj-text>"
@@ -109,9 +110,17 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
         page.get_by_role("heading", name=words(page, "クリック(参考値)", "Clicks (reference values)"))
     ).to_be_visible()
     expect(page.get_by_role("rowheader", name="https://www.sakura.example/")).to_be_visible()
+    attach = page.get_by_role("button", name=words(page, "添付する", "Attach"), exact=True)
+    page.locator("#file").set_input_files({"name": "x.exe", "mimeType": "application/pdf", "buffer": PDF})
+    attach.click()
+    expect(page.locator("#file-error")).to_be_visible()
+    check(page, "39-attachment-refused")
+    page.locator("#file").set_input_files({"name": "御見積書.pdf", "mimeType": "x/y", "buffer": PDF})
+    attach.click()
+    expect(page.get_by_role("link", name="御見積書.pdf", exact=True)).to_be_visible()
     check(page, "39-delivery-draft")
     page.get_by_role(
-        "link", name=words(page, "配信先と、除外される宛先・理由", "Who gets it, and who not and why")
+        "link", name=words(page, "宛先と、除外されるアドレス・理由", "Who gets it, and who not and why")
     ).click()
     check(page, "40-audience")
     page.go_back()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from elink_operator.database.model import TenantDb
 from playwright.sync_api import Browser, Page, expect
 
@@ -13,6 +15,11 @@ from tests.tenant_app.support import PASSWORD
 __all__ = ["page", "tenant"]
 
 NAME = "山田 太郎"
+# A clock for the page that goes on when `window.due` is called.
+STOPPED_CLOCK = """
+window.setTimeout = (run) => { window.due = run; return 1; };
+window.clearTimeout = () => { window.due = null; };
+"""
 
 
 def test_while_it_is_written(page: Page, site: Site, tenant: TenantDb) -> None:
@@ -32,6 +39,18 @@ def test_while_it_is_written(page: Page, site: Site, tenant: TenantDb) -> None:
     # Previews are no steps of the browser's history.
     page.go_back()
     expect(page).to_have_url(site.url(tenant, "/templates"))
+
+
+def test_a_preview_that_becomes_due_does_not_take_the_place_of_a_save(page: Page, site: Site, tenant: TenantDb) -> None:
+    page.add_init_script(STOPPED_CLOCK)
+    enter(page, site, tenant)
+    page.goto(site.url(tenant, "/templates/new"))
+    page.locator("#name").fill("月次の案内")
+    page.locator("#subject").fill("ご案内")
+    page.locator("#text_body").fill("{{名前}} 様")
+    assert page.evaluate("typeof window.due") == "function"
+    page.evaluate("document.querySelector('.form-foot button').click(); window.due?.();")
+    expect(page).to_have_url(re.compile(r"/templates/[0-9]+"))
 
 
 def test_without_script(site: Site, chromium: Browser, tenant: TenantDb) -> None:

@@ -116,6 +116,7 @@ def import_addresses(reader: Reader) -> None:
     expect(reader.page.locator("main").get_by_role("button", name=two[0], exact=True)).to_be_visible()
     reader.picture("import-2")
     reader.press(two[0])
+    reader.page.wait_for_load_state()
     reader.site.run(bench.work())
     reader.page.reload()
     run = reader.page.locator("main").get_by_role("button", name=three[0], exact=True)

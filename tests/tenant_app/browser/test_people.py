@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.tenant_app.browser.conftest import Site
 from tests.tenant_app.browser.test_pages import check, page, tenant, words
-from tests.tenant_app.people.support import link_for
+from tests.tenant_app.people.support import invite, link_for, make_role, run
 from tests.tenant_app.support import PASSWORD
 
 __all__ = ["page", "tenant"]
@@ -88,3 +88,38 @@ def test_the_people_of_a_tenant(page: Page, site: Site, tenant: TenantDb) -> Non
     page.locator("#code").fill(recovery)
     page.locator("main form button.primary").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words(page, "ダッシュボード", "Dashboard"))
+
+
+def test_a_refused_invitation_and_what_is_asked_before_deleting(page: Page, site: Site, tenant: TenantDb) -> None:
+    master = site.run(site.world.master(tenant))
+    role = site.run(make_role(master, "addresses:view", name="営業"))
+    user_id = site.run(invite(master, "aya@user.example", role))
+    reply = "550 5.1.1 <aya@user.example>: Recipient address rejected: User unknown in virtual mailbox table"
+    site.run(run(site.world, tenant, "UPDATE outbox_mail SET done_at = now(), error = $1", reply))
+    log_in(page, site, tenant)
+    page.goto(site.url(tenant, "/users"))
+    check(page, "60-users-refused")
+    page.get_by_role("link", name="aya@user.example").click()
+    expect(page.get_by_role("alert")).to_contain_text(reply)
+    check(page, "61-user-refused")
+    page.goto(site.url(tenant, f"/roles/{role}/delete"))
+    expect(page.locator("main form")).to_have_count(0)
+    check(page, "62-role-in-use")
+    page.goto(site.url(tenant, f"/users/{user_id}"))
+    page.get_by_role("link", name=words(page, "完全に削除", "Delete for good")).click()
+    check(page, "63-user-delete")
+    page.get_by_role("button", name=words(page, "削除", "Delete")).click()
+    expect(page.get_by_role("status").first).to_be_visible()
+    page.goto(site.url(tenant, "/user-fields"))
+    page.locator("#label").fill("勤務地")
+    page.locator("#key").fill("office")
+    # Pressed twice.
+    page.locator("main form button.primary").dblclick()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.locator("tbody a.danger").click()
+    check(page, "64-field-delete")
+    page.get_by_role("button", name=words(page, "削除", "Delete")).click()
+    check(page, "65-field-deleted")
+    page.get_by_role("button", name=words(page, "「勤務地」を元に戻す", "Bring 勤務地 back")).click()
+    expect(page.locator("tbody tr")).to_have_count(1)

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import asyncpg
 import pytest
 from elink_app.accounts.permissions import Permission, Principal
+from elink_app.clicks import rules, service
 from elink_app.clicks.counts import links_output
 from elink_app.clicks.service import Clicks
 from elink_app.clock import utc_now
@@ -81,8 +82,20 @@ async def test_what_comes_at_once_after_the_mail_is_no_person(office: Office) ->
     assert await one.rows() == [(1, True)]
 
 
+@pytest.fixture
+def burst(monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """What counts as the same moment: a busy machine may need more than a second for two requests."""
+    for module in (rules, service):
+        monkeypatch.setattr(module, "BURST", timedelta(minutes=2))
+    return timedelta(minutes=2)
+
+
 @pytest.mark.parametrize("together", [False, True])
-async def test_all_links_within_a_second_are_no_person(office: Office, together: bool) -> None:  # noqa: F811
+async def test_all_links_in_one_moment_are_no_person(
+    office: Office,  # noqa: F811
+    burst: timedelta,
+    together: bool,
+) -> None:
     one = await sent(office)
     first, second = one.paths[TARO]
     if together:
@@ -91,7 +104,7 @@ async def test_all_links_within_a_second_are_no_person(office: Office, together:
         await one.open(first)
         await one.open(second)
     assert await one.rows() == [(1, False), (2, False)]
-    await one.later(timedelta(seconds=2))
+    await one.later(burst)
     await one.open(second)
     assert await one.rows() == [(1, False), (2, True)]
     # Another recipient at the same moment is somebody else.
@@ -99,11 +112,14 @@ async def test_all_links_within_a_second_are_no_person(office: Office, together:
     assert (await one.rows()).count((1, True)) == 1
 
 
-async def test_a_person_of_before_stays_one_when_a_scanner_comes_later(office: Office) -> None:  # noqa: F811
+async def test_a_person_of_before_stays_one_when_a_scanner_comes_later(
+    office: Office,  # noqa: F811
+    burst: timedelta,
+) -> None:
     one = await sent(office)
     first, second = one.paths[TARO]
     await one.open(first)
-    await one.later(timedelta(hours=1))
+    await one.later(burst)
     await asyncio.gather(one.open(first), one.open(second))
     assert await one.rows() == [(1, True), (2, False)]
 

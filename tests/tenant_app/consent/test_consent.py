@@ -50,6 +50,17 @@ async def test_the_ledger_outlives_the_address(world: World) -> None:
     assert {"consent.given", "suppression.add"} <= set(actions)
 
 
+@pytest.mark.parametrize("email", ["abc", "İ" * 200, "a@b", "taro@example.jp,jiro@example.jp"])
+async def test_what_is_no_email_gets_no_line_that_nobody_could_remove(world: World, email: str) -> None:
+    tenant = await world.tenant()
+    me = await world.master(tenant)
+    refused = await me.api("POST", f"/api/v1/consents/{email}", json=WORDS)
+    assert refused.status_code == 422
+    assert "email" in refused.text
+    async with world.server.inside(tenant.database) as inside:
+        assert await inside.fetchval("SELECT count(*) FROM consent") == 0
+
+
 async def test_an_old_consent_that_is_recorded_late_does_not_undo_a_withdrawal(world: World) -> None:
     me = await world.master(await world.tenant())
     path = f"/api/v1/consents/{EMAIL}"

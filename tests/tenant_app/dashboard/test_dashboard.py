@@ -50,6 +50,36 @@ async def test_deliveries_under_way_are_for_who_may_see_them(world: World) -> No
     assert '<progress max="100" value="45"' in page
     assert "10.0 % のメールが拒否または不達になりました（50 件中 5 件）" in page
     assert "12,345 通" in page
+    # Of recipients whom a label hides, or of whom nobody knows which labels they bore, no number tells.
+    await run(
+        world, tenant,
+        "WITH tag AS (INSERT INTO tag (name, key, is_label) VALUES ('極秘', '極秘', true) RETURNING id), "
+        "person AS (INSERT INTO address (name, sort_key, search_text, search_grams) "
+        "SELECT n, n, n, '{}' FROM unnest(ARRAY['公開', '秘密']) n RETURNING id, name), "
+        "secret AS (INSERT INTO address_tag SELECT person.id, tag.id FROM person, tag WHERE name = '秘密') "
+        "INSERT INTO delivery_recipient (delivery_id, address_id, email, email_key, state) "
+        "SELECT delivery.id, p.id, p.name || s || '@x.jp', p.name || s || '@x.jp', s "
+        "FROM delivery, (SELECT id, name FROM person UNION ALL SELECT 999999, '消去') p, "
+        "unnest(ARRAY['accepted', 'bounced', 'queued']) s WHERE delivery.name <> '終わったもの'",
+    )  # fmt: skip
+    clerk, _, _ = await member(world, tenant, master, "addresses:view", "deliveries:draft")
+    board = (await clerk.get("/api/v1/dashboard")).json()
+    assert [(row["total"], row["ended"]) for row in board["under_way"]] == [(3, 2)]
+    assert (board["health"]["accepted"], board["health"]["failed"]) == (1, 1)
+    assert '<progress max="3" value="2"' in (await clerk.get("/")).text
+    assert '<progress max="100" value="45"' in (await master.get("/")).text
+    # However much was sent, no more is counted at a look than the newest deliveries of a bound, and one at least.
+    await run(
+        world, tenant,
+        "INSERT INTO delivery (name, state, total, started_at) VALUES ('大きいもの', 'done', 900000, now());"
+        "INSERT INTO delivery_recipient (delivery_id, address_id, email, email_key, state) "
+        "SELECT (SELECT max(id) FROM delivery), id, 'x@x.jp', 'x@x.jp', 'accepted' FROM address WHERE name = '公開'",
+    )  # fmt: skip
+    health = (await clerk.get("/api/v1/dashboard")).json()["health"]
+    assert (health["accepted"], health["failed"]) == (1, 0)
+    await run(world, tenant, "UPDATE delivery SET started_at = now() - interval '1 hour' WHERE name = '大きいもの'")
+    health = (await clerk.get("/api/v1/dashboard")).json()["health"]
+    assert (health["accepted"], health["failed"]) == (1, 1)
     user, _, _ = await member(world, tenant, master, "addresses:view")
     hidden = (await user.get("/")).text
     assert "春の案内" not in hidden

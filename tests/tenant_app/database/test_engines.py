@@ -33,15 +33,10 @@ async def known(server: Server) -> Tenant:
 
 
 @asynccontextmanager
-async def small(server: Server, folder: Path, patience: float) -> AsyncIterator[TenantDatabases]:
-    """Four connections at most, two for each tenant; who finds none waits for `patience` seconds."""
-    made = TenantDatabases(
-        make_settings(
-            server.postgres, folder, db_max_connections=4, db_pool_size=2, db_pool_timeout=patience,
-            db_lock_timeout=0.3, db_statement_timeout=0.5, db_idle_engine_seconds=0.01,
-        ),
-        Metrics(),
-    )  # fmt: skip
+async def small(server: Server, folder: Path, **limits: float) -> AsyncIterator[TenantDatabases]:
+    """Four connections at most, two for each tenant."""
+    limits = {"db_max_connections": 4, "db_pool_size": 2, "db_idle_engine_seconds": 0.01, **limits}
+    made = TenantDatabases(make_settings(server.postgres, folder, **limits), Metrics())
     yield made
     await made.close()
     await eventually(lambda: made.open_connections == 0)
@@ -49,22 +44,20 @@ async def small(server: Server, folder: Path, patience: float) -> AsyncIterator[
 
 @pytest_asyncio.fixture
 async def databases(server: Server, tmp_path: Path) -> AsyncIterator[TenantDatabases]:
-    """Nobody waits long."""
-    async with small(server, tmp_path, 0.5) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def patient(server: Server, tmp_path: Path) -> AsyncIterator[TenantDatabases]:
     """Everybody gets a connection in the end, however busy the machine is."""
-    async with small(server, tmp_path, 60) as made:
+    async with small(server, tmp_path, db_pool_timeout=60) as made:
         yield made
 
 
-async def use(databases: TenantDatabases, tenant: Tenant, seconds: float = 0) -> str:
+async def use(
+    databases: TenantDatabases, tenant: Tenant, seconds: float = 0, until: asyncio.Event | None = None
+) -> str:
+    """Which database and role a connection has, which is held for so long."""
     async with databases.transaction(tenant) as db:
         found = str((await db.execute(text("SELECT current_database() || '/' || current_user"))).scalar_one())
         await asyncio.sleep(seconds)
+        if until is not None:
+            await until.wait()
     return found
 
 
@@ -78,34 +71,36 @@ async def backends(server: Server, *tenants: Tenant) -> int:
         )
 
 
-async def test_many_tenants_within_one_limit(server: Server, patient: TenantDatabases) -> None:
+async def test_many_tenants_within_one_limit(server: Server, databases: TenantDatabases) -> None:
     tenants = [await known(server) for _ in range(7)]
     for _ in range(3):
-        found = await asyncio.gather(*(use(patient, tenant, 0.02) for tenant in tenants))
+        found = await asyncio.gather(*(use(databases, tenant, 0.02) for tenant in tenants))
         assert found == [f"{tenant.database}/{tenant.role}" for tenant in tenants]
-        assert patient.open_connections <= 4
+        assert databases.open_connections <= 4
     assert await backends(server, *tenants) <= 4
 
 
-async def test_when_all_are_in_use_the_next_waits_and_is_told(server: Server, databases: TenantDatabases) -> None:
+async def test_when_all_are_in_use_the_next_waits_and_is_told(server: Server, tmp_path: Path) -> None:
     busy = [await known(server) for _ in range(4)]
-    late = await known(server)
-    holding = [asyncio.create_task(use(databases, tenant, 1.2)) for tenant in busy]
-    await eventually(lambda: databases.open_connections == 4)
-    with pytest.raises(NoConnectionLeft) as refused:
-        await use(databases, late)
-    assert is_outage(refused.value)
-    await asyncio.gather(*holding)
-    assert await use(databases, late)
+    late, over = await known(server), asyncio.Event()
+    async with small(server, tmp_path, db_pool_timeout=0.5) as databases:
+        holding = [asyncio.create_task(use(databases, tenant, until=over)) for tenant in busy]
+        await eventually(lambda: databases.open_connections == 4)
+        with pytest.raises(NoConnectionLeft) as refused:
+            await use(databases, late)
+        assert is_outage(refused.value)
+        over.set()
+        await asyncio.gather(*holding)
+        assert await use(databases, late)
 
 
 async def test_one_tenant_cannot_take_all(server: Server, databases: TenantDatabases) -> None:
-    greedy, other = await known(server), await known(server)
-    tasks = [asyncio.create_task(use(databases, greedy, 0.3)) for _ in range(6)]
-    await asyncio.sleep(0.1)
+    greedy, other, over = await known(server), await known(server), asyncio.Event()
+    tasks = [asyncio.create_task(use(databases, greedy, until=over)) for _ in range(6)]
+    await eventually(lambda: databases.open_connections == 2)
     assert await use(databases, other)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(result, str) or is_outage(result) for result in results)
+    over.set()
+    assert len(await asyncio.gather(*tasks)) == 6
 
 
 async def test_a_tenant_that_goes_or_changes_is_closed(server: Server, databases: TenantDatabases) -> None:
@@ -115,10 +110,11 @@ async def test_a_tenant_that_goes_or_changes_is_closed(server: Server, databases
     databases.tenant_changed(tenant, replace(tenant, display_name="x"))
     await asyncio.sleep(0.05)
     assert databases.open_connections == 1
-    working = asyncio.create_task(use(databases, tenant, 0.3))
-    await asyncio.sleep(0.1)
-    databases.tenant_changed(tenant, None)
-    assert await working
+    async with databases.transaction(tenant) as db:
+        assert (await db.execute(text("SELECT 1"))).scalar_one() == 1
+        databases.tenant_changed(tenant, None)
+        await asyncio.sleep(0.05)
+        assert (await db.execute(text("SELECT 2"))).scalar_one() == 2, "who is at work is not cut off"
     await eventually(lambda: databases.open_connections == 0)
     reborn = replace(tenant, uid="another")
     await use(databases, reborn)
@@ -164,18 +160,19 @@ async def test_rollback_on_any_exception(server: Server, databases: TenantDataba
         assert (await db.execute(text("SELECT value FROM usage"))).scalar_one() == 0
 
 
-async def test_limits_of_time(server: Server, databases: TenantDatabases) -> None:
+async def test_limits_of_time(server: Server, tmp_path: Path) -> None:
     tenant = await known(server)
-    with pytest.raises(DBAPIError) as slow:
-        async with databases.transaction(tenant) as db:
-            await db.execute(text("SELECT pg_sleep(3)"))
-    assert is_outage(slow.value)
-    async with server.inside(tenant.database) as blocker, blocker.transaction():
-        await blocker.execute("UPDATE usage SET value = 1")
-        with pytest.raises(DBAPIError) as blocked:
+    async with small(server, tmp_path, db_lock_timeout=0.3, db_statement_timeout=0.5) as databases:
+        with pytest.raises(DBAPIError) as slow:
             async with databases.transaction(tenant) as db:
-                await db.execute(text("UPDATE usage SET value = 2"))
-        assert is_outage(blocked.value)
+                await db.execute(text("SELECT pg_sleep(3)"))
+        assert is_outage(slow.value)
+        async with server.inside(tenant.database) as blocker, blocker.transaction():
+            await blocker.execute("UPDATE usage SET value = 1")
+            with pytest.raises(DBAPIError) as blocked:
+                async with databases.transaction(tenant) as db:
+                    await db.execute(text("UPDATE usage SET value = 2"))
+            assert is_outage(blocked.value)
 
 
 async def test_the_wrong_database_or_role_is_noticed(server: Server) -> None:
@@ -200,6 +197,18 @@ async def test_the_wrong_database_or_role_is_noticed(server: Server) -> None:
     mighty = mighty.model_copy(update={"db_password_file": superuser_password})
     with pytest.raises(WrongConnection):
         await open_connection(mighty, tenant.database)
+
+
+async def test_a_database_that_is_closed_for_a_while_is_an_outage(server: Server, databases: TenantDatabases) -> None:
+    """As the operator closes it while a restore exchanges it."""
+    tenant = await known(server)
+    async with server.inside("postgres") as admin:
+        await admin.execute(f"ALTER DATABASE {tenant.database} ALLOW_CONNECTIONS false")
+        with pytest.raises(DBAPIError) as closed:
+            await use(databases, tenant)
+        assert is_outage(closed.value)
+        await admin.execute(f"ALTER DATABASE {tenant.database} ALLOW_CONNECTIONS true")
+    assert await use(databases, tenant)
 
 
 async def test_unexpected_errors_are_no_outages(server: Server, databases: TenantDatabases) -> None:

@@ -15,7 +15,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from elink_app.database.connect import open_connection
-from elink_app.database.migrate import Target, alembic_config, migrate_all, migrate_database, newest_revision
+from elink_app.database.migrate import (
+    TOO_NEW,
+    Target,
+    TooNew,
+    alembic_config,
+    migrate_all,
+    migrate_database,
+    newest_revision,
+)
 from elink_app.database.tables import metadata
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -131,6 +139,12 @@ async def test_one_database_that_is_in_no_registry(server: Server, tmp_path: Pat
     (line,) = [orjson.loads(text) for text in output.splitlines()]
     assert (process.returncode, line["error"]) == (0, "")
     assert (line["database"], line["after"]) == (f"r_{target.database}", newest_revision())
+    async with server.inside(f"r_{target.database}") as inside:
+        await inside.execute("UPDATE alembic_version SET version_num = '9999'")
+    process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == TOO_NEW == 3, "the operator knows it by that"
+    assert "the database has revision 9999" in orjson.loads(output)["error"]
     environment["ELINK_MIGRATE_DATABASE"] = "elink_template"
     process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
@@ -179,6 +193,30 @@ async def test_killed_half_way_and_run_again(server: Server) -> None:
         await transaction.rollback()
     assert (await migrate_database(server.settings, target)).after == newest_revision()
     assert await compared(server, target.database, target.role) == []
+
+
+async def test_what_a_newer_version_has_migrated_stays(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that is set back must find its way: the databases are those of the version after it."""
+    ahead, garbled = new_tenant("ahead"), new_tenant("garbled")
+    for tenant, revision in ((ahead, "9999"), (garbled, "x9999")):
+        await server.ensure(tenant)
+        async with server.inside(tenant.database) as inside:
+            await inside.execute("UPDATE alembic_version SET version_num = $1", revision)
+    capsys.readouterr()
+    assert await migrate_all(server.settings) == 1
+    lines = {line["database"]: line for line in map(orjson.loads, capsys.readouterr().out.splitlines())}
+    assert (lines[ahead.database]["before"], lines[ahead.database]["after"]) == ("9999", "9999")
+    assert not lines[ahead.database]["error"]
+    assert "x9999" in lines[garbled.database]["error"]
+    async with server.inside("elink_registry") as registry:
+        await registry.execute("DELETE FROM tenant WHERE name = $1", garbled.name)
+    assert await migrate_all(server.settings) == 0
+    # A restored database is another matter.
+    alone = server.settings.model_copy(update={"migrate_database": ahead.database})
+    with pytest.raises(TooNew):
+        await migrate_database(alone, Target(ahead.database, ahead.role))
+    async with server.inside("elink_registry") as registry:
+        await registry.execute("DELETE FROM tenant WHERE name = $1", ahead.name)
 
 
 async def test_a_tenant_that_fails_stops_no_other(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from elink_app.accounts.permissions import ALL, Principal
+from elink_app.addresses.visibility import Action
 from elink_app.clock import utc_now
 from elink_app.deliveries.audience import Audience
 from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.repository import DeliveryRepository
 from elink_app.deliveries.service import Deliveries
 from elink_app.templates.service import Templates
+from elink_app.worker.housekeeping import Housekeeper
 
 from tests.tenant_app.deliveries.support import Office
 
@@ -59,19 +62,19 @@ async def test_own_fields_are_frozen_as_they_are_shown(office: Office) -> None:
     add = "INSERT INTO attribute (key, label, type) VALUES ($1, $2, $3)"
     for key, label, kind in (("no", "会員番号", "number"), ("vip", "優待", "yes_no"), ("x", "会社", "text")):
         await office.sql(add, key, label, kind)
-    own = json.dumps({"no": 1234, "vip": True, "x": "?"})
+    own = json.dumps({"no": 5e-05, "vip": True, "x": "?"})
     await office.sql("UPDATE address SET attributes = $1::jsonb WHERE name = '山田 太郎'", own)
     text = "{{会員番号|なし}}/{{優待|不明}}/{{会社|御社}}"
     made = await office.ready(text_body=text)
     person = (await office.sql("SELECT id FROM address WHERE name = '山田 太郎'"))[0]["id"]
     shown = await office.call("GET", f"/deliveries/{made['id']}/preview?address={person}")
-    assert shown["text"] == "1234/はい/山田商店"
+    assert shown["text"] == "0.00005/はい/山田商店"
     await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
     fields = (await office.sql("SELECT fields FROM delivery WHERE id = $1", made["id"]))[0]["fields"]
     rows = await office.sql("SELECT email, slots FROM delivery_recipient")
     slots = {row["email"]: dict(zip(fields, json.loads(row["slots"]), strict=True)) for row in rows}
     assert {name: slots["taro@a.example"][name] for name in ("会員番号", "優待", "会社")} == {
-        "会員番号": "1234", "優待": "はい", "会社": "山田商店",
+        "会員番号": "0.00005", "優待": "はい", "会社": "山田商店",
     }  # fmt: skip
     assert {slots["hanako@b.example"][name] for name in ("会員番号", "優待", "会社")} == {""}
 
@@ -140,6 +143,77 @@ async def test_labels_hide_recipients_of_old_deliveries(office: Office) -> None:
         )
     assert [row.email for row in seen] == ["hanako@b.example"]
     assert len((await office.call("GET", f"/deliveries/{made['id']}/recipients"))["items"]) == 2
+
+
+async def test_recipients_stay_hidden_when_their_addresses_are_gone(office: Office) -> None:
+    made = await office.ready()
+    await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
+    tag = (await office.sql("INSERT INTO tag (name, key, is_label) VALUES ('秘', '秘', true) RETURNING id"))[0]["id"]
+    await office.sql("INSERT INTO address_tag SELECT id, $1 FROM address WHERE name = '山田 太郎'", tag)
+    await office.sql("DELETE FROM address WHERE name = '山田 太郎'")
+    tenant = office.world.parts.directory.get(office.tenant.name)
+    assert tenant is not None
+
+    async def seen(principal: Principal, action: Action) -> list[str]:
+        async with office.world.parts.databases.transaction(tenant) as db:
+            rows = await DeliveryRepository(db).recipients(
+                made["id"], state="", email="", after=0, size=10,
+                visible=Audience(db, principal, utc_now).visible_recipients(action),
+            )  # fmt: skip
+        return sorted(row.email for row in rows)
+
+    clerk = Principal(99, "clerk@x.example", "", False, ALL, None, frozenset({7}))
+    master = Principal(98, "master@x.example", "", True, ALL, None)
+    for action in Action:
+        assert await seen(clerk, action) == ["hanako@b.example"]
+        assert await seen(master, action) == ["hanako@b.example", "taro@a.example"]
+    assert (await told(office, clerk, made["id"]))[0] == 1
+    # Whom no label keeps from seeing sees what is left of anybody; from exporting one still keeps them.
+    await office.sql("INSERT INTO role (id, name, permissions) VALUES (7, 'r', '{}')")
+    await office.sql("INSERT INTO label_right (tag_id, role_id, action) VALUES ($1, 7, 'see')", tag)
+    assert await seen(clerk, Action.SEE) == ["hanako@b.example", "taro@a.example"]
+    assert await seen(clerk, Action.EXPORT) == ["hanako@b.example"]
+    assert (await told(office, clerk, made["id"]))[0] == 2
+
+
+async def test_results_of_merged_addresses_go_over_to_the_one_that_is_kept(office: Office) -> None:
+    made = await office.ready()
+    await office.call("POST", f"/deliveries/{made['id']}/release", json={"when": "now"})
+    rows = await office.sql(
+        "SELECT address_id FROM delivery_recipient WHERE delivery_id = $1 ORDER BY email", made["id"]
+    )
+    first, gone = [row["address_id"] for row in rows]
+    last = (await office.call("POST", "/addresses", 201, json={"name": "残る 人"}))["id"]
+    label = (await office.sql("INSERT INTO tag (name, key, is_label) VALUES ('秘', '秘', true) RETURNING id"))[0]["id"]
+    clerk = Principal(99, "clerk@x.example", "", False, ALL, None, frozenset({7}))
+    known = office.world.parts.directory.get(office.tenant.name)
+    assert known is not None
+    parts = office.world.parts
+
+    async def erased_after(days: int) -> int:
+        await office.sql(f"UPDATE address SET deleted_at = deleted_at - interval '{days} days'")
+        await office.sql(f"UPDATE address_merge SET at = at - interval '{days} days'")
+        keeper = Housekeeper(parts.databases, parts.metrics, utc_now, parts.session_policy, timedelta(days=7))
+        await keeper.clean(known)
+        return (await told(office, clerk, made["id"]))[0]
+
+    # Undone, then deleted by itself: nobody inherits.
+    undone = await office.call("POST", "/duplicates/merge", json={"keep": last, "merge": [first]})
+    await office.call("POST", f"/duplicates/merges/{undone['id']}/undo")
+    await office.call("DELETE", f"/addresses/{first}", 204)
+    # One into another, which goes into the last.
+    middle = (await office.call("POST", "/addresses", 201, json={"name": "中の 人"}))["id"]
+    await office.call("POST", "/duplicates/merge", json={"keep": middle, "merge": [gone]})
+    await office.call("POST", "/duplicates/merge", json={"keep": last, "merge": [middle]})
+    assert await erased_after(6) == 2
+    assert await erased_after(2) == 1
+    assert {row["id"] for row in await office.sql("SELECT id FROM address")}.isdisjoint({first, middle, gone})
+    assert [row["address_id"] for row in await office.sql(
+        "SELECT address_id FROM delivery_recipient WHERE delivery_id = $1 ORDER BY email", made["id"]
+    )] == [first, last]  # fmt: skip
+    # A label of the kept one hides them as it hides all else of that person.
+    await office.sql("INSERT INTO address_tag VALUES ($1, $2)", last, label)
+    assert (await told(office, clerk, made["id"]))[0] == 0
 
 
 async def test_counts_and_history_tell_nothing_of_recipients_whom_labels_hide(office: Office) -> None:

@@ -40,8 +40,7 @@ async def composed(office: Office, delivery_id: int) -> dict[str, EmailMessage]:
     mails = {}
     for person in people:
         mail = composer.compose(Recipient(person.id, person.email, person.slots), utc_now())
-        head = b"\r\n".join(name + b": " + value for name, value in mail.headers)
-        parsed = message_from_bytes(head + b"\r\n\r\n" + mail.body, policy=policy.default)
+        parsed = message_from_bytes(mail.mail().body.removesuffix(b".\r\n"), policy=policy.default)
         assert isinstance(parsed, EmailMessage)
         mails[person.email] = parsed
     return mails

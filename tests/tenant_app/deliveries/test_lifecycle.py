@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from elink_app.clock import JST
 from elink_app.deliveries import mail_limit
 
 from tests.tenant_app.deliveries.support import SENDER, Office
 from tests.tenant_app.people.support import member
+from tests.tenant_app.support import eventually
+from tests.tenant_app.worker.deliveries import CountingRelay, make_delivery, open_office, relaying, states
 
 pytestmark = pytest.mark.postgres
 
@@ -61,9 +64,11 @@ async def test_take_back_and_release_again(office: Office) -> None:
     assert (back["state"], back["counts"]["total"]) == ("approved", 0)
     assert await office.sql("SELECT 1 FROM delivery_recipient") == []
     await office.call("POST", f"{path}/take-back", 409, json={})
-    again = await office.call("POST", f"{path}/release", json={"when": "at", "at": "2026-12-01T10:00:00"})
+    moment = (datetime.now(JST) + timedelta(days=1)).replace(microsecond=0)
+    local = moment.replace(tzinfo=None).isoformat()
+    again = await office.call("POST", f"{path}/release", json={"when": "at", "at": local})
     assert again["state"] == "scheduled"
-    assert again["scheduled_at"] == "2026-12-01T10:00:00+09:00"
+    assert again["scheduled_at"] == f"{local}+09:00"
 
 
 async def test_moments_that_are_refused(office: Office) -> None:
@@ -96,6 +101,7 @@ async def test_pause_resume_cancel(office: Office) -> None:
     assert (await office.call("POST", f"{path}/resume", json={}))["state"] == "sending"
     ended = await office.call("POST", f"{path}/cancel", json={})
     assert ended["state"] == "cancelled"
+    assert ended["finished_at"] is not None
     assert ended["counts"]["skipped"] == 2
     assert ended["counts"]["pending"] == 0
     for what in ("resume", "pause", "cancel", "take-back", "request"):
@@ -105,6 +111,42 @@ async def test_pause_resume_cancel(office: Office) -> None:
     assert actions == ["cancelled", "resumed", "paused", "released", "requested", "made"]
     audited = await office.sql("SELECT action FROM audit_entry WHERE kind = 'delivery' ORDER BY number DESC")
     assert [row["action"] for row in audited] == [f"delivery.{action}" for action in actions]
+
+
+async def test_what_a_worker_has_in_hand_at_the_cancellation_comes_to_an_end_too(office: Office) -> None:
+    async with relaying(CountingRelay(delay=0.02)) as relay:
+        worker = await open_office(office.world, relay)
+        worker.tenant = office.tenant
+        async with worker.inside() as inside:
+            delivery = await make_delivery(inside, 400)
+            await inside.execute("INSERT INTO delivery_draft (delivery_id) VALUES ($1)", delivery)
+            sending = asyncio.create_task(worker.send())
+            await eventually(lambda: relay.accepted.total() > 20)
+            asked = await office.call("POST", f"/deliveries/{delivery}/cancel")
+            assert asked["finished_at"] is None, "mails are in the worker's hands"
+            await sending
+            await worker.send()
+            sent = relay.accepted.total()
+            assert await states(inside, delivery) == {"accepted": sent, "skipped": 400 - sent}
+            ended = await office.call("GET", f"/deliveries/{delivery}")
+            assert (ended["counts"]["pending"], ended["counts"]["skipped"]) == (0, 400 - sent)
+            assert ended["finished_at"] is not None
+
+
+async def test_who_goes_on_before_the_moment_of_the_order_does_not_send_early(office: Office) -> None:
+    made = await office.ready()
+    path = f"/deliveries/{made['id']}"
+    moment = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    await office.call("POST", f"{path}/release", json={"when": "at", "at": moment})
+    await office.call("POST", f"{path}/pause", json={})
+    gone_on = await office.call("POST", f"{path}/resume", json={})
+    assert gone_on["state"] == "scheduled"
+    assert datetime.fromisoformat(gone_on["scheduled_at"]) == datetime.fromisoformat(moment)
+    await office.call("POST", f"{path}/pause", json={})
+    await office.sql("UPDATE delivery SET scheduled_at = now() - interval '1 minute'")
+    gone_on = await office.call("POST", f"{path}/resume", json={})
+    assert gone_on["state"] == "sending"
+    assert gone_on["started_at"] is not None, "what is put off for two days is given up, counted from here"
 
 
 async def test_approval_is_by_somebody_else_and_of_what_was_seen(office: Office) -> None:

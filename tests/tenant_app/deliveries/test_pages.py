@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from elink_app.clock import JST
 
 from tests.tenant_app.deliveries.support import SENDER, Office
 from tests.tenant_app.support import PASSWORD, Browser, World, read_token
@@ -29,7 +31,9 @@ async def test_from_the_first_word_to_the_order_and_back(office: Office) -> None
     made = await me.post("/deliveries", form(office))
     assert made.status_code == 303, made.text
     path = made.headers["location"].partition("?")[0]
-    assert "下書き" in (await me.get(path)).text
+    page = (await me.get(path)).text
+    assert "下書き" in page
+    assert f"<dt>配信の番号</dt><dd>{path.rpartition('/')[2]}</dd>" in page, "segments ask for it"
     page = (await me.get(f"{path}/audience")).text
     assert "ほかの登録と同じメールアドレス" in page
     assert "メールアドレスなし" in page
@@ -51,6 +55,8 @@ async def test_from_the_first_word_to_the_order_and_back(office: Office) -> None
     page = (await me.get(f"{path}/recipients")).text
     assert "taro@a.example" in page
     assert "到達や開封を示すものではありません" in page
+    await office.sql("UPDATE delivery_recipient SET reply = 'complaint: abuse' WHERE email = 'taro@a.example'")
+    assert "迷惑メールとしての報告：abuse" in (await me.get(f"{path}/recipients")).text
     for what, word in (("take-back", "承認済"), ("cancel", "中止")):
         assert (await me.post(f"{path}/{what}")).status_code == 303
         assert word in (await me.get(path)).text
@@ -59,9 +65,33 @@ async def test_from_the_first_word_to_the_order_and_back(office: Office) -> None
     assert "配信の状態が変わりました" in again.text
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("sender_refused", "この差出人からの送信を受け付けません"),
+        ("cannot_compose", "メールを作成できません"),
+        ("too_late", "2 時間以上過ぎています"),
+    ],
+)
+async def test_why_it_stands_still_is_said_in_words(office: Office, reason: str, words: str) -> None:
+    path = f"/deliveries/{(await office.ready())['id']}"
+    moment = (datetime.now(JST) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
+    assert (await office.me.post(f"{path}/release", {"when": "at", "at": moment})).status_code == 303
+    await office.sql("UPDATE delivery SET state = 'paused', state_reason = $1", reason)
+    page = (await office.me.get(path)).text
+    assert words in page
+    assert reason not in page
+    assert "に配信予定です" in page, "until it has begun, it waits for that moment when it is resumed"
+    await office.sql("UPDATE delivery_recipient SET state = 'refused', next_at = NULL, reply = 'bad_address'")
+    assert "bad_address" not in (await office.me.get(f"{path}/recipients")).text
+
+
 async def test_how_long_it_takes_by_the_plan(office: Office) -> None:
     path = f"/deliveries/{(await office.ready())['id']}"
     assert "1 時間に" not in (await office.me.get(path)).text
+    assert "今すぐ(5 分間は取り消し可能)" in (await office.me.get(path)).text
+    await office.rules(hold_minutes=0)
+    assert "今すぐ(取り消しはできません)" in (await office.me.get(path)).text
     await office.world.change(office.tenant, limits={"addresses": 1000, "mailsPerHour": 7})
     assert "2 通の送信には約 18 分かかります" in (await office.me.get(path)).text
     assert (await office.me.post(f"{path}/release", {"when": "now"})).status_code == 303
@@ -109,6 +139,19 @@ async def test_errors_stand_at_their_fields_and_nothing_typed_is_lost(office: Of
     conflict = await office.me.post(f"/deliveries/{made['id']}", form(office, version="1", name="二"))
     assert conflict.status_code == 409
     assert "二" in conflict.text
+    assert f'<a href="/deliveries/{made["id"]}" target="_blank"' in conflict.text
+    path = f"/deliveries/{made['id']}"
+    twice = await office.me.post(f"{path}/test", {"to": "a@a.example A@a.example"})
+    assert (twice.status_code, 'id="to-error"' in twice.text) == (422, True)
+    await office.me.post(f"{path}/request")
+    no_time = await office.me.post(f"{path}/release", {"when": "at", "at": ""})
+    assert no_time.status_code == 422
+    assert '<a href="#at">日時</a>: 必須項目です' in no_time.text
+    assert 'id="at-error"' in no_time.text
+    await office.me.post(f"{path}/release", {"when": "now"})
+    late = await office.me.post(path, form(office, version="2", name="長く書いたもの"))
+    assert late.status_code == 409
+    assert "長く書いたもの" in late.text
 
 
 @pytest.mark.parametrize("field", ["name", "from_name", "subject", "reply_to", "from_address"])

@@ -72,15 +72,20 @@ def test_any_change_changes_the_fingerprint() -> None:
     values = {
         "subject": "s", "text_body": "t", "html_body": "h", "from_name": "n", "from_address": "a@b.example",
         "reply_to": "", "category": "notice", "segment": {"tag": 1}, "count_clicks": False,
+        "attachments": [],
     }  # fmt: skip
+    file = {"name": "a.pdf", "media_type": "application/pdf", "size": 3, "sha256": "0" * 64}
     first = fingerprint(SimpleNamespace(**values))
     # As releases without that switch made it: what they approved stays approved.
     assert first.hex() == "7e6698479cc49c9c86953b67eece2105af389f75ffd86bb21983395354ea5289"
     seen = {first}
     for name in values:
-        changed = {"segment": {"tag": 2}, "count_clicks": True}.get(name, f"{values[name]}x")
+        changed = {"segment": {"tag": 2}, "count_clicks": True, "attachments": [file]}.get(name, f"{values[name]}x")
         seen.add(fingerprint(SimpleNamespace(**{**values, name: changed})))
     assert len(seen) == len(values) + 1
+    for name, other in {"name": "b.pdf", "media_type": "image/png", "size": 4, "sha256": "1" * 64}.items():
+        seen.add(fingerprint(SimpleNamespace(**{**values, "attachments": [{**file, name: other}]})))
+    assert len(seen) == len(values) + 1 + len(file)
     assert fingerprint(SimpleNamespace(**{**values, "subject": "st", "text_body": ""})) not in seen
 
 

@@ -71,3 +71,41 @@ def test_quiet_hours_put_off_and_do_not_count_as_late() -> None:
     assert waiting.step(evening + timedelta(hours=10)) is S.SENDING
     assert waiting.step(evening + timedelta(hours=12, minutes=1)) is S.PAUSED
     assert after_quiet(evening, time(21), time(8)) == datetime(2026, 11, 25, 8, 0, tzinfo=JST)
+
+
+@pytest.mark.parametrize(
+    ("due_at", "seen_at", "step"),
+    [
+        # Due just before the quiet hours, looked at within them: it waits until they end, and is not late then.
+        ("24T20:59", "24T21:00", None),
+        ("24T20:59", "25T07:59", None),
+        ("24T20:59", "25T08:00", S.SENDING),
+        ("24T20:59", "25T09:59", S.SENDING),
+        # Together two hours before and after.
+        ("24T20:30", "25T09:30", S.SENDING),
+        ("24T20:30", "25T09:31", S.PAUSED),
+        ("24T19:00", "25T08:00", S.SENDING),
+        ("24T18:59", "25T08:00", S.PAUSED),
+        # Only the first quiet hours do not count: what waited through a second evening is late.
+        ("24T20:59", "26T08:00", S.PAUSED),
+        # Quiet hours that came before it was due, or have not come yet, change nothing.
+        ("24T08:00", "24T10:00", S.SENDING),
+        ("24T08:00", "24T10:01", S.PAUSED),
+        ("24T18:00", "24T20:01", S.PAUSED),
+    ],
+)
+def test_quiet_hours_between_the_moment_and_now_do_not_count_as_late(due_at: str, seen_at: str, step: S | None) -> None:
+    wanted, now = (datetime.fromisoformat(f"2026-11-{text}:00+09:00") for text in (due_at, seen_at))
+    assert Waiting(S.SCHEDULED, wanted, None, time(21), time(8)).step(now) is step
+    assert Waiting(S.HOLDING, None, wanted, time(21), time(8)).step(now) is step
+
+
+def test_quiet_hours_within_a_day_do_not_count_as_late_either() -> None:
+    noon = datetime(2026, 11, 24, 11, 59, tzinfo=JST)
+    waiting = Waiting(S.SCHEDULED, noon, None, time(12), time(15))
+    assert waiting.step(noon + timedelta(hours=3)) is None
+    assert waiting.step(noon + timedelta(hours=3, minutes=1)) is S.SENDING
+    assert waiting.step(noon + timedelta(hours=5, minutes=1)) is S.PAUSED
+    # None, or the same at both ends: there are no quiet hours.
+    for times in ((None, None), (time(12), time(12))):
+        assert Waiting(S.SCHEDULED, noon, None, *times).step(noon + timedelta(hours=2, minutes=1)) is S.PAUSED

@@ -31,6 +31,9 @@ async def test_compared_merged_and_parted(world: World) -> None:
     }
     stale = await me.post("/duplicates/merge", {**sent, f"version-{one}": "9"})
     assert stale.status_code == 409
+    again = await me.post("/duplicates/merge", {**sent, "keep": str(two), f"version-{one}": "9"})
+    checked = re.findall(r'name="(\w+)" value="(\d+)" checked', again.text)
+    assert checked == [("keep", str(two)), ("name", str(two)), ("notes", str(one))], "what was chosen stays"
     done = await me.post("/duplicates/merge", sent)
     assert done.status_code == 303, done.text
     merged = (await me.get(f"/api/v1/addresses/{one}")).json()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.tenant_app.hostile.routes import routes
-from tests.tenant_app.support import ORIGIN_HEADERS, Browser, Server, World
+from tests.tenant_app.support import (
+    ORIGIN_HEADERS,
+    PASSWORD,
+    Browser,
+    Server,
+    World,
+    make_settings,
+    running_world,
+)
 
 pytestmark = pytest.mark.postgres
 
@@ -85,8 +95,8 @@ async def test_nobody_and_strangers_are_refused_everywhere(world: World) -> None
     assert await counted(world.server, other.database) == before
 
 
-async def test_pages_of_every_route_hold_the_policy(world: World) -> None:
-    me = await world.master(await world.tenant())
+async def test_pages_of_every_route_hold_the_policy_with_one_connection(narrow_world: World) -> None:
+    me = await narrow_world.master(await narrow_world.tenant())
     pages = 0
     for method, path in routes():
         if method != "GET":
@@ -104,3 +114,32 @@ async def test_pages_of_every_route_hold_the_policy(world: World) -> None:
             assert "<style" not in answer.text, where
             assert not re.search(r"<script(?![^>]*\ssrc=)", answer.text), where
     assert pages > 40
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+async def test_more_requests_than_connections_are_all_answered(
+    server: Server, tmp_path: Path, connections: int
+) -> None:
+    """Each asks twice, for who it is and for what it does. None holds one connection while it waits for another:
+    the wait is so long that whoever did would be found by the end of this one."""
+    settings = make_settings(server.postgres, tmp_path, db_pool_size=connections, db_pool_timeout=120.0)
+    async with running_world(Server(server.postgres, settings)) as world:
+        tenant = await world.tenant()
+        me = await world.master(tenant)
+        made = await me.api("POST", "/api/v1/tokens", json={"name": "x", "permissions": ["addresses:view"], "days": 1})
+        bearer = {"Authorization": f"Bearer {made.json()['secret']}"}
+        program, token = world.browser(tenant.host), await me.token("/account")
+        sent = {"headers": ORIGIN_HEADERS, "data": {"csrf_token": token, "name": "山田", "key": "k", "label": "l"}}
+        file = {"headers": ORIGIN_HEADERS, "data": {"csrf_token": token}, "files": {"file": ("a.csv", b"a\r\n")}}
+        passed = {"current_password": PASSWORD, "password": "いろは correct horse 2", "password_repeated": "x"}
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(
+                *(me.get(path) for path in ("/", "/addresses", "/tags", "/account", "/api/v1/dashboard") * 2),
+                *(program.get("/api/v1/addresses", headers=bearer) for _ in range(3)),
+                *(me.client.post(path, **sent) for path in ("/addresses", "/tags", "/account/tokens") * 2),
+                *(me.client.post("/imports", **file) for _ in range(3)),
+                *(me.client.post("/account/password", **{**sent, "data": {**sent["data"], **passed}}) for _ in "ab"),
+                *(world.browser(tenant.host).log_in(tenant) for _ in range(3)),
+            )
+        wrong = [(answer.request.url.path, answer.status_code) for answer in answers if answer.status_code >= 500]
+        assert wrong == []

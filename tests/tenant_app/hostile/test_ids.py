@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.postgres
 
 MARK, PART = "ひみつ甲乙丙", "ひみつ"
 EMAIL = "mark7f3a@secret.example"
+# What somebody asked for stands in the answer, also in the link that leads back to the page in another language.
+_ASKED = re.compile(r"mark7f3a(@|%(25)*40)secret\.example")
 TAG = "極秘案件"
 # What must be as it was, whatever was tried.
 _STANDING = {
@@ -108,7 +111,7 @@ def found_in(answers: Any) -> list[tuple[str, str, int]]:
         plain = answer.text if answer.headers.get("content-type", "").startswith(("text", "application/")) else ""
         for mark in (MARK, "mark7f3a"):
             # What was asked for may be said again in the page that says no.
-            if mark in plain.replace(EMAIL, ""):
+            if mark in _ASKED.sub("", plain):
                 told.append((call, mark, answer.status_code))
     return told
 

@@ -59,7 +59,7 @@ RULES_OF_ROUTES: tuple[tuple[str, Needs], ...] = (
     (r"\w+ (/api/v1)?/exports", EXPORT),
     (r"POST /api/v1/segments/preview", VIEW),
     (r"GET /(addresses/(new|deleted)|addresses/{address_id}/edit|segments/new|segments/{segment_id}/edit)", EDIT),
-    (r"GET /duplicates/merge", EDIT),
+    (r"GET /duplicates/merge|GET /(tags/{tag_id}|segments/{segment_id})/delete", EDIT),
     (r"GET (/api/v1)?/(addresses|consents|suppressions|duplicates|segments|tags)|GET /api/v1/attributes", VIEW),
     (r"\w+ (/api/v1)?/(addresses|consents|suppressions|duplicates|segments|tags)", EDIT),
     (r"\w+ (/api/v1)?/(users|roles)|GET /api/v1/user-fields", any_of(P.USERS_MANAGE)),
@@ -70,7 +70,8 @@ RULES_OF_ROUTES: tuple[tuple[str, Needs], ...] = (
      any_of(*({one, P.ADDRESSES_VIEW, P.ADDRESSES_EXPORT} for one in DELIVERIES))),
     (r"GET (/api/v1)?/deliveries/{delivery_id}/(recipients|audience)",
      any_of(*({one, P.ADDRESSES_VIEW} for one in DELIVERIES))),
-    (r"GET /deliveries/(new|{delivery_id}/edit)", any_of(P.DELIVERIES_DRAFT)),
+    (r"GET /deliveries/(new|{delivery_id}/(edit|attachments/{sha256}/delete))", any_of(P.DELIVERIES_DRAFT)),
+    (r"GET /api/v1/deliveries/{delivery_id}/test", any_of(P.DELIVERIES_DRAFT)),
     (r"GET (/api/v1)?/deliveries", any_of(*DELIVERIES)),
     (r"POST (/api/v1)?/deliveries/{delivery_id}/(approve|reject)", any_of(P.DELIVERIES_APPROVE)),
     (r"POST (/api/v1)?/deliveries/{delivery_id}/(release|take-back|pause|resume|cancel|resend-unknown)",
@@ -112,8 +113,10 @@ def quiet() -> Iterator[None]:
 
 
 def holds(text: str, mark: str) -> bool:
-    """True when the mark is in the text; a number not as a part of another one, or of a moment."""
-    return re.search(rf"(?<![\d.]){mark}(?!\d)", text) is not None
+    """True when the mark is in the text; a number not as a part of another one, of a moment or of a random name."""
+    if not mark[0].isdigit():
+        return mark in text
+    return re.search(rf"(?<![\w.-]){mark}(?![\w-])", text, re.ASCII) is not None
 
 
 def needs_of(method: str, path: str) -> Needs:

@@ -14,7 +14,7 @@ from tests.tenant_app.support import ORIGIN_HEADERS, Browser, World
 
 pytestmark = pytest.mark.postgres
 
-SCRIPT = "\"'><script>alert(1)</script>{{7*7}}${7*7}<img src=x onerror=alert(1)>"
+SCRIPT = "\"'><script>alert(1)</script>{{97*97}}${97*97}<img src=x onerror=alert(1)>"
 
 
 async def test_scripts_in_every_field_stay_text(world: World) -> None:
@@ -39,7 +39,7 @@ async def test_scripts_in_every_field_stay_text(world: World) -> None:
         assert SCRIPT[:40] not in page, path
         assert "<script" not in page, path
         assert "onerror=alert(1)>" not in page.replace("onerror=alert(1)&gt;", ""), path
-        assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49\b", page), path
+        assert re.findall(rf"\b{97 * 97}\b", page) == [], path
     for name in ("q", "tag", "order", "cursor", "notice", "next", "token"):
         for path in ("/addresses", "/login", "/setup", "/"):
             page = await me.client.get(path, params={name: SCRIPT})

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.tenant_app.support import ORIGIN_HEADERS, Browser, World
 
 pytestmark = pytest.mark.postgres
@@ -63,6 +63,12 @@ async def megabytes(count: int, line: bytes = b"a,b,c\r\n") -> AsyncIterator[byt
         yield piece
 
 
+async def form_of_megabytes(count: int) -> AsyncIterator[bytes]:
+    yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.csv"\r\n\r\n'
+    async for piece in megabytes(count):
+        yield piece
+
+
 async def test_large_bodies_are_refused_early_and_never_held(world: World) -> None:
     tenant = await world.tenant()
     ports = free_port(), free_port()
@@ -105,14 +111,19 @@ async def check(client: httpx.AsyncClient, headers: dict[str, str], process: sub
         "/utilities/suppress",
         "/login",
         "/api/v1/images",
+        "/deliveries/1/attachments",
+        "/api/v1/deliveries/1/attachments",
         "/nowhere",
     ):
         head = {**client.headers, **headers, "Content-Length": str(100 * _MEGABYTE)}
         assert (path, await status_by_head(client.base_url.port or 0, path, head)) == (path, 413)
     # Not said: cut off where the limit is. The answer may be lost when the server closes first.
-    for path in ("/api/v1/addresses", "/api/v1/images", "/login"):
+    made = await client.post("/api/v1/deliveries", headers=headers, json={"name": "x", "category": "notice"})
+    attachments = f"/api/v1/deliveries/{made.json()['id']}/attachments"
+    for path in ("/api/v1/addresses", "/api/v1/images", attachments, "/login"):
+        kind = {"Content-Type": "multipart/form-data; boundary=b"} if path == attachments else {}
         try:
-            answer = await client.post(path, headers=headers, content=megabytes(100))
+            answer = await client.post(path, headers={**headers, **kind}, content=form_of_megabytes(100))
         except httpx.TransportError:
             continue
         # A form of no kind is not even read.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from elink_app.mail.address import BadMailbox
-from elink_app.mail.smtp import ConnectionFailed, Outcome, Relay, connect, make_mail
+from elink_app.mail.smtp import ConnectionFailed, Mail, Outcome, Relay, connect, make_mail
 
 from tests.tenant_app.mail.servers import CLOSE, HANG, Queue, Script, scripted, send, some_mails
 from tests.tenant_app.support import eventually
@@ -245,3 +246,34 @@ async def test_nobody_listens() -> None:
         pass
     with pytest.raises(ConnectionFailed):
         await connect(relay)
+
+
+def with_files(number: int, size: int) -> Mail:
+    """A mail as the composer makes it: a head, and a long piece that all mails share."""
+    to = f"to{number}@there.example"
+    return make_mail(number, "from@sender.example", to, b"Subject: x\r\n\r\n", b"QUJD\r\n" * (size // 6))
+
+
+@BOTH
+async def test_long_bodies_arrive_whole_among_short_ones(pipelining: bool) -> None:
+    script = Script(pipelining=pipelining)
+    sizes = [60_000, 1_500_000, 6, 1_500_000]
+    async with scripted(script) as relay:
+        # Sent as fast as it is taken; how fast is the machine's.
+        connection = await connect(replace(relay, final_timeout=60))
+        queue = Queue([with_files(number, size) for number, size in enumerate(sizes)])
+        bodies = [b"".join(mail.pieces) for mail in queue.mails]
+        await connection.run(queue)
+    assert queue.results == dict.fromkeys(range(4), A)
+    assert script.bodies == bodies
+
+
+async def test_a_long_body_that_breaks_off_was_not_sent() -> None:
+    script = Script({"DATA": [b"354 go on\r\n" + CLOSE]})
+    async with scripted(script) as relay:
+        connection = await connect(relay)
+        # More than the buffers of the system take.
+        queue = Queue([with_files(0, 40_000_000)])
+        await connection.run(queue)
+    assert queue.intents == [0]
+    assert queue.results == {0: UNSENT}

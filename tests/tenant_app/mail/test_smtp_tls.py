@@ -52,7 +52,7 @@ async def real(
 
     server = await loop.create_server(make, "127.0.0.1", 0, ssl=tls if implicit else None)
     try:
-        yield Relay("localhost", server.sockets[0].getsockname()[1], command_timeout=5, final_timeout=5)
+        yield Relay("localhost", server.sockets[0].getsockname()[1], command_timeout=60, final_timeout=60)
     finally:
         server.close()
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from elink_app.manual import library
+from elink_app.templates.fields import BUILT_IN
 from elink_app.web.i18n import merged_catalog
 
 LANGUAGES = ("ja", "en")
@@ -43,6 +44,14 @@ def test_quoted_labels_are_texts_of_the_app(language: str) -> None:
     quoted = [label for page in library.pages(language) for section in page.sections for label in section.labels]
     assert len(quoted) > 30
     assert sorted(set(quoted) - known) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_placeholders_of_the_manual_are_fields(language: str) -> None:
+    texts = [section.text for page in library.pages(language) for section in page.sections]
+    named = re.findall(r"\{\{([^|}]+)", " ".join(texts))
+    assert named
+    assert set(named) <= set(BUILT_IN)
 
 
 def test_search_finds_sections_whatever_width_and_case() -> None:

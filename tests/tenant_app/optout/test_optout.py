@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from elink_app.mail.tokens import DeliveryTokens
 from elink_app.optout.service import masked
@@ -127,6 +129,10 @@ async def test_undo_restores_a_consent_that_there_was(office: Office) -> None:  
     assert "再び受け取る" in (await visitor.get(path)).text
     await visitor.post(path, data={"choice": "none"})
     assert await records(office) == ([(TARO, "given"), (TARO, "withdrawn"), (TARO, "given")], [(TARO, False)])
+    page = (await office.me.get(f"/consents?email={TARO}")).text
+    for words in ("メールの配信停止ページ", "記録者:受信者ご本人", "メール 1", "解除:"):
+        assert words in page, words
+    assert not re.search(r">page<|· page |mail \d|recipient", page.partition("<main")[2])
     advert = await office.draft(category="advert")
     assert (await office.call("GET", f"/deliveries/{advert['id']}/audience"))["recipients"] == 1
 

@@ -27,7 +27,7 @@ from elink_app.registry.tenant import Tenant
 from elink_app.registry.wakeups import Wakeups
 from elink_app.worker.tasks import TaskRunner
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.tenant_app.mail.tls import make_contexts
 from tests.tenant_app.support import World, eventually
 
@@ -52,7 +52,7 @@ class Relay:
 @asynccontextmanager
 async def relay() -> AsyncIterator[Relay]:
     made = Relay(free_port())
-    controller = Controller(made, hostname="127.0.0.1", port=made.port)
+    controller = Controller(made, hostname="127.0.0.1", port=made.port, ready_timeout=60)
     controller.start()
     try:
         yield made
@@ -168,7 +168,7 @@ async def test_single_mails_take_the_road_of_deliveries(bench: Bench, tmp_path: 
     def check(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         return AuthResult(success=(data.login, data.password) == (b"user", b"secret"), handled=False)
 
-    options: dict[str, Any] = {"authenticator": check, "auth_required": True}
+    options: dict[str, Any] = {"authenticator": check, "auth_required": True, "ready_timeout": 60}
     if tls == "implicit":
         controller = Controller(
             kept, hostname="127.0.0.1", port=kept.port, ssl_context=server_side, auth_require_tls=False, **options

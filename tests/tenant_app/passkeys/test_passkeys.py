@@ -16,6 +16,13 @@ from tests.tenant_app.people.support import actions, member, one, run
 from tests.tenant_app.security.test_second_factor import second_step, switch_on
 from tests.tenant_app.support import PASSWORD, Browser, World
 
+
+@pytest.fixture
+def world(narrow_world: World) -> World:
+    """With one connection only: no step may need a second one."""
+    return narrow_world
+
+
 PAGE = "/account/second-factor"
 
 

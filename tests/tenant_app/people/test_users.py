@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
+from elink_app.registry.wakeups import Wakeups
+from elink_operator.database.model import TenantDb
 
 from tests.tenant_app.people.support import accept, actions, invite, link_for, make_role, member, one, run
 from tests.tenant_app.support import ORIGIN_HEADERS, PASSWORD, World
@@ -12,6 +17,7 @@ from tests.tenant_app.support import ORIGIN_HEADERS, PASSWORD, World
 pytestmark = pytest.mark.postgres
 
 AYA = "aya@user.example"
+OFFICE = {"key": "office", "label": "勤務地", "kind": "text"}
 
 
 async def test_an_invitation_works_once(world: World) -> None:
@@ -234,6 +240,22 @@ async def test_one_user_per_address(world: World) -> None:
         assert answer.json()["errors"][0]["code"] == "email_taken"
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("users", {"email": "a@user.example"}),
+        ("roles", {"name": "営業"}),
+        ("user-fields", {"key": "k", "label": "k", "kind": "text"}),
+        ("attributes", {"key": "k", "label": "k", "type": "text"}),
+    ],
+)
+async def test_a_button_that_is_pressed_twice_makes_one(world: World, path: str, body: dict[str, object]) -> None:
+    me = await world.master(await world.tenant())
+    token = (await me.get("/api/v1/session")).json()["csrf_token"]
+    made = await asyncio.gather(*(me.api("POST", f"/api/v1/{path}", token=token, json=body) for _ in range(3)))
+    assert sorted(answer.status_code for answer in made) == [201, 422, 422]
+
+
 async def test_values_are_escaped(world: World) -> None:
     tenant = await world.tenant()
     master = await world.master(tenant)
@@ -289,6 +311,79 @@ async def test_own_fields(world: World) -> None:
     assert (await manager.api("POST", "/api/v1/user-fields", json=fields[1])).status_code == 403
 
 
+@asynccontextmanager
+async def log_held(world: World, tenant: TenantDb) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """Whoever wants to write into the audit log waits until the end; gives a wait for so many that wait."""
+    async with world.server.inside(tenant.database) as holder, holder.transaction():
+        await holder.execute("SELECT FROM audit_head FOR UPDATE")
+
+        async def waiting(count: int) -> None:
+            sql = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+            async with asyncio.timeout(60):
+                while await holder.fetchval(sql) < count:  # noqa: ASYNC110 - of the server, which signals nothing
+                    await asyncio.sleep(0.02)
+
+        yield waiting
+
+
+async def test_what_is_saved_while_its_field_is_deleted_goes_with_the_field(world: World) -> None:
+    tenant = await world.tenant()
+    master = await world.master(tenant)
+    user_id = await invite(master, AYA)
+    field = (await master.api("POST", "/api/v1/user-fields", json=OFFICE)).json()["id"]
+    body = {"roles": [], "attributes": {"office": "大阪"}}
+    async with log_held(world, tenant) as waiting:
+        saving = asyncio.create_task(master.api("PUT", f"/api/v1/users/{user_id}", json=body))
+        await waiting(1)
+        deleting = asyncio.create_task(master.api("DELETE", f"/api/v1/user-fields/{field}"))
+        await waiting(2)
+    assert [(await saving).status_code, (await deleting).status_code] == [200, 204]
+    assert await one(world, tenant, "SELECT attributes FROM account WHERE id = $1", user_id) == "{}"
+    assert (await master.api("POST", f"/api/v1/user-fields/{field}/restore")).status_code == 200
+    assert (await master.get(f"/api/v1/users/{user_id}")).json()["attributes"] == {"office": "大阪"}
+    # The other way round the value is refused.
+    async with log_held(world, tenant) as waiting:
+        deleting = asyncio.create_task(master.api("DELETE", f"/api/v1/user-fields/{field}"))
+        await waiting(1)
+        saving = asyncio.create_task(master.api("PUT", f"/api/v1/users/{user_id}", json=body))
+        await waiting(2)
+    assert [(await saving).status_code, (await deleting).status_code] == [422, 204]
+    assert await one(world, tenant, "SELECT attributes FROM account WHERE id = $1", user_id) == "{}"
+
+
+async def test_a_user_is_removed_while_a_field_comes_back(world: World) -> None:
+    tenant = await world.tenant()
+    master = await world.master(tenant)
+    user_id = await invite(master, AYA)
+    field = (await master.api("POST", "/api/v1/user-fields", json=OFFICE)).json()["id"]
+    await master.api("PUT", f"/api/v1/users/{user_id}", json={"roles": [], "attributes": {"office": "大阪"}})
+    await master.api("DELETE", f"/api/v1/user-fields/{field}")
+    async with log_held(world, tenant) as waiting:
+        removing = asyncio.create_task(master.api("DELETE", f"/api/v1/users/{user_id}"))
+        await waiting(1)
+        restoring = asyncio.create_task(master.api("POST", f"/api/v1/user-fields/{field}/restore"))
+        await waiting(2)
+    assert [(await removing).status_code, (await restoring).status_code] == [204, 200]
+
+
+async def test_the_worker_is_woken_when_the_invitation_can_be_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await world.tenant()
+    master = await world.master(tenant)
+    seen: list[tuple[str, int]] = []
+
+    async def wake(_self: Wakeups, name: str, _due: datetime | None = None) -> None:
+        seen.append((name, await one(world, tenant, "SELECT count(*) FROM outbox_mail")))
+
+    monkeypatch.setattr(Wakeups, "wake", wake)
+    user_id = await invite(master, AYA)
+    await master.api("POST", f"/api/v1/users/{user_id}/invite")
+    await master.post("/users", {"email": "ken@user.example"})
+    await master.post(f"/users/{user_id}/invite")
+    assert seen == [(tenant.name, count) for count in (1, 2, 3, 4)]
+
+
 async def test_a_new_password_is_demanded(world: World) -> None:
     tenant = await world.tenant()
     master = await world.master(tenant)
@@ -298,6 +393,10 @@ async def test_a_new_password_is_demanded(world: World) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/account?notice=password-due")
     refused = await browser.get("/api/v1/addresses")
     assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (403, "account-action-required")
+    # No token either, which would still be there when the password is another one.
+    answer = await browser.post("/account/tokens", {"name": "x", "permissions": "addresses:view", "days": "90"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account?notice=password-due")
+    assert await one(world, tenant, "SELECT count(*) FROM api_token") == 0
     form = {"current_password": PASSWORD, "password": PASSWORD, "password_repeated": PASSWORD}
     again = await browser.post("/account/password", form)
     assert again.status_code == 422

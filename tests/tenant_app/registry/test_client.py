@@ -19,20 +19,20 @@ from tests.tenant_app.support import Server, World, eventually, make_settings, n
 pytestmark = pytest.mark.postgres
 
 
-async def test_changes_arrive_by_notification(world: World) -> None:
-    """The periodic reading is 30 s away: what arrives at once came by NOTIFY."""
-    tenant = new_tenant()
-    await world.server.ensure(tenant)
-    started = time.monotonic()
-    await world.knows(tenant)
-    changed = await world.change(tenant, state="Suspended", state_reason="理由")
-    known = world.parts.directory.get(tenant.name)
-    assert known is not None
-    assert known.state_reason == "理由"
-    await world.server.remove(changed)
-    await eventually(lambda: world.parts.directory.get(tenant.name) is None)
-    assert time.monotonic() - started < 10
-    assert (await world.browser(tenant.host).get("/")).status_code == 404
+async def test_changes_arrive_by_notification(server: Server, tmp_path: Path) -> None:
+    """The periodic reading is an hour away: what arrives came by NOTIFY."""
+    settings = make_settings(server.postgres, tmp_path, registry_reread_seconds=3600)
+    async with running_world(Server(server.postgres, settings)) as world:
+        tenant = new_tenant()
+        await world.server.ensure(tenant)
+        await world.knows(tenant)
+        changed = await world.change(tenant, state="Suspended", state_reason="理由")
+        known = world.parts.directory.get(tenant.name)
+        assert known is not None
+        assert known.state_reason == "理由"
+        await world.server.remove(changed)
+        await eventually(lambda: world.parts.directory.get(tenant.name) is None)
+        assert (await world.browser(tenant.host).get("/")).status_code == 404
 
 
 async def test_a_lost_notification_is_made_good_by_rereading(server: Server, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_senseless_row_does_not_hide_the_others(world: World) -> None:
 
 
 async def test_postgresql_down_at_start_then_up_then_down_again(own_postgres: Postgres, tmp_path: Path) -> None:
-    server = Server(own_postgres, make_settings(own_postgres, tmp_path, db_pool_timeout=1, db_connect_timeout=1))
+    server = Server(own_postgres, make_settings(own_postgres, tmp_path))
     await server.prepare()
     tenant = new_tenant()
     await server.ensure(tenant)
@@ -113,7 +113,7 @@ async def test_postgresql_down_at_start_then_up_then_down_again(own_postgres: Po
         assert (await world.browser("nobody.example").get("/")).status_code == 404
         assert parts.directory.loaded
         own_postgres.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (await me.get("/")).status_code != 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)

@@ -11,7 +11,7 @@ import pytest
 from elink_app.registry.connection import RegistryAway, RegistryConnection
 from elink_app.registry.pace import PaceTokens, domain_key
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.tenant_app.support import Server
 
 pytestmark = pytest.mark.postgres

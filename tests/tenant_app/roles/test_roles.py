@@ -29,6 +29,8 @@ async def test_a_change_counts_at_the_next_request(world: World) -> None:
     assert (await browser.get("/api/v1/session")).json()["permissions"] == [
         "addresses:edit", "addresses:view", "audit:view",
     ]  # fmt: skip
+    assert (await master.api("DELETE", f"/api/v1/roles/{role_id}")).status_code == 409
+    await master.api("PUT", f"/api/v1/users/{user_id}", json={"roles": [second]})
     assert (await master.api("DELETE", f"/api/v1/roles/{role_id}")).status_code == 204
     # Without seeing, changing does not count.
     assert (await browser.get("/api/v1/session")).json()["permissions"] == []
@@ -109,5 +111,5 @@ async def test_a_permission_of_another_release_counts_for_nothing(world: World) 
     role_id = await one(world, tenant, "SELECT id FROM role")
     plain = {"name": "x", "permissions": ["addresses:view"]}
     assert (await master.api("PUT", f"/api/v1/roles/{role_id}", json=plain)).status_code == 200
-    await run(world, tenant, "UPDATE role SET permissions = '{moon:fly}'")
+    await run(world, tenant, "UPDATE role SET permissions = '{moon:fly}'; DELETE FROM account_role")
     assert (await master.api("DELETE", f"/api/v1/roles/{role_id}")).status_code == 204

@@ -12,6 +12,13 @@ from tests.tenant_app.support import PASSWORD, Browser, World
 
 pytestmark = pytest.mark.postgres
 
+
+@pytest.fixture
+def world(narrow_world: World) -> World:
+    """With one connection only: a proof of the password must not wait for a second one."""
+    return narrow_world
+
+
 PROOF = {"current_password": PASSWORD}
 FACTORS = "/api/v1/account/factors"
 OFFER = "/api/v1/master-offer"

@@ -13,6 +13,13 @@ from elink_app.security import totp
 from tests.tenant_app.people.support import actions, link_for, member, one, run
 from tests.tenant_app.support import PASSWORD, Browser, World
 
+
+@pytest.fixture
+def world(narrow_world: World) -> World:
+    """With one connection only: no step may need a second one."""
+    return narrow_world
+
+
 pytestmark = pytest.mark.postgres
 
 
@@ -101,6 +108,21 @@ async def test_a_waiting_log_in_ends(world: World) -> None:
     assert (await browser.get("/api/v1/session")).status_code == 401
     # Without any log-in there is nothing to finish either.
     assert (await world.browser(tenant.host).post("/login/second", {"code": "000000"})).status_code == 303
+
+
+async def test_a_waiting_log_in_does_not_slip_past_a_new_password(world: World) -> None:
+    tenant = await world.tenant()
+    _, codes = await switch_on(await world.master(tenant))
+    thief = await first_step(world, tenant.host, tenant.master_email)
+    async with world.server.inside(tenant.database) as inside:
+        change = inside.transaction()
+        await change.start()
+        await inside.execute("UPDATE account SET password_hash = 'another'; DELETE FROM session")
+        step = asyncio.create_task(thief.post("/login/second", {"code": codes[0]}, page="/login/second"))
+        await asyncio.wait([step], timeout=1)
+        await change.commit()
+        assert (await step).headers["location"].startswith("/login?")
+        assert await inside.fetchval("SELECT count(*) FROM session") == 0
 
 
 async def test_a_link_of_a_mail_does_not_go_around_it(world: World) -> None:

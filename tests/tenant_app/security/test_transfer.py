@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
 from tests.tenant_app.people.support import actions, invite, member, one, run
 from tests.tenant_app.support import PASSWORD, Browser, World
+
+
+@pytest.fixture
+def world(narrow_world: World) -> World:
+    """With one connection only: no step may need a second one."""
+    return narrow_world
+
 
 pytestmark = pytest.mark.postgres
 
@@ -47,6 +55,17 @@ async def test_both_give_their_passwords_and_both_are_noted(world: World) -> Non
     assert [action for action in await actions(world, tenant) if action.startswith("master.")] == [
         "master.set_up", "master.offer", "master.accept",
     ]  # fmt: skip
+
+
+async def test_a_wrong_password_does_not_change_whom_it_is_offered_to(world: World) -> None:
+    """The second try would else go to the first of the list."""
+    tenant = await world.tenant()
+    master = await world.master(tenant)
+    people = [(await member(world, tenant, master))[1] for _ in range(2)]
+    for chosen in people:
+        wrong = await master.post(PAGE, {"to": str(chosen), "current_password": "wrong password"})
+        assert wrong.status_code == 422
+        assert re.findall(r'<option value="(\d+)" selected>', wrong.text) == [str(chosen)]
 
 
 async def test_many_acceptances_at_once(world: World) -> None:

@@ -114,7 +114,10 @@ async def test_consent_by_the_pages(world: World) -> None:
     number = re.search(r"/suppressions/(\d+)/lift", page.text)
     assert number is not None
     lift = f"/suppressions/{number[1]}/lift"
-    assert (await me.post(lift, {"email": "taro@example.jp", "why": ""})).status_code == 422
+    refused = await me.post(lift, {"email": "taro@example.jp", "why": "長" * 301})
+    assert refused.status_code == 422
+    assert f'<a href="#why-{number[1]}">配信を再開する理由</a>' in refused.text
+    assert "長" * 301 in refused.text
     assert (await me.post(lift, {"email": "taro@example.jp", "why": "誤り"})).status_code == 303
     assert (await me.post(lift, {"email": "taro@example.jp", "why": "誤り"})).status_code == 404
     assert (await me.get("/consents?email=x")).status_code == 404
@@ -130,12 +133,20 @@ async def test_own_fields_by_the_page(world: World) -> None:
     page = (await me.get(path)).text
     assert SCRIPT not in page
     assert SCRIPT not in (await me.get("/addresses/new")).text
-    assert (await me.post(path, {**new, "label": ""})).status_code == 422
+    refused = await me.post(path, {**new, "key": "rank2", "label": "", "required": "yes"})
+    assert refused.status_code == 422
+    boxes = re.findall(r'id="(required|in_list)" name="\w+" value="yes"( checked)?', refused.text)
+    assert boxes == [("required", " checked"), ("in_list", " checked")]
     change = {"label": "ランク", "choices": "A\nC", "position": "3", "required": "yes"}
     assert (await me.post(f"{path}/{made['id']}", change)).status_code == 303
     changed = (await me.get("/api/v1/attributes")).json()[0]
     assert (changed["label"], changed["choices"], changed["required"]) == ("ランク", ["A", "C"], True)
-    assert (await me.post(f"{path}/{made['id']}", {**change, "choices": ""})).status_code == 422
+    refused = await me.post(f"{path}/{made['id']}", {**change, "label": "新しい名前", "position": "7", "choices": ""})
+    assert refused.status_code == 422
+    assert f'<a href="#choices-{made["id"]}">' in refused.text
+    assert f'id="choices-{made["id"]}-error"' in refused.text
+    assert ('value="新しい名前"' in refused.text, 'value="7"' in refused.text) == (True, True)
+    assert 'id="choices-error"' not in refused.text, "not the form for a new field"
     assert (await me.post(f"{path}/{made['id']}/delete")).status_code == 303
     assert (await me.get("/api/v1/attributes")).json() == []
     assert (await me.post(f"{path}/{made['id']}/restore")).status_code == 303

@@ -223,6 +223,22 @@ async def test_bombs_and_strangers_are_refused(world: World) -> None:
     assert (await me.get(PATH)).json() == []
 
 
+async def test_a_box_that_was_left_empty_does_not_mean_everybody(world: World) -> None:
+    me = await world.master(await world.tenant())
+    await me.api("POST", "/api/v1/addresses", json={"name": "山田"})
+    for op, value in (("contains", ""), ("starts", ""), ("contains", "\u3000")):
+        tree = {"kind": "all", "of": [{"kind": "text", "field": "company", "op": op, "value": value}]}
+        for path, body in ((f"{PATH}/preview", {"tree": tree}), (PATH, {"name": "x", "tree": tree})):
+            answer = await me.api("POST", path, json=body)
+            assert [one["pointer"] for one in answer.json()["errors"]] == ["/tree/of/0/value"]
+    row = {"level": "1", "what": "company", "op": "contains", "value": ""}
+    page = await me.post("/segments", {"name": "x", "kind": "all", **row})
+    assert page.status_code == 422
+    # Nothing to be there is something to ask for.
+    empty = {"kind": "all", "of": [{"kind": "text", "field": "company", "op": "is", "value": ""}]}
+    assert (await me.api("POST", f"{PATH}/preview", json={"tree": empty})).json()["count"] == 1
+
+
 async def make(me: Browser, name: str, tree: dict[str, Any]) -> dict[str, Any]:
     answer = await me.api("POST", PATH, json={"name": name, "tree": tree})
     assert answer.status_code == 201, answer.text
@@ -231,7 +247,8 @@ async def make(me: Browser, name: str, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_saved_found_changed_deleted(world: World) -> None:
-    me = await world.master(await world.tenant())
+    tenant = await world.tenant()
+    me = await world.master(tenant)
     for n in range(7):
         await me.api("POST", "/api/v1/addresses", json={"name": f"人{n}", "tags": ["偶"] if n % 2 == 0 else []})
     tag = (await me.get("/api/v1/tags")).json()[0]["id"]
@@ -258,8 +275,10 @@ async def test_saved_found_changed_deleted(world: World) -> None:
     assert (changed.json()["name"], changed.json()["version"]) == ("奇数", 2)
     assert (await me.api("PUT", path, json={"name": "奇数", "tree": odd, "version": 1})).status_code == 409
     assert (await me.get(f"{path}/addresses")).json()["total"] == 3
-    # A tag that is gone matches nothing, and breaks nothing.
-    await me.api("DELETE", f"/api/v1/tags/{tag}")
+    # While a segment names a tag, it stays. One that is gone all the same matches nothing, and breaks nothing.
+    assert (await me.api("DELETE", f"/api/v1/tags/{tag}")).status_code == 409
+    async with world.server.inside(tenant.database) as inside:
+        await inside.execute("DELETE FROM tag WHERE id = $1", tag)
     assert (await me.get(f"{path}/addresses")).json()["total"] == 7
     assert (await me.api("DELETE", path)).status_code == 204
     assert (await me.get(path)).status_code == 404

@@ -14,6 +14,7 @@ from elink_app.ops.servers import Stop
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.plan import Plan
+from elink_app.transfer.reader import Reader
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.utilities.handlers import utility_handlers
 
@@ -36,7 +37,9 @@ class Bench:
     def runner(self) -> JobRunner:
         """A new worker process."""
         return JobRunner(
-            self.world.parts.databases, {**make_handlers(self.store, utc_now), **utility_handlers(utc_now)}, utc_now
+            self.world.parts.databases,
+            {**make_handlers(self.store, utc_now, Reader()), **utility_handlers(utc_now)},
+            utc_now,
         )
 
     def put(self, content: bytes) -> str:

@@ -118,6 +118,25 @@ async def test_a_workbook_of_texts_that_goes_in_again_and_survives_kills(
     assert plain(await empty.addresses()) == plain(await bench.addresses())
 
 
+async def test_a_file_is_no_way_round_a_right_that_was_taken_away(world: World) -> None:
+    bench = await make_bench(world)
+    me = await master(bench)
+    await bench.imported(table(person("甲社", "a@x.jp", tags="甲"), person("乙社", "b@x.jp")))
+    clerk, _, _ = await member(world, bench.tenant, me, "addresses:view", "addresses:export")
+    number = (await clerk.api("POST", "/api/v1/exports", json={})).json()["job"]
+    await bench.work()
+    assert "甲社" in (await clerk.get(f"/api/v1/exports/{number}/file")).text
+    await bench.rows("UPDATE tag SET is_label = true WHERE name = '甲' RETURNING id")
+    refused = await clerk.get(f"/api/v1/exports/{number}/file")
+    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "export-outdated")
+    assert (await clerk.get(f"/exports/{number}/file")).status_code == 409
+    assert (await me.get(f"/api/v1/exports/{number}/file")).status_code == 200
+    again = (await clerk.api("POST", "/api/v1/exports", json={})).json()["job"]
+    await bench.work()
+    file = await clerk.get(f"/api/v1/exports/{again}/file")
+    assert (file.status_code, "甲社" in file.text, "乙社" in file.text) == (200, False, True)
+
+
 async def test_by_the_api_a_segment_for_who_may(world: World) -> None:
     bench = await make_bench(world)
     me = await master(bench)

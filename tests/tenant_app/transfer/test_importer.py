@@ -7,9 +7,10 @@ import contextlib
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 from elink_app.ops.servers import Stop
-from elink_app.transfer import importer
+from elink_app.transfer import bulk, importer
 from sqlalchemy.exc import DBAPIError
 
 from tests.tenant_app.support import World
@@ -103,6 +104,16 @@ async def test_bad_rows_are_kept_with_every_reason_and_the_rest_is_taken(bench: 
     assert bad[0]["cells"] == rows[1]
 
 
+async def test_a_cell_that_grows_beyond_its_field_refuses_its_row_and_no_other(bench: Bench) -> None:
+    """A member number in the wrong column is as long as a postal code, until it gets the hyphen of one."""
+    rows = [person("一"), person("二", postal_code="1234567890123456"), person("三", tags="㌖" * 20), person("四")]
+    job = await bench.imported(table(*rows))
+    assert (job["state"], counts(job)) == ("done", {"new": 2, "bad": 2})
+    assert [row["name"] for row in await bench.addresses()] == ["一", "四"]
+    reasons = await bench.rows("SELECT reasons->0->>1 AS code FROM import_bad_row ORDER BY number")
+    assert [row["code"] for row in reasons] == ["string_too_long"] * 2
+
+
 async def test_the_plan_is_filled_in_the_order_of_the_file(world: World) -> None:
     bench = await make_bench(world, limits={"addresses": 3})
     await bench.imported(table(person("前から", "old@x.jp")))
@@ -172,7 +183,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, statements: int) -> Any:
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("fetch", "execute", "executemany", "copy_records_to_table", "copy_to_table"):
+        for name in ("fetch", "fetchval", "execute", "executemany", "copy_records_to_table", "copy_to_table"):
             patch.setattr(asyncpg.Connection, name, wrapped(name))
         yield
 
@@ -197,3 +208,20 @@ async def test_undo_takes_back_what_nobody_touched_since(bench: Bench) -> None:
     assert {**first, "version": 1} == before[0]
     assert second["name"] == "手で"
     assert (await bench.row("SELECT value FROM usage"))["value"] == 2
+
+
+async def test_looking_for_known_e_mails_does_not_read_the_whole_book(bench: Bench) -> None:
+    """A few hundred at once, while the planner still takes the book for empty: it read all of it for each batch."""
+    await bench.rows("ALTER TABLE address_email SET (autovacuum_enabled = off)")
+    await bench.imported(table(*(person(f"n{n}", f"n{n}@x.jp") for n in range(3000))))
+    async with bench.world.server.inside(bench.tenant.database) as inside, inside.transaction():
+        await inside.execute(bulk._FOR_BATCHES)
+        keys = [f"n{n}@x.jp" for n in range(2990, 3240)]
+        (found,) = await inside.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {bulk._MATCH}", keys, [])
+    read = [node["Actual Rows"] * node["Actual Loops"] for node in nodes(orjson.loads(found[0])[0]["Plan"])]
+    dropped = [node.get("Rows Removed by Filter", 0) for node in nodes(orjson.loads(found[0])[0]["Plan"])]
+    assert max(read + dropped) <= len(keys)
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(one for part in plan.get("Plans", []) for one in nodes(part))]

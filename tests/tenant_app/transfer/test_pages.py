@@ -80,6 +80,7 @@ async def test_from_the_upload_to_the_undo(bench: Bench) -> None:
     done = await me.get(job)
     assert "refresh" not in done.headers
     assert f'href="{job}/bad-rows"' in done.text
+    assert "<dt>取り込めない行</dt><dd>1</dd>" in done.text
     assert "メールアドレスの形式ではありません" in (await me.get(f"{job}/bad-rows")).text
     refused = await me.get(f"{job}/bad-rows.csv")
     assert refused.content.startswith(b"\xef\xbb\xbf")
@@ -93,6 +94,48 @@ async def test_from_the_upload_to_the_undo(bench: Bench) -> None:
     await bench.work()
     assert await bench.addresses() == []
     assert (await me.post(f"{job}/undo")).status_code == 409
+
+
+def columns_of(page: str) -> list[str]:
+    """What the columns of a file are set to."""
+    form = page.partition('name="columns"')[2].partition("</table>")[0]
+    return re.findall(r'<option value="([\w:]*)" selected>', form)
+
+
+async def test_refused_rows_of_a_file_without_heading_come_back_mended(bench: Bench) -> None:
+    """The reasons are no names and no e-mails of anybody."""
+    me = await master(bench)
+    await me.api("POST", "/api/v1/attributes", json={"key": "rank", "label": "ランク", "type": "text"})
+    where = (await send(me, b"a@x.jp,A\r\n@bad,B\r\n")).headers["location"]
+    plan = {"encoding": "utf-8-sig", "separator": ",", "existing": "update", "columns": ["emails", "attribute:rank"]}
+    assert (await me.post(where, {**plan, "action": "look"})).status_code == 303
+    job = (await me.post(f"{where}/run")).headers["location"]
+    await bench.work()
+    refused = await me.get(f"{job}/bad-rows.csv")
+    assert refused.text.splitlines()[0] == "\ufeffメールアドレス,ランク,取り込めない理由"
+    again = (await send(me, refused.content.replace(b"'@bad", b"b@x.jp"))).headers["location"]
+    assert columns_of((await me.get(again)).text) == ["emails", "attribute:rank", ""]
+    await me.post(f"{again}/run")
+    await bench.work()
+    assert [(row["name"], row["emails"]) for row in await bench.addresses()] == [
+        ("a@x.jp", ["a@x.jp"]), ("b@x.jp", ["b@x.jp"]),
+    ]  # fmt: skip
+
+
+async def test_a_field_with_a_long_key_is_remembered_whole(bench: Bench) -> None:
+    me = await master(bench)
+    key = "k" * 40
+    # Whose name is what the table has room for.
+    for name, label in ((key, "会員番号"), ("k" * 30, "別")):
+        answer = await me.api("POST", "/api/v1/attributes", json={"key": name, "label": label, "type": "text"})
+        assert answer.status_code == 201
+    for number in range(2):
+        where = (await send(me, f"氏名,会員番号\r\n山田{number},A-{number}\r\n".encode())).headers["location"]
+        assert columns_of((await me.get(where)).text) == ["name", f"attribute:{key}"]
+        assert (await me.post(f"{where}/run")).status_code == 303
+        await bench.work()
+    found = (await me.get("/api/v1/addresses")).json()["items"]
+    assert [one["attributes"] for one in found] == [{key: "A-0"}, {key: "A-1"}]
 
 
 async def test_the_same_by_the_api(bench: Bench) -> None:
@@ -123,6 +166,19 @@ async def test_a_job_that_waits_can_be_stopped(bench: Bench) -> None:
     await bench.work()
     assert (await me.get(f"/api/v1/jobs/{number}")).json()["state"] == "cancelled"
     assert await bench.addresses() == []
+    # Once it is over nothing is asked for any more; the log says who stopped what, and that it ended early.
+    await me.post(f"/jobs/{number}/cancel")
+    lines = (await me.get("/api/v1/audit?q=job.")).json()["items"]
+    told = [(line["action"], line["key"], line["after"]["kind"]) for line in lines if line["kind"] == "job"]
+    assert told == [("job.stopped", str(number), "import"), ("job.cancel", str(number), "import")]
+
+
+async def test_a_job_that_fails_is_in_the_log_with_what_it_had_done(bench: Bench) -> None:
+    number = await bench.start_import(b"PK\x03\x04 no workbook", workbook=True)
+    await bench.work()
+    assert (await bench.job(number))["state"] == "failed"
+    (line,) = await bench.rows("SELECT action, key FROM audit_entry WHERE kind = 'job'")
+    assert (line["action"], line["key"]) == ("job.failed", str(number))
 
 
 async def test_what_others_have_does_not_exist(bench: Bench) -> None:
@@ -236,13 +292,13 @@ async def test_without_permission_there_is_no_import(bench: Bench, monkeypatch: 
 
     me = await master(bench)
     token = await me.token("/account")
-    real = Sessions.identify
+    real = Sessions.use
 
     async def weaker(self: Sessions, secret: str) -> object:
         found = await real(self, secret)
         return found and replace(found, is_master=False, permissions=frozenset({"addresses:view", "addresses:edit"}))
 
-    monkeypatch.setattr(Sessions, "identify", weaker)
+    monkeypatch.setattr(Sessions, "use", weaker)
     assert (await me.get("/imports")).status_code == 403
     assert (await send(me, b"a,b", token=token)).status_code == 403
     assert 'href="/imports"' not in (await me.get("/addresses")).text

@@ -58,6 +58,21 @@ def test_japanese_is_japanese_and_keeps_the_placeholders() -> None:
             assert set(PLACEHOLDER.findall(string)) == set(PLACEHOLDER.findall(ids[0])), message.id
 
 
+def test_one_word_for_one_thing() -> None:
+    manual = "".join(file.read_text("utf-8") for file in sorted((SOURCE / "manual" / "pages" / "ja").iterdir()))
+    texts = [str(message.string) for message in entries()] + [manual]
+    for other, word in (
+        ("サーバ(?!ー)", "サーバー"),
+        ("ブラウザ(?!ー)", "ブラウザー"),
+        ("ユーザ(?!ー)", "ユーザー"),
+        ("インポート|エクスポート", "取り込み、書き出し"),
+        ("配信先|送信先|送り先", "宛先"),
+        ("(?<![ァ-ヶー])ロール(?!バック)", "役割"),
+        ("管理者アカウント", "マスターアカウント"),
+    ):
+        assert [text for text in texts if re.search(other, text)] == [], word
+
+
 def test_templates_hold_no_text_that_is_not_marked() -> None:
     for template in sorted((SOURCE / "web" / "templates").glob("*.html")):
         text = re.sub(

@@ -15,7 +15,7 @@ from elink_app.registry.connection import RegistryConnection
 from elink_app.registry.pace import PaceTokens
 from elink_app.worker.domain_rates import DomainRates
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.tenant_app.support import Server, World, eventually
 from tests.tenant_app.worker.deliveries import CountingRelay, counts, make_delivery, open_office, relaying, states
 from tests.tenant_app.worker.test_kills import environment, worker
@@ -71,9 +71,7 @@ async def test_giving_back_without_a_registry_is_no_error(server: Server) -> Non
 
 async def test_tokens_of_mails_that_the_relay_did_not_take_are_given_back(world: World) -> None:
     domain = _domain()
-    async with relaying(CountingRelay()) as relay:
-        pass
-    office = await open_office(world, relay, domain_mails_per_minute=120)
+    office = await open_office(world, CountingRelay(port=free_port()), domain_mails_per_minute=120)
     async with office.inside() as inside:
         delivery = await make_delivery(inside, 20, domain=domain)
         await office.send()

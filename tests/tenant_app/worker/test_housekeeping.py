@@ -36,6 +36,10 @@ INSERT INTO api_token (account_id, name, secret_sha256, permissions, expires_at)
     FROM account a, (VALUES ('x', 31), ('y', 29)) AS v (p, d);
 INSERT INTO passkey_challenge (challenge, purpose, browser_sha256, expires_at)
     SELECT p::bytea, 'log_in', '', now() + m * interval '1 minute' FROM (VALUES ('over', -1), ('open', 1)) AS v (p, m);
+INSERT INTO sent_form (account_id, form_sha256, led_to, sent_at)
+    SELECT a.id, p::bytea, '/', now() - h * interval '1 hour' FROM account a, (VALUES ('x', 25), ('y', 23)) AS v (p, h);
+INSERT INTO user_field (key, label, kind, deleted_at)
+    SELECT p, p, 'text', now() - d * interval '1 day' FROM (VALUES ('x', 8), ('y', 6), ('z', NULL)) AS v (p, d);
 """
 
 
@@ -55,7 +59,7 @@ async def test_clears_what_is_over_and_nothing_else(world: World) -> None:
         assert gone == {
             "sessions": 2, "throttle": 1, "setup_tokens": 1, "links": 1, "tokens": 1, "mails": 1, "addresses": 1200,
             "attribute_values": 0, "utilities": 0, "challenges": 1,
-            "clicks": 0,
+            "clicks": 0, "sent_forms": 1, "user_fields": 1,
         }  # fmt: skip
         left = {row[0] for row in await inside.fetch("SELECT name FROM address")}
         assert left == {"young", "alive"}

@@ -11,6 +11,7 @@ from elink_app.clock import utc_now
 from elink_app.mail.smtp import Outcome, Relay, SmtpConnection, connect, make_mail
 from elink_app.mail.smtp_server import MOST_BYTES, SmtpServer, TryLater
 from elink_app.mail.tokens import DeliveryTokens, tenant_mark
+from elink_app.registry.directory import TenantDirectory
 from elink_app.worker.inbound import BounceMailboxes
 
 from tests.tenant_app.mail.reports import AWAY, complaint, dsn
@@ -33,7 +34,7 @@ async def inbound(office: Office) -> AsyncIterator[Relay]:
     boxes = BounceMailboxes("bounce.example", parts.directory, parts.databases.transaction, parts.metrics, utc_now)
     server = await SmtpServer("mx.bounce.example", boxes).start("127.0.0.1", 0)
     try:
-        yield Relay("127.0.0.1", server.sockets[0].getsockname()[1], command_timeout=10, final_timeout=10)
+        yield Relay("127.0.0.1", server.sockets[0].getsockname()[1], command_timeout=60, final_timeout=60)
     finally:
         server.close()
 
@@ -149,6 +150,60 @@ async def test_a_database_that_is_away_asks_to_try_later(world: World) -> None:
             assert (await report(mx, to, dsn()))[0] is Outcome.ACCEPTED
 
 
+@pytest.mark.postgres
+async def test_after_a_restore_the_key_is_read_again(world: World) -> None:
+    """A backup that is older than the first mail holds no key; the next mail makes another one."""
+    relay = CountingRelay()
+    async with relaying(relay):
+        office = await open_office(world, relay, bounce_domain="bounce.example")
+        async with office.inside() as inside, inbound(office) as mx:
+            delivery = await make_delivery(inside, 1)
+            await office.send()
+
+            async def address() -> str:
+                secret = await inside.fetchval("SELECT secret FROM mail_secret")
+                local = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1)
+                return f"{local}@bounce.example"
+
+            assert (await report(mx, await address(), dsn("delayed", "4.4.1")))[0] is Outcome.ACCEPTED
+            await world.change(office.tenant, state="Maintenance")
+            await inside.execute("UPDATE mail_secret SET secret = decode(repeat('ab', 32), 'hex')")
+            await world.change(office.tenant, state="Active")
+            assert (await report(mx, await address(), dsn()))[0] is Outcome.ACCEPTED
+            assert (await counts(inside, delivery))["bounced"] == 1
+
+
+@pytest.mark.postgres
+async def test_a_report_that_is_faster_than_our_own_record_comes_again(world: World) -> None:
+    """A relay may return a mail at once; the worker writes down what it took in groups."""
+    relay = CountingRelay()
+    async with relaying(relay):
+        office = await open_office(world, relay, bounce_domain="bounce.example")
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 1)
+            await office.send()
+            secret = await inside.fetchval("SELECT secret FROM mail_secret")
+            to = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1) + "@bounce.example"
+            async with inbound(office) as mx:
+                await inside.execute("UPDATE delivery_recipient SET state = 'sending', next_at = now()")
+                await inside.execute("UPDATE delivery SET state = 'sending', accepted = 0")
+                assert (await report(mx, to, dsn("delayed", "4.4.1")))[0] is Outcome.ACCEPTED
+                assert (await report(mx, to, dsn()))[0] is Outcome.DEFERRED
+                await inside.execute("UPDATE delivery_recipient SET state = 'accepted', next_at = NULL")
+                await inside.execute("UPDATE delivery SET state = 'done', accepted = 1")
+                assert (await report(mx, to, dsn()))[0] is Outcome.ACCEPTED
+            row = await counts(inside, delivery)
+            assert (row["accepted"], row["bounced"]) == (0, 1)
+
+
+@pytest.mark.postgres
+async def test_before_the_registry_was_read_nobody_is_a_stranger(world: World) -> None:
+    parts = world.parts
+    boxes = BounceMailboxes("bounce.example", TenantDirectory(), parts.databases.transaction, parts.metrics, utc_now)
+    with pytest.raises(TryLater):
+        await boxes.knows(DeliveryTokens(b"secret", tenant_mark("uid"), 1, "").bounce(1) + "@bounce.example")
+
+
 class Boxes:
     """Mailboxes without a database."""
 
@@ -180,7 +235,7 @@ async def dialogue(boxes: Boxes, text: bytes) -> list[bytes]:
     async with talking(boxes) as (reader, writer):
         writer.write(text)
         await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
     return [line[:3] for line in answer.split(b"\r\n") if line and line[3:4] == b" "]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -90,6 +91,24 @@ def test_a_line_cut_by_the_kill(tmp_path: Path, cut: int) -> None:
     told = left(tmp_path)
     assert {A, D} <= told.claimed
     assert C in told.begun or C in told.claimed or told.answered[C][0] == "accepted"
+
+
+def test_a_line_cut_by_a_full_disk_swallows_no_other(tmp_path: Path) -> None:
+    """A body whose announcement was lost with the half line before it would be sent again after a kill."""
+    journal = Journal(tmp_path)
+    fill(journal)
+    path = journals(tmp_path)[0]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="full"):
+            journal.claimed("tenant-2", 8, [(recipient, 1) for recipient in range(100)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    journal.begun(D)
+    journal.forget("tenant-2")
+    journal.close()
+    assert left(tmp_path) == Findings({A}, {B, D}, {C: ("accepted", "250 ok é\n")})
 
 
 def test_garbage_is_no_obstacle(tmp_path: Path) -> None:

@@ -84,5 +84,6 @@ class LoginThrottle(Base):
 
     key: Mapped[str] = mapped_column(String(80), primary_key=True)
     failures: Mapped[int]
+    # Or a little before it: from when on the next failure is being forgotten.
     last_attempt_at: Mapped[datetime]
     blocked_until: Mapped[datetime | None]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, extract, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -192,19 +192,33 @@ class ThrottleRepository:
         )
         return await self._session.scalar(statement)
 
-    async def count_attempt(self, key: str, now: datetime, forget_before: datetime) -> tuple[int, datetime | None]:
+    async def count_attempt(
+        self, key: str, now: datetime, forget_before: datetime, *, forget_one_in: timedelta | None = None
+    ) -> tuple[int, datetime | None]:
         """Count one more attempt before its outcome is known.
+
+        All failures are forgotten when there was no attempt since `forget_before`; with `forget_one_in` one of them
+        in each such time too, whatever comes meanwhile.
 
         Returns the failures so far with this one, and the end of a block that another attempt has set. Attempts on
         one key pass here one after the other: each waits until the transaction of the one before has ended.
         """
         row = insert(LoginThrottle).values(key=key, failures=1, last_attempt_at=now)
+        before, since = LoginThrottle.failures, LoginThrottle.last_attempt_at
+        left: ColumnElement[int] = before.expression
+        moment: ColumnElement[datetime] = literal(now)
+        if forget_one_in is not None:
+            # What is left of a period counts for the next one: people who come every minute have their failures
+            # forgotten as fast as those who come once a day.
+            periods = func.greatest(0, func.floor(extract("epoch", moment - since) / forget_one_in.total_seconds()))
+            left = func.greatest(0, before - cast(periods, BigInteger))
+            moment = case((left > 0, since + periods * literal(forget_one_in)), else_=moment)
         statement = row.on_conflict_do_update(
             index_elements=["key"],
+            # Old failures are forgotten.
             set_={
-                # Old failures are forgotten.
-                "failures": case((LoginThrottle.last_attempt_at > forget_before, LoginThrottle.failures + 1), else_=1),
-                "last_attempt_at": now,
+                "failures": case((since > forget_before, left + 1), else_=1),
+                "last_attempt_at": case((since > forget_before, moment), else_=now),
             },
         ).returning(LoginThrottle.failures, LoginThrottle.blocked_until)
         row_now = (await self._session.execute(statement)).one()

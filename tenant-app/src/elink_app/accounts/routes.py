@@ -9,10 +9,11 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from elink_app.accounts.service import SetupLink
+from elink_app.audit.service import record
 from elink_app.errors import PASSKEYS_ONLY_NOW, InvalidInput, NotFound, TooManyAttempts
 from elink_app.messages import N_, Message
 from elink_app.web import cookies, pages
-from elink_app.web.deps import InPersonDep, SessionsDep, StateDep, TenantDep
+from elink_app.web.deps import ActorDep, DbDep, InPersonDep, SessionsDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form, safe_next
 from elink_app.web.i18n import LANGUAGES
 from elink_app.web.state import WebState, client_of
@@ -127,6 +128,7 @@ def _setup_page(
         "setup.html",
         status=status or _LINK_STATUS[link],
         headers=_NO_REFERRER,
+        path=f"/setup?{urlencode({'token': token})}",
         link=link.name,
         token=token if link is SetupLink.VALID else "",
         errors=errors,
@@ -149,17 +151,24 @@ async def account(
 
 
 @router.post("/account/sessions/{session_id}/revoke")
-async def revoke(principal: InPersonDep, sessions: SessionsDep, session_id: SessionId) -> Response:
+async def revoke(
+    principal: InPersonDep, actor: ActorDep, sessions: SessionsDep, db: DbDep, state: StateDep, session_id: SessionId
+) -> Response:
     """Log another browser out."""
     if not await sessions.revoke(principal, session_id):
         raise NotFound
+    await record(db, actor, "account.end_session", kind="account", key=str(principal.account_id), now=state.clock())
     return pages.redirect("/account?notice=revoked")
 
 
 @router.post("/account/sessions/revoke-others")
-async def revoke_others(principal: InPersonDep, sessions: SessionsDep) -> Response:
+async def revoke_others(
+    principal: InPersonDep, actor: ActorDep, sessions: SessionsDep, db: DbDep, state: StateDep
+) -> Response:
     """Log all other browsers out."""
-    await sessions.revoke_others(principal)
+    if count := await sessions.revoke_others(principal):
+        key, after = str(principal.account_id), {"count": count}
+        await record(db, actor, "account.end_sessions", kind="account", key=key, after=after, now=state.clock())
     return pages.redirect("/account?notice=revoked")
 
 

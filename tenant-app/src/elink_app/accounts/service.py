@@ -23,9 +23,10 @@ from elink_app.emails import email_key
 from elink_app.errors import InvalidInput, TooManyAttempts, Unauthenticated
 from elink_app.registry.tenant import Tenant
 from elink_app.security.factors import drop_factors, has_factor
-from elink_app.security.repository import OldPasswordRepository
+from elink_app.security.repository import LinkRepository, OfferRepository, OldPasswordRepository
 from elink_app.telemetry.metrics import Metrics
 from elink_app.text import has_refused_character
+from elink_app.tokens.repository import TokenRepository
 from elink_app.validation import field_error
 
 # With the present one: as many as are refused again.
@@ -80,8 +81,9 @@ class Accounts:
             self.metrics.logins.labels("failure").inc()
             return None
         async with self.transactions(tenant) as session:
-            current = await AccountRepository(session).get(account.id)
-            # Between the two transactions the password may have been changed, or the account disabled.
+            # Between the two transactions the password may have been changed, or the account disabled; locked, for that
+            # ends the sessions that are there, and this one is not yet.
+            current = await AccountRepository(session).get(account.id, lock=True)
             if current is None or current.disabled_at is not None or current.password_hash != stored:
                 return None
             if renewed:
@@ -154,8 +156,9 @@ class Accounts:
     ) -> str | SetupLink:
         """Make the master account and return the secret of its first session, or say what is wrong with the link.
 
-        When there is a master already, a new link gives it a new password and ends its sessions. Raises
-        InvalidInput for a password that is not accepted, TooManyAttempts after many wrong links.
+        When there is a master already, a new link gives it a new password and ends its sessions, API tokens, links in
+        mails and the offer of its place. Raises InvalidInput for a password that is not accepted, TooManyAttempts
+        after many wrong links.
         """
         async with self.transactions(tenant) as session:
             await self.begin(Throttle(ThrottleRepository(session), None, client.address, self.clock()))
@@ -172,7 +175,11 @@ class Accounts:
             account = await self._save_master(accounts, tenant.master_email, hashed)
             # Whoever asks the provider for a new link may have lost the phone too.
             await drop_factors(session, account)
+            # The place may have gone to another person: nothing that was handed out before leads to it.
             await sessions.revoke_account(account.id)
+            await TokenRepository(session).revoke_all(account.id)
+            await LinkRepository(session).revoke(account.id)
+            await OfferRepository(session).clear()
             await self.note(session, account, client, "master.set_up")
             return await self.welcome(session, account, client, replaces=replaces)
 

@@ -78,12 +78,6 @@ class Sessions:
         self._rows = SessionRepository(session)
         self._clock = clock
         self._policy = policy
-        # Set by `identify` when it is time to note the use.
-        self.to_touch: int | None = None
-
-    async def touch(self, session_id: int) -> None:
-        """Note that the session was used now."""
-        await self._rows.touch(session_id, self._clock())
 
     async def open(
         self,
@@ -117,8 +111,22 @@ class Sessions:
         )
         return secret
 
+    async def use(self, secret: str) -> Principal | None:
+        """Who holds this secret, as `identify`; the use keeps the session alive."""
+        found = await self._find(secret)
+        if found is None:
+            return None
+        principal, session = found
+        if (now := self._clock()) - session.last_seen_at > _TOUCH_EVERY:
+            await self._rows.touch(session.id, now)
+        return principal
+
     async def identify(self, secret: str) -> Principal | None:
         """Who holds this secret; None when the session is over, revoked or never was."""
+        found = await self._find(secret)
+        return found[0] if found is not None else None
+
+    async def _find(self, secret: str) -> tuple[Principal, LoginSession] | None:
         if len(secret) != SECRET_LENGTH:
             return None
         now = self._clock()
@@ -126,9 +134,8 @@ class Sessions:
         if found is None:
             return None
         session, account, grants, factor_due, passkey_due = found
-        self.to_touch = session.id if now - session.last_seen_at > _TOUCH_EVERY else None
         who = principal_of(account, session.id, grants, factor_due=factor_due)
-        return replace(who, by_passkey=session.by_passkey, must_use_passkey=passkey_due)
+        return replace(who, by_passkey=session.by_passkey, must_use_passkey=passkey_due), session
 
     async def awaiting_factor(self, secret: str) -> Account | None:
         """Whose password was right when this secret was handed out, while the second factor is still to come."""

@@ -17,6 +17,9 @@ ADDRESS_TRIES = 20
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(minutes=15)
 FORGET_AFTER = timedelta(hours=24)
+# Else the slips of an office behind one address would add up for ever, and then one more would lock out all of it. Who
+# guesses gains nothing: at the longest wait he has no more attempts than these.
+FORGET_ONE_IN = LONGEST_WAIT
 
 
 def wait_after(failures: int, tries: int) -> timedelta:
@@ -61,7 +64,9 @@ class Throttle:
         """
         self._refuse_until(await self._rows.blocked_until(list(self._keys), self._now))
         for key, tries in sorted(self._keys.items()):
-            failures, until = await self._rows.count_attempt(key, self._now, self._now - FORGET_AFTER)
+            failures, until = await self._rows.count_attempt(
+                key, self._now, self._now - FORGET_AFTER, forget_one_in=FORGET_ONE_IN
+            )
             self._refuse_until(until)
             wait = wait_after(failures, tries)
             if wait:

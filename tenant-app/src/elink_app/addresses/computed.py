@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from elink_app.numbers import number_text
 from elink_app.text import pairs, search_form, sort_key
 
 _NO_DIGITS = re.compile("[^0-9]+")
@@ -28,7 +30,11 @@ def search_fields(data: Fields, emails: Sequence[str], attributes: Mapping[str, 
 
 def _forms(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -> list[str]:
     """What is looked through, in search form, one by one: name, reading and company come first."""
-    values = [str(value) for value in attributes.values() if not isinstance(value, bool)]
+    values = [
+        value if isinstance(value, str) else number_text(value)
+        for value in attributes.values()
+        if not isinstance(value, bool)
+    ]
     digits = _NO_DIGITS.sub("", data.phone)
     return [
         search_form(part)
@@ -38,10 +44,12 @@ def _forms(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -
 
 def _joined(forms: Sequence[str]) -> tuple[str, list[str]]:
     once = list(dict.fromkeys(filter(None, forms)))
-    found: set[str] = set()
-    for form in once:
-        found.update(pairs(form))
-    return "\n".join(once), sorted(found)
+    text = "\n".join(once)
+    # The pairs of all in one go, without those across a border: no form has white space of its own.
+    found = set(pairs(text))
+    for one, other in itertools.pairwise(once):
+        found -= {f"{one[-1]}\n", f"\n{other[0]}"}
+    return text, sorted(found)
 
 
 def computed(data: Fields, emails: Sequence[str], attributes: Mapping[str, Any]) -> dict[str, Any]:

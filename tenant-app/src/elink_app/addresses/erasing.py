@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -13,11 +14,15 @@ from elink_app.addresses.models import Address
 from elink_app.attributes.repository import AttributeRepository
 
 
-async def purge_deleted(session: AsyncSession, before: datetime, limit: int) -> int:
-    """Remove addresses deleted before `before`; at most `limit` at a time. Returns how many."""
-    old = select(Address.id).where(Address.deleted_at < before).limit(limit).with_for_update(skip_locked=True)
-    result = await session.execute(delete(Address).where(Address.id.in_(old)).returning(Address.id))
-    return len(result.all())
+async def expired(session: AsyncSession, before: datetime, limit: int) -> Sequence[int]:
+    """Ids of addresses deleted before `before`, the oldest first, `limit` at most; held until the end."""
+    old = select(Address.id).where(Address.deleted_at < before).order_by(Address.deleted_at, Address.id).limit(limit)
+    return (await session.scalars(old.with_for_update(skip_locked=True))).all()
+
+
+async def erase(session: AsyncSession, address_ids: Sequence[int]) -> None:
+    """Remove these addresses for good."""
+    await session.execute(delete(Address).where(Address.id.in_(address_ids)))
 
 
 async def erase_expired_attributes(session: AsyncSession, before: datetime, limit: int) -> int:

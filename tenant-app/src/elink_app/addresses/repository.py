@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import orjson
@@ -18,7 +18,7 @@ from sqlalchemy.orm import selectinload
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.id_sets import IdSet
 from elink_app.addresses.models import Address, AddressEmail, AddressTag, Tag, Usage
-from elink_app.addresses.visibility import forbidden_labels, visible
+from elink_app.addresses.visibility import Action, forbidden_labels, visible
 from elink_app.emails import email_key
 from elink_app.text import grams, search_form
 
@@ -68,7 +68,10 @@ class Cursor:
         if not 0 < row < 2**63 or len(key) > 1000:
             raise ValueError("cursor")
         if order is Order.UPDATED:
-            datetime.fromisoformat(key)
+            try:
+                datetime.fromisoformat(key).astimezone(UTC)
+            except OverflowError as error:
+                raise ValueError("cursor") from error
         return cls(key, row, backwards)
 
 
@@ -279,6 +282,13 @@ class AddressRepository:
         keys = [search_form(name) for name in names]
         statement = select(Tag.key).where(Tag.key.in_(keys), Tag.id.in_(forbidden_labels(self._principal)))
         return set((await self._session.scalars(statement)).all())
+
+    async def bound(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are labels which keep the account from something: it may not take them off."""
+        keys = [search_form(name) for name in names]
+        forbids = [Tag.id.in_(forbidden_labels(self._principal, action)) for action in Action]
+        statement = select(Tag.name).where(Tag.key.in_(keys), or_(*forbids)).order_by(Tag.name)
+        return list(await self._session.scalars(statement)) if keys else []
 
     async def hidden(self) -> int:
         """How many live addresses the account may not see: found by the index of tags."""

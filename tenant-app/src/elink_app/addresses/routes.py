@@ -18,9 +18,10 @@ from elink_app.addresses import service
 from elink_app.addresses.deps import BookDep
 from elink_app.addresses.repository import COUNT_CAP, Order
 from elink_app.addresses.schemas import MAX_EMAILS, AddressInput, AddressOutput, AddressUpdate
-from elink_app.attributes.schemas import AttributeOutput
+from elink_app.attributes.schemas import AttributeOutput, as_typed
 from elink_app.errors import AppError, EditConflict, FieldError, InvalidInput, LimitReached
 from elink_app.messages import Message
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
 from elink_app.web import pages
 from elink_app.web.deps import MayEdit, MayView
@@ -46,13 +47,6 @@ def _values(address: AddressOutput | None, own: Sequence[AttributeOutput]) -> di
 def attribute_box(key: str) -> str:
     """The name of the form's box for an own field."""
     return f"attributes.{key}"
-
-
-def as_typed(value: str | int | float | bool | None) -> str:
-    """A value as a person would type it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
 
 
 def _typed(form: FormData, own: Sequence[AttributeOutput]) -> dict[str, Any]:
@@ -138,7 +132,7 @@ async def deleted_list(request: Request, principal: MayEdit, book: BookDep, noti
 
 
 @router.post("/addresses")
-async def create(request: Request, principal: MayEdit, book: BookDep) -> Response:
+async def create(request: Request, principal: MayEdit, book: BookDep, once: OnceDep) -> Response:
     """Save a new address."""
     form = await read_form(request)
     own = await book.fields()
@@ -146,7 +140,7 @@ async def create(request: Request, principal: MayEdit, book: BookDep) -> Respons
         made = await book.create(AddressInput.model_validate(_without_version(_input(form, own))))
     except (ValidationError, InvalidInput, LimitReached) as error:
         return _again(request, principal, None, form, own, error)
-    return pages.redirect(f"/addresses/{made.id}?notice=created")
+    return await once.redirect(f"/addresses/{made.id}?notice=created")
 
 
 @dataclass(frozen=True)
@@ -159,16 +153,12 @@ class EmailBox:
 
 
 def _email_boxes(emails: list[str], errors: pages.FormErrors) -> list[EmailBox]:
-    """Errors count the filled boxes only, the form counts all; errors of the whole list go to the first."""
+    """Errors of the whole list go to the first box."""
     boxes: list[EmailBox] = []
-    filled = 0
     for position, email in enumerate(emails):
-        wrong = [
-            error for error in errors.of("emails") if error.field[1:2] == ((filled,) if email.strip() else (None,))
-        ]
+        wrong = [error for error in errors.of("emails") if error.field[1:2] == (position,)]
         if position == 0:
             wrong += [error for error in errors.of("emails") if len(error.field) == 1]
-        filled += 1 if email.strip() else 0
         boxes.append(EmailBox(f"emails-{position}", email, wrong))
     return boxes
 
@@ -200,7 +190,7 @@ async def edit_form(request: Request, principal: MayEdit, book: BookDep, address
 
 
 @router.post("/addresses/{address_id}")
-async def save(request: Request, principal: MayEdit, book: BookDep, address_id: AddressId) -> Response:
+async def save(request: Request, principal: MayEdit, book: BookDep, address_id: AddressId, once: OnceDep) -> Response:
     """Save a changed address."""
     form = await read_form(request)
     saved, own = await book.get(address_id), await book.fields()
@@ -208,7 +198,7 @@ async def save(request: Request, principal: MayEdit, book: BookDep, address_id: 
         await book.update(address_id, AddressUpdate.model_validate(_input(form, own)))
     except (ValidationError, InvalidInput, EditConflict) as error:
         return _again(request, principal, saved, form, own, error)
-    return pages.redirect(f"/addresses/{address_id}?notice=saved")
+    return await once.redirect(f"/addresses/{address_id}?notice=saved")
 
 
 @router.post("/addresses/{address_id}/delete")
@@ -239,7 +229,7 @@ def _again(
     values = _typed(form, own)
     if isinstance(error, ValidationError | InvalidInput):
         found = field_errors(error.errors()) if isinstance(error, ValidationError) else error.errors
-        wrong = pages.FormErrors([_at_its_box(one) for one in found])
+        wrong = pages.FormErrors([_at_its_box(one, values["emails"]) for one in found])
         return _form(
             request, principal, saved, values, own, errors=wrong, problem=InvalidInput(wrong.all).detail, status=422
         )
@@ -250,8 +240,11 @@ def _again(
     return _form(request, principal, saved, values, own, problem=error.detail, status=error.status)
 
 
-def _at_its_box(error: FieldError) -> FieldError:
-    """An error of an own field belongs to a box of its own."""
+def _at_its_box(error: FieldError, emails: list[str]) -> FieldError:
+    """An error of an own field belongs to a box of its own; e-mails are counted with the empty boxes."""
+    if error.field[:1] == ("emails",) and len(error.field) > 1:
+        filled = [position for position, email in enumerate(emails) if email.strip()]
+        return FieldError(("emails", filled[int(error.field[1])]), error.code, error.message)
     if error.field[:1] != ("attributes",) or len(error.field) == 1:
         return error
     return FieldError((attribute_box(str(error.field[1])),), error.code, error.message)

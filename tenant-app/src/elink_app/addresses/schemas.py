@@ -13,8 +13,13 @@ from elink_app.emails import clean_email, email_key
 from elink_app.text import is_kana, search_form, to_katakana
 from elink_app.validation import Line, Lines, refuse
 
+PLAIN_FIELDS = ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes")
 MAX_EMAILS = 5
 MAX_TAGS = 20
+# What the table holds.
+_PHONE_LENGTH, _POSTAL_LENGTH, _TAG_KEY = 40, 16, 80
+# What indexes and the cursors of lists hold of a name in search form. No character grows to more than 18.
+_FORM_LENGTH, _MOST_GROWTH = 200, 18
 _DASHES = re.compile("[ー−–—]")
 _PHONE = re.compile(r"[0-9+() -]*\Z")
 _POSTAL = re.compile(r"[0-9A-Za-z -]*\Z")
@@ -46,9 +51,19 @@ def _plain(value: str) -> str:
     return value if value.isascii() else _DASHES.sub("-", unicodedata.normalize("NFKC", value))
 
 
+def _short(value: str, most: int) -> str:
+    """Measured once more: as ASCII, or with its hyphen, a text may be longer than it was typed."""
+    if len(value) > most:
+        raise refuse("string_too_long", max_length=most)
+    return value
+
+
 def _tag(value: str) -> str:
     if "," in value or "、" in value:
         raise refuse("tag")
+    # One character may stand for several in the form in which names are compared.
+    if len(search_form(value)) > _TAG_KEY:
+        raise refuse("string_too_long", max_length=50)
     return value
 
 
@@ -65,8 +80,8 @@ class AddressInput(BaseModel):
     kana: Annotated[str, Line(100), Field(description="Reading; kept as full-width katakana")] = ""
     company: Annotated[str, Line(100)] = ""
     emails: Annotated[list[Email], Field(max_length=MAX_EMAILS, description="The first one is written to")] = []
-    phone: Annotated[str, Line(40)] = ""
-    postal_code: Annotated[str, Line(16)] = ""
+    phone: Annotated[str, Line(_PHONE_LENGTH)] = ""
+    postal_code: Annotated[str, Line(_POSTAL_LENGTH)] = ""
     postal_address: Annotated[str, Lines(300)] = ""
     notes: Annotated[str, Lines(4000)] = ""
     tags: Annotated[list[TagName], Field(max_length=MAX_TAGS)] = []
@@ -74,6 +89,14 @@ class AddressInput(BaseModel):
         dict[Annotated[str, Field(max_length=40)], str | int | float | bool | None],
         Field(max_length=50, description="The tenant's own fields by key: see /api/v1/attributes"),
     ] = {}
+
+    @field_validator("name", "company")
+    @classmethod
+    def _form_fits(cls, value: str) -> str:
+        # As with tags: one character may stand for several in the form in which names are compared and sorted.
+        if len(value) * _MOST_GROWTH > _FORM_LENGTH and len(search_form(value)) > _FORM_LENGTH:
+            raise refuse("string_too_long", max_length=100)
+        return value
 
     @field_validator("kana")
     @classmethod
@@ -91,7 +114,7 @@ class AddressInput(BaseModel):
         plain = _plain(value)
         if not _PHONE.match(plain):
             raise refuse("phone")
-        return plain
+        return _short(plain, _PHONE_LENGTH)
 
     @field_validator("postal_code")
     @classmethod
@@ -100,7 +123,8 @@ class AddressInput(BaseModel):
         if not _POSTAL.match(plain):
             raise refuse("postal_code")
         japanese = _JAPANESE_POSTAL.search(plain)
-        return f"{plain[: japanese.start()]}{japanese[1]}-{japanese[2]}" if japanese else plain
+        plain = f"{plain[: japanese.start()]}{japanese[1]}-{japanese[2]}" if japanese else plain
+        return _short(plain, _POSTAL_LENGTH)
 
     @field_validator("emails")
     @classmethod

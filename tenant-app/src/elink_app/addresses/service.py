@@ -13,7 +13,7 @@ from elink_app.addresses.computed import computed
 from elink_app.addresses.id_sets import Members
 from elink_app.addresses.models import Address
 from elink_app.addresses.repository import AddressRepository, Cursor, Filter, Order, email_rows
-from elink_app.addresses.schemas import AddressInput, AddressOutput, AddressPage, AddressUpdate
+from elink_app.addresses.schemas import PLAIN_FIELDS, AddressInput, AddressOutput, AddressPage, AddressUpdate
 from elink_app.attributes.schemas import AttributeOutput, AttributeValues, Value
 from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
@@ -24,7 +24,6 @@ from elink_app.text import search_form, search_terms
 from elink_app.validation import field_error
 
 PAGE_SIZE = 50
-PLAIN_FIELDS = ("name", "kana", "company", "phone", "postal_code", "postal_address", "notes")
 _MAX_ID = 2**63 - 1
 
 
@@ -178,6 +177,9 @@ class AddressBook:
         if data.version is not None and data.version != address.version:
             raise EditConflict
         before = to_output(address, await self.fields())
+        left = {search_form(tag) for tag in data.tags}
+        if bound := await self._rows.bound(tag for tag in before.tags if search_form(tag) not in left):
+            raise InvalidInput([field_error(("tags",), "tag_bound", tags="、".join(bound))])
         known = {one.key for one in await self.fields()}
         # Values of a deleted field stay until they are erased: the field may be brought back.
         kept = {key: value for key, value in address.attributes.items() if key not in known}

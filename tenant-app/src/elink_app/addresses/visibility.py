@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from elink_app.accounts.permissions import Principal
@@ -48,12 +48,37 @@ def visible(principal: Principal, action: Action = Action.SEE, address: Any = Ad
     return reaches
 
 
+def restricted(principal: Principal, action: Action = Action.SEE) -> ColumnElement[bool]:
+    """True when there are labels whose addresses the account may not see, or not use for `action`."""
+    return false() if principal.is_master else forbidden_labels(principal, action).exists()
+
+
+def id_visible(principal: Principal, address_id: Any, action: Action = Action.SEE) -> ColumnElement[bool]:
+    """The same for what names an address by `address_id` and outlives it.
+
+    Nobody knows which labels an address bore that is gone: only whom no label keeps from anything sees what is left.
+    """
+    if principal.is_master:
+        return true()
+    return or_(~restricted(principal, action), id_reached(principal, address_id, action))
+
+
+def id_reached(principal: Principal, address_id: Any, action: Action = Action.SEE) -> ColumnElement[bool]:
+    """The same for an account that is known to be `restricted`: without an alternative PostgreSQL joins the addresses
+    and need not look each one up."""
+    named = aliased(Address)
+    reached: ColumnElement[bool] = (
+        select(named.id).where(named.id == address_id, visible(principal, action, named)).exists()
+    )
+    return reached
+
+
 def email_visible(
-    principal: Principal, email_key: ColumnElement[str] | InstrumentedAttribute[str]
+    principal: Principal, email_key: ColumnElement[str] | InstrumentedAttribute[str], action: Action = Action.SEE
 ) -> ColumnElement[bool]:
-    """The same for what is kept by e-mail: hidden when every address that bears the e-mail is hidden."""
+    """The same for what is kept by e-mail: seen when an address bears the e-mail that the account sees."""
     if principal.is_master:
         return true()
     owner, mail = aliased(Address), aliased(AddressEmail)
     bearing = select(owner.id).join(mail, mail.address_id == owner.id).where(mail.email_key == email_key)
-    return or_(~bearing.exists(), bearing.where(visible(principal, address=owner)).exists())
+    return or_(~restricted(principal, action), bearing.where(visible(principal, action, owner)).exists())

@@ -42,9 +42,10 @@ async def update_attribute(
     return await attributes.update(attribute_id, data)
 
 
-@router.delete("/{attribute_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
+@router.delete("/{attribute_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 422))
 async def delete_attribute(_principal: MayManage, attributes: AttributesDep, attribute_id: AttributeId) -> None:
-    """Delete a field. Its values are hidden at once, and erased when it can no longer be restored."""
+    """Delete a field. Its values are hidden at once, and erased when it can no longer be restored. 409 while segments
+    name it."""
     await attributes.delete(attribute_id)
 
 

@@ -8,8 +8,13 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address
+from elink_app.addresses.visibility import visible
 from elink_app.attributes.models import Attribute
+from elink_app.database.locks import alone_with
+from elink_app.segments.models import Segment
+from elink_app.segments.naming import names_field, segment_names
 
 
 class AttributeRepository:
@@ -34,6 +39,10 @@ class AttributeRepository:
         statement = select(Attribute).where(Attribute.id == attribute_id, state).with_for_update()
         return (await self._session.scalars(statement)).one_or_none()
 
+    async def lock_names(self) -> None:
+        """Nobody else defines a field until the end of the transaction: names stay unique without errors."""
+        await alone_with(self._session, "attribute")
+
     async def key_taken(self, key: str) -> bool:
         """True when a field, also a deleted one whose values are not erased yet, has this key."""
         return await self._session.scalar(select(Attribute.id).where(Attribute.key == key)) is not None
@@ -47,6 +56,17 @@ class AttributeRepository:
         """True when an address, also a deleted one, bears the choice."""
         statement = select(Address.id).where(Address.attributes.contains({key: choice})).limit(1)
         return await self._session.scalar(statement) is not None
+
+    async def count_bearing(self, key: str, principal: Principal) -> int:
+        """How many addresses that the account may see have a value. Looks at all of them."""
+        statement = select(func.count()).where(
+            Address.attributes.has_key(key), Address.deleted_at.is_(None), visible(principal)
+        )
+        return await self._session.scalar(statement) or 0
+
+    async def segments_naming(self, key: str, principal: Principal) -> list[str]:
+        """The names of segments whose conditions name the field; empty for one that the account may not see."""
+        return await segment_names(self._session, principal, names_field(Segment.tree, key))
 
     async def mark_deleted(self, attribute_id: int, when: datetime | None) -> None:
         """Hide, or with None show again."""

@@ -7,13 +7,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from elink_app.errors import FieldError
+from elink_app.numbers import number_text
 from elink_app.text import has_refused_character, search_form
 from elink_app.validation import Line, field_errors, refuse
 
@@ -23,11 +24,23 @@ TEXT_LENGTH = 500
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _DATE = re.compile(r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?\Z")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,6})?\Z")
-_LIMIT = Decimal(10) ** 15
+_LIMIT = 10**15
 _YES = frozenset({"yes", "true", "1", "y", "はい", "有", "あり", "○", "〇"})
 _NO = frozenset({"no", "false", "0", "n", "いいえ", "無", "なし", "×"})
 
 Value = str | int | float | bool
+
+
+def value_text(value: Value) -> str:
+    """A value that is no yes or no as people read and type it."""
+    return value if isinstance(value, str) else number_text(value)
+
+
+def as_typed(value: Value | None) -> str:
+    """A value as a person would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else value_text(value)
 
 
 class AttributeType(StrEnum):
@@ -115,21 +128,22 @@ def _text(value: object) -> str | None:
 def _number(value: object) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise refuse("number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise refuse("number")
-    plain = unicodedata.normalize("NFKC", str(value) if not isinstance(value, int) else str(value)[:40])
-    plain = plain.replace(",", "").strip()
+    if not isinstance(value, str):
+        if abs(value) >= _LIMIT or not math.isfinite(value):
+            raise refuse("number")
+        value = number_text(value).removesuffix(".0")
+    plain = unicodedata.normalize("NFKC", value).replace(",", "").strip()
     if not plain:
         return None
-    if isinstance(value, str) and not _NUMBER.match(plain):
+    if not _NUMBER.match(plain):
         raise refuse("number")
-    try:
-        number = Decimal(plain)
-    except InvalidOperation:
-        raise refuse("number") from None
-    if abs(number) >= _LIMIT:
+    number = Decimal(plain)
+    if number == number.to_integral_value():
+        return int(number)
+    # Of 15 digits with many decimal places the nearest number that can be kept may be one of 16.
+    if abs(found := float(number)) >= _LIMIT:
         raise refuse("number")
-    return int(number) if number == number.to_integral_value() else float(number)
+    return found
 
 
 def _date(value: object) -> str | None:
@@ -202,13 +216,15 @@ class AttributeValues:
 
     def __init__(self, definitions: Sequence[AttributeOutput]) -> None:
         self.definitions = list(definitions)
+        # By names of our own: a key may be what the model itself calls something (`model_dump`).
         fields: dict[str, Any] = {
-            one.key: (
-                Annotated[Any, BeforeValidator(_checked(one)), Field(validate_default=True)],
+            f"V{number}": (
+                Annotated[Any, BeforeValidator(_checked(one)), Field(validate_default=True, alias=one.key)],
                 None,
             )
-            for one in definitions
+            for number, one in enumerate(definitions)
         }
+        self._keys = {f"V{number}": one.key for number, one in enumerate(definitions)}
         self._model = create_model("AttributeValues", __config__=ConfigDict(extra="forbid"), **fields)
 
     def check(self, values: Mapping[str, object]) -> tuple[dict[str, Value], list[FieldError]]:
@@ -217,9 +233,13 @@ class AttributeValues:
             found = self._model.model_validate(dict(values))
         except ValidationError as error:
             return {}, [
-                FieldError(("attributes", *one.field), one.code, one.message) for one in field_errors(error.errors())
+                # Of a value that is missing the error names our own name, not the key.
+                FieldError(
+                    ("attributes", *(self._keys.get(str(part), part) for part in one.field)), one.code, one.message
+                )
+                for one in field_errors(error.errors())
             ]
-        return {key: value for key, value in found.model_dump().items() if value is not None}, []
+        return {key: value for key, value in found.model_dump(by_alias=True).items() if value is not None}, []
 
     def parse(self, key: str, value: object) -> tuple[Value | None, str]:
         """One value by itself, however required, and the code of what is wrong with it."""

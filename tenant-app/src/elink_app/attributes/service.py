@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.accounts.permissions import Permission, Principal
 from elink_app.attributes.models import Attribute
 from elink_app.attributes.repository import AttributeRepository
 from elink_app.attributes.schemas import (
@@ -19,7 +20,8 @@ from elink_app.attributes.schemas import (
 )
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
-from elink_app.errors import InvalidInput, NotFound
+from elink_app.errors import InvalidInput, NotFound, UsedBySegments
+from elink_app.messages import N_
 from elink_app.validation import field_error
 
 
@@ -41,12 +43,23 @@ async def values_checker(db: AsyncSession) -> AttributeValues:
     return AttributeValues(await definitions(db))
 
 
+class AttributeInUse(UsedBySegments):
+    """Segments name the field."""
+
+    code = "attribute-in-use"
+    title = N_("Segments use this field")
+    advice = N_("Take the field out of these segments first, or they would hold other addresses: %(names)s")
+
+
 class Attributes:
     """The own fields of one tenant within one transaction."""
 
-    def __init__(self, session: AsyncSession, actor: Actor, clock: Clock, undo_window: timedelta) -> None:
+    def __init__(
+        self, session: AsyncSession, principal: Principal, actor: Actor, clock: Clock, undo_window: timedelta
+    ) -> None:
         self._session = session
         self._rows = AttributeRepository(session)
+        self._principal = principal
         self._actor = actor
         self._clock = clock
         self._undo_window = undo_window
@@ -61,6 +74,7 @@ class Attributes:
 
     async def create(self, data: AttributeInput) -> AttributeOutput:
         """Add a field. Addresses that are there already have no value; `required` asks for it at their next save."""
+        await self._rows.lock_names()
         if await self._rows.count() >= MAX_ATTRIBUTES:
             raise InvalidInput([field_error(("key",), "too_long", max_length=MAX_ATTRIBUTES)])
         if await self._rows.key_taken(data.key):
@@ -87,8 +101,13 @@ class Attributes:
         return to_output(row)
 
     async def delete(self, attribute_id: int) -> None:
-        """Hide the field and its values at once; they are erased when the undo window is over."""
+        """Hide the field and its values at once; they are erased when the undo window is over.
+
+        Raises NotFound, AttributeInUse.
+        """
         row = await self._get(attribute_id)
+        if (refused := await self._in_use(row)) is not None:
+            raise refused
         await self._rows.mark_deleted(row.id, self._clock())
         await self._note("attribute.delete", row, before=to_output(row).model_dump(mode="json"))
 
@@ -102,6 +121,21 @@ class Attributes:
         await self._rows.mark_deleted(row.id, None)
         await self._note("attribute.restore", row)
         return to_output(row)
+
+    async def look(self, attribute_id: int) -> tuple[AttributeOutput, AttributeInUse | None, int | None]:
+        """One field, what its deletion would be refused with, and how many addresses have a value.
+
+        None instead of a count for an account that sees no addresses. Raises NotFound.
+        """
+        row = await self._get(attribute_id)
+        sees = self._principal.may(Permission.ADDRESSES_VIEW)
+        count = await self._rows.count_bearing(row.key, self._principal) if sees else None
+        return to_output(row), await self._in_use(row), count
+
+    async def _in_use(self, row: Attribute) -> AttributeInUse | None:
+        naming = await self._rows.segments_naming(row.key, self._principal)
+        sees = self._principal.may(Permission.ADDRESSES_VIEW) or self._principal.may(Permission.DELIVERIES_DRAFT)
+        return AttributeInUse(naming if sees else []) if naming else None
 
     def _since(self) -> datetime:
         return self._clock() - self._undo_window

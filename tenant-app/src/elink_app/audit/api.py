@@ -19,7 +19,7 @@ _Words = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 @router.get("", responses=problems(422))
 async def list_lines(
-    _principal: MayViewAudit,
+    principal: MayViewAudit,
     db: DbDep,
     q: _Words = "",
     actor: _Words = "",
@@ -30,4 +30,4 @@ async def list_lines(
     size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> AuditPage:
     """Search the audit log, newest first."""
-    return await search.page(db, search.Query(q, actor, action, since, until), below=below, size=size)
+    return await search.page(db, principal, search.Query(q, actor, action, since, until), below=below, size=size)

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from elink_app.numbers import number_text
+
 ORIGIN = bytes(32)
 """The hash before the first line."""
 _MAX_TEXT = 2000
@@ -27,7 +29,9 @@ def plain(value: Any) -> Any:
             return value
         case str():
             return value.replace("\0", "\N{SYMBOL FOR NULL}")[:_MAX_TEXT]
-        case float() | Decimal():
+        case float():
+            return number_text(value)
+        case Decimal():
             return str(value)
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import String, cast, func, or_, select, update
+from sqlalchemy import Row, String, cast, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.audit.models import AuditEntry, AuditHead
+from elink_app.audit.sight import Sight
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,15 @@ class AuditRepository:
         statement = select(AuditEntry).where(AuditEntry.number > number).order_by(AuditEntry.number).limit(limit)
         return (await self._session.scalars(statement)).all()
 
-    async def search(self, wanted: Filter, *, below: int | None, limit: int) -> Sequence[AuditEntry]:
-        """Up to `limit` matching lines with a number below `below`, newest first."""
-        statement = select(AuditEntry).order_by(AuditEntry.number.desc()).limit(limit)
+    async def search(
+        self, wanted: Filter, sight: Sight, *, below: int | None, limit: int
+    ) -> Sequence[Row[AuditEntry, Any, Any]]:
+        """Up to `limit` matching lines with a number below `below`, newest first: line, `before` and `after`.
+
+        What `sight` leaves out is not looked through either.
+        """
+        statement = select(AuditEntry, sight.before, sight.after).where(sight.lines)
+        statement = statement.order_by(AuditEntry.number.desc()).limit(limit)
         if below is not None:
             statement = statement.where(AuditEntry.number < below)
         if wanted.since is not None:
@@ -69,9 +77,9 @@ class AuditRepository:
             statement = statement.where(func.lower(AuditEntry.actor).like(_holds(wanted.actor)))
         if wanted.text:
             places = (AuditEntry.actor, AuditEntry.action, AuditEntry.kind, AuditEntry.key, AuditEntry.address)
-            texts = [*places, cast(AuditEntry.before, String), cast(AuditEntry.after, String)]
+            texts = [*places, cast(sight.before, String), cast(sight.after, String)]
             statement = statement.where(or_(*(func.lower(text).like(_holds(wanted.text)) for text in texts)))
-        return (await self._session.scalars(statement)).all()
+        return (await self._session.execute(statement)).all()
 
     async def actions(self) -> Sequence[str]:
         """The actions that occur, by name."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from elink_app.audit import search
+from elink_app.audit.names import ACTIONS
 from elink_app.web import pages
 from elink_app.web.deps import ActorDep, DbDep, MayViewAudit, StateDep
 
@@ -55,12 +56,14 @@ async def audit(
         chosen = urlencode({name: value for name, value in {**wanted, **more}.items() if value})
         return f"{path}?{chosen}" if chosen else path
 
+    page = await search.page(db, principal, query, below=below)
     return pages.render(
         request,
         "audit.html",
         principal=principal,
-        page=await search.page(db, query, below=below),
-        actions=await search.actions(db),
+        page=page,
+        actions=await search.actions(db, complete=page.complete),
+        names=ACTIONS,
         wanted=wanted,
         link=link,
         below=below,
@@ -69,8 +72,8 @@ async def audit(
 
 
 @router.get("/audit.csv")
-async def export(_principal: MayViewAudit, db: DbDep, actor: ActorDep, state: StateDep, query: QueryDep) -> Response:
+async def export(principal: MayViewAudit, db: DbDep, actor: ActorDep, state: StateDep, query: QueryDep) -> Response:
     """The matching lines as a file."""
-    content = await search.export(db, query, actor, state.clock())
+    content = await search.export(db, principal, query, actor, state.clock())
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
     return Response(content, media_type="text/csv; charset=utf-8", headers=headers)

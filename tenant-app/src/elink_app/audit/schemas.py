@@ -37,13 +37,20 @@ class AuditLine(BaseModel):
     key: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
-    hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before it, hexadecimal")]
+    hash: Annotated[
+        str | None,
+        Field(
+            description="SHA-256 over this line and the hash of the line before it, hexadecimal; null for an account "
+            "that information labels keep from lines"
+        ),
+    ]
 
 
 class AuditPage(BaseModel):
     """Some lines, newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_LINE], "next": 12}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_LINE], "complete": True, "next": 12}]})
 
     items: list[AuditLine]
+    complete: Annotated[bool, Field(description="False for an account that information labels keep from lines")]
     next: Annotated[int | None, Field(description="To send as `below` for the lines before these")]

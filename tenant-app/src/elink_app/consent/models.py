@@ -47,8 +47,16 @@ class ConsentCurrent(Base):
     consent_id: Mapped[int]
 
 
+# `lifted_by` and `lifted_why` of an entry that holds behind another one. No account has such a name.
+COVERED_BY, COVERED_WHY = "elink", "covered"
+
+
 class Suppression(Base):
-    """A reason why an e-mail gets no mail. Several may hold at once; each is lifted by itself."""
+    """A reason why an e-mail gets no mail. Several may hold at once; each is lifted by itself.
+
+    Of one reason the newest entry stands for all: accounts that may not know of each other's have one each, and the
+    elder ones are covered. When the newest is lifted, the one before comes forward.
+    """
 
     __tablename__ = "suppression"
     __table_args__ = (
@@ -72,3 +80,8 @@ class Suppression(Base):
     lifted_at: Mapped[datetime | None]
     lifted_by: Mapped[str] = mapped_column(String(320), server_default="")
     lifted_why: Mapped[str] = mapped_column(Text, server_default="")
+
+    @property
+    def holds(self) -> bool:
+        """True until somebody lifts it."""
+        return self.lifted_at is None or (self.lifted_by, self.lifted_why) == (COVERED_BY, COVERED_WHY)

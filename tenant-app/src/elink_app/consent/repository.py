@@ -6,27 +6,42 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal, or_, select, text, true, update
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from elink_app.accounts.permissions import Principal
+from elink_app.addresses.models import AddressEmail
 from elink_app.addresses.visibility import email_visible
-from elink_app.consent.models import Consent, ConsentCurrent, Suppression
+from elink_app.consent.models import COVERED_BY, COVERED_WHY, Consent, ConsentCurrent, Suppression
+from elink_app.utilities.models import UtilitySuppression
 
 ACTIVE = Suppression.lifted_at.is_(None)
 
+
+def _covered(row: Any = Suppression) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = and_(row.lifted_by == COVERED_BY, row.lifted_why == COVERED_WHY)
+    return found
+
+
+HOLDS = or_(ACTIVE, _covered())
+
 # One array, not hundreds of parameters: a statement of the sender's busiest loop. The last of two reasons counts.
+# Nothing on record where a line was taken back: the consent that an audience was frozen with was a mistake.
 _UNWANTED = text("""
 SELECT email_key, 'no_consent' FROM consent_current
 WHERE CAST(:adverts AS boolean) AND email_key = ANY(CAST(:keys AS text[])) AND kind = 'withdrawn'
+UNION ALL
+SELECT email_key, 'no_consent' FROM consent
+WHERE CAST(:adverts AS boolean) AND email_key = ANY(CAST(:keys AS text[])) AND kind = 'retracted'
+    AND NOT EXISTS (SELECT FROM consent_current WHERE consent_current.email_key = consent.email_key)
 UNION ALL
 SELECT email_key, 'suppressed' FROM suppression WHERE email_key = ANY(CAST(:keys AS text[])) AND lifted_at IS NULL
 """)
 
 
-def _within_sight(principal: Principal, actor: str) -> ColumnElement[bool]:
+def within_sight(principal: Principal, actor: str) -> ColumnElement[bool]:
     """What the account itself recorded it sees, or blocking an e-mail would tell whether hidden addresses bear it."""
     if principal.is_master:
         return true()
@@ -60,9 +75,12 @@ class ConsentRepository:
     async def standing_lines(
         self, principal: Principal, job_id: int, after: int, size: int
     ) -> list[tuple[int, str, bool]]:
-        """Lines of a job that nobody took back, from id `after` on: id, e-mail, whether the account sees it."""
+        """Lines of a job that nobody took back, from id `after` on: id, e-mail, whether no hidden address bears it."""
         back = aliased(Consent)
-        statement = select(Consent.id, Consent.email_key, email_visible(principal, Consent.email_key)).where(
+        # Undoing has given addresses their e-mails back: those that the job had brought are nobody's now.
+        borne = select(AddressEmail.address_id).where(AddressEmail.email_key == Consent.email_key).exists()
+        reached = or_(email_visible(principal, Consent.email_key), ~borne)
+        statement = select(Consent.id, Consent.email_key, reached).where(
             Consent.job_id == job_id, Consent.id > after, ~select(back.id).where(back.retracts == Consent.id).exists()
         )
         found = await self._session.execute(statement.order_by(Consent.id).limit(size))
@@ -94,16 +112,58 @@ class ConsentRepository:
         )
         return list((await self._session.scalars(statement.returning(Suppression.id), list(rows))).all())
 
+    async def cover(
+        self, principal: Principal, actor: str, email_keys: Sequence[str], reason: str, now: datetime
+    ) -> None:
+        """Make room for an entry of the account's own where others' hold of which it may not know."""
+        mine = aliased(Suppression)
+        own = select(mine.id).where(
+            mine.email_key == Suppression.email_key, mine.reason == reason, mine.source == actor, _covered(mine)
+        )
+        await self._session.execute(
+            update(Suppression)
+            .where(
+                Suppression.email_key.in_(email_keys), Suppression.reason == reason, ACTIVE,
+                ~within_sight(principal, actor), ~own.exists(),
+            )
+            .values(lifted_at=now, lifted_by=COVERED_BY, lifted_why=COVERED_WHY)
+            .execution_options(synchronize_session=False)
+        )  # fmt: skip
+
+    async def uncover(self, email_keys: Sequence[str], reason: str) -> None:
+        """Where no entry stands for the reason any more, the newest of those that hold comes forward."""
+        other = aliased(Suppression)
+        same = (other.email_key == Suppression.email_key, other.reason == reason)
+        active = select(other.id).where(*same, other.lifted_at.is_(None))
+        newest = select(func.max(other.id)).where(*same, _covered(other))
+        await self._session.execute(
+            update(Suppression)
+            .where(
+                Suppression.email_key.in_(email_keys), Suppression.reason == reason, ~active.exists(),
+                Suppression.id == newest.scalar_subquery(),
+            )
+            .values(lifted_at=None, lifted_by="", lifted_why="")
+            .execution_options(synchronize_session=False)
+        )  # fmt: skip
+
+    async def stand_alone(self, email_key: str, reason: str) -> bool:
+        """Somebody asks for what a utility program added: undoing the program lifts it no more. False when none did."""
+        held = select(Suppression.id).where(Suppression.email_key == email_key, Suppression.reason == reason, ACTIVE)
+        statement = delete(UtilitySuppression).where(UtilitySuppression.suppression_id.in_(held))
+        found = await self._session.execute(statement.returning(UtilitySuppression.suppression_id))
+        return found.first() is not None
+
     async def suppressions_of(self, email_key: str, limit: int) -> Sequence[Suppression]:
         """The reasons of one e-mail, lifted ones too, the newest first."""
         statement = select(Suppression).where(Suppression.email_key == email_key)
-        return (await self._session.scalars(statement.order_by(Suppression.id.desc()).limit(limit))).all()
+        statement = statement.order_by(Suppression.id.desc()).limit(limit).execution_options(populate_existing=True)
+        return (await self._session.scalars(statement)).all()
 
     async def page(
         self, principal: Principal, actor: str, *, reason: str, part: str, before: int | None, size: int
     ) -> Sequence[Suppression]:
-        """Active reasons that the account may see, the newest first, with `part` anywhere in the e-mail."""
-        conditions: list[ColumnElement[bool]] = [ACTIVE, _within_sight(principal, actor)]
+        """Reasons that hold and the account may see, the newest first, with `part` anywhere in the e-mail."""
+        conditions: list[ColumnElement[bool]] = [HOLDS, within_sight(principal, actor)]
         if reason:
             conditions.append(Suppression.reason == reason)
         if part:
@@ -114,9 +174,9 @@ class ConsentRepository:
         return (await self._session.scalars(statement)).all()
 
     async def get_active(self, principal: Principal, actor: str, suppression_id: int) -> Suppression | None:
-        """One active reason that the account may see, held until the end of the transaction."""
+        """One reason that holds and the account may see, locked until the end of the transaction."""
         statement = select(Suppression).where(
-            Suppression.id == suppression_id, ACTIVE, _within_sight(principal, actor)
+            Suppression.id == suppression_id, HOLDS, within_sight(principal, actor)
         )  # fmt: skip
         return (await self._session.scalars(statement.with_for_update())).one_or_none()
 
@@ -125,7 +185,7 @@ class ConsentRepository:
         return bool(await self._session.scalar(select(email_visible(principal, literal(email_key)))))
 
     async def lift(self, suppression_id: int, by: str, why: str, now: datetime) -> None:
-        """End an active reason."""
+        """End a reason."""
         await self._session.execute(
             update(Suppression)
             .where(Suppression.id == suppression_id)

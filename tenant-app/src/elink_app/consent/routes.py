@@ -14,7 +14,8 @@ from elink_app.consent.deps import ConsentDep
 from elink_app.consent.schemas import ConsentInput, LiftInput, SuppressionInput
 from elink_app.consent.service import ConsentBook, ConsentNeeded, Reason
 from elink_app.emails import clean_email
-from elink_app.errors import NotFound
+from elink_app.errors import FieldError, NotFound
+from elink_app.sentforms.deps import SentDep
 from elink_app.validation import field_errors
 from elink_app.web import pages
 from elink_app.web.deps import MayEdit, MayView
@@ -34,7 +35,10 @@ async def _page(
 ) -> Response:
     shown: dict[str, Any] = {"errors": pages.FormErrors(), "problem": None, "notice_name": "", "typed": {}}
     found = await book.email(email)
-    return pages.render(request, "consent.html", principal=principal, status=status, found=found, **{**shown, **values})
+    here = "/consents?" + urlencode({"email": email})
+    return pages.render(
+        request, "consent.html", principal=principal, status=status, path=here, found=found, **{**shown, **values}
+    )
 
 
 @router.get("/consents")
@@ -53,18 +57,22 @@ async def consent(
 
 
 @router.post("/consents")
-async def record_consent(request: Request, principal: MayEdit, book: ConsentDep) -> Response:
+async def record_consent(request: Request, principal: MayEdit, book: ConsentDep, sent: SentDep) -> Response:
     """Record that consent was given or withdrawn."""
     form = await read_form(request)
     email = clean_email(field(form, "email"))
     if email is None:
         raise NotFound
+    # Where it leads may be longer than what is remembered: the form itself says it.
+    if sent.led_to is not None:
+        return pages.redirect(_place(email, "saved"))
     typed = {name: field(form, name) for name in ("kind", "how", "source", "wording")}
     try:
         await book.record(email, ConsentInput.model_validate(typed))
     except ValidationError as error:
         wrong = pages.FormErrors(field_errors(error.errors()))
         return await _page(request, principal, book, email, status=422, errors=wrong, typed=typed)
+    await sent.made("/consents")
     return pages.redirect(_place(email, "saved"))
 
 
@@ -83,7 +91,7 @@ async def suppressions(
     following = urlencode({"q": q, "reason": known, "before": page.next}) if page.next else ""
     return pages.render(
         request, "suppressions.html", principal=principal, page=page, q=q, reason=known, following=following,
-        errors=pages.FormErrors(), email="", detail="",
+        before=before, errors=pages.FormErrors(), email="", detail="",
     )  # fmt: skip
 
 
@@ -97,7 +105,7 @@ async def block(request: Request, principal: MayEdit, book: ConsentDep) -> Respo
     except ValidationError as error:
         return pages.render(
             request, "suppressions.html", principal=principal, status=422, page=await book.suppressions(), q="",
-            reason="", following="", errors=pages.FormErrors(field_errors(error.errors())), **typed,
+            reason="", following="", before=None, errors=pages.FormErrors(field_errors(error.errors())), **typed,
         )  # fmt: skip
     return pages.redirect(_place(found.email, "saved"))
 
@@ -109,11 +117,14 @@ async def lift(request: Request, principal: MayEdit, book: ConsentDep, suppressi
     email = clean_email(field(form, "email"))
     if email is None:
         raise NotFound
+    # Every reason has a form of its own on the page.
+    here, why = f"why-{suppression_id}", field(form, "why")
+    typed = {here: why}
     try:
-        await book.lift(suppression_id, LiftInput.model_validate({"why": field(form, "why")}).why)
+        await book.lift(suppression_id, LiftInput.model_validate({"why": why}).why)
     except ConsentNeeded as error:
-        return await _page(request, principal, book, email, status=error.status, problem=error.detail)
+        return await _page(request, principal, book, email, status=error.status, problem=error.detail, typed=typed)
     except ValidationError as error:
-        wrong = pages.FormErrors(field_errors(error.errors()))
-        return await _page(request, principal, book, email, status=422, errors=wrong)
+        wrong = pages.FormErrors([FieldError((here,), one.code, one.message) for one in field_errors(error.errors())])
+        return await _page(request, principal, book, email, status=422, errors=wrong, typed=typed)
     return pages.redirect(_place(email, "saved"))

@@ -25,9 +25,11 @@ from elink_app.consent.schemas import (
     SuppressionOutput,
     SuppressionPage,
 )
-from elink_app.emails import email_key
-from elink_app.errors import AppError, NotFound
+from elink_app.database.locks import alone_with
+from elink_app.emails import clean_email, email_key
+from elink_app.errors import AppError, InvalidInput, NotFound
 from elink_app.messages import N_, Message
+from elink_app.validation import field_error
 
 _LINES = 200
 
@@ -168,9 +170,7 @@ async def lift_own_will(db: AsyncSession, email_key: str, by: str, why: str, now
     """The person wants mail again and said so himself: end `unsubscribed`. Returns how many reasons ended."""
     rows = ConsentRepository(db)
     mine = [
-        row
-        for row in await rows.suppressions_of(email_key, _LINES)
-        if row.lifted_at is None and row.reason == Reason.UNSUBSCRIBED
+        row for row in await rows.suppressions_of(email_key, _LINES) if row.holds and row.reason == Reason.UNSUBSCRIBED
     ]
     for row in mine:
         await rows.lift(row.id, by, why, now)
@@ -201,7 +201,7 @@ class ConsentBook:
         return EmailOutput(
             email=key,
             consent=current,
-            suppressed=any(row.lifted_at is None for row in reasons),
+            suppressed=any(row.holds for row in reasons),
             ledger=[
                 ConsentLine(
                     kind=line.kind, at=line.at.astimezone(JST), how=line.how, source=line.source,
@@ -214,7 +214,9 @@ class ConsentBook:
         )  # fmt: skip
 
     async def record(self, email: str, data: ConsentInput) -> EmailOutput:
-        """Record that somebody gave or withdrew consent."""
+        """Record that somebody gave or withdrew consent. Raises InvalidInput for what is no e-mail: a line stays."""
+        if clean_email(email) is None:
+            raise InvalidInput([field_error(("email",), "email")])
         found = await self.email(email)
         now = self._clock()
         fact = ConsentFact(
@@ -228,27 +230,19 @@ class ConsentBook:
         return await self.email(email)
 
     async def block(self, data: SuppressionInput) -> EmailOutput:
-        """Put an e-mail on the list by hand. The answer does not tell whether hidden addresses bear it."""
+        """Put an e-mail on the list by hand. Nothing tells whether hidden addresses bear it, or others blocked it: the
+        account has an entry of its own, which it sees and may lift; theirs hold on."""
         key = email_key(data.email)
         now = self._clock()
-        if await suppress(self._session, key, Reason(data.reason), data.detail, self._actor.name, now=now):
+        await alone_with(self._session, f"suppression {key}")
+        await self._rows.cover(self._principal, self._actor.name, [key], data.reason, now)
+        new = await suppress(self._session, key, Reason(data.reason), data.detail, self._actor.name, now=now)
+        if new or await self._rows.stand_alone(key, data.reason):
             await record(
                 self._session, self._actor, "suppression.add", kind="email", key=key[:100],
                 after={"reason": data.reason, "detail": data.detail}, now=now,
             )  # fmt: skip
-        found = await self.email(data.email)
-        if any(row.reason == data.reason and row.lifted_at is None for row in found.suppressions):
-            return found
-        # Somebody else's entry, which the account may not see, holds already: shown as if it were the account's own.
-        held = next(
-            row
-            for row in await self._rows.suppressions_of(key, _LINES)
-            if row.reason == data.reason and row.lifted_at is None
-        )
-        own = to_output(held).model_copy(
-            update={"detail": data.detail, "source": self._actor.name, "since": now.astimezone(JST)}
-        )
-        return found.model_copy(update={"suppressed": True, "suppressions": [own, *found.suppressions]})
+        return await self.email(data.email)
 
     async def lift(self, suppression_id: int, why: str) -> SuppressionOutput:
         """End one reason; raises NotFound, or ConsentNeeded against the person's will."""
@@ -259,6 +253,7 @@ class ConsentBook:
             raise ConsentNeeded
         now = self._clock()
         await self._rows.lift(row.id, self._actor.name, why, now)
+        await self._rows.uncover([row.email_key], row.reason)
         await record(
             self._session, self._actor, "suppression.lift", kind="email", key=row.email_key[:100],
             before={"reason": row.reason}, after={"why": why}, now=now,
@@ -283,6 +278,6 @@ def to_output(row: Suppression) -> SuppressionOutput:
     return SuppressionOutput(
         id=row.id, email=row.email_key, reason=row.reason, detail=row.detail, source=row.source,
         since=row.since.astimezone(JST),
-        lifted_at=row.lifted_at.astimezone(JST) if row.lifted_at else None,
-        lifted_by=row.lifted_by, lifted_why=row.lifted_why,
+        lifted_at=None if row.holds or row.lifted_at is None else row.lifted_at.astimezone(JST),
+        lifted_by="" if row.holds else row.lifted_by, lifted_why="" if row.holds else row.lifted_why,
     )  # fmt: skip

@@ -29,7 +29,11 @@ class DeliveryUnderWay(BaseModel):
 
 
 class HealthOutput(BaseModel):
-    """Mails of the last 30 days that came to an end."""
+    """Mails of the last 30 days that came to an end.
+
+    For an account from which labels hide recipients: those it may see, in the newest of these deliveries, as many as
+    have 100,000 mails together.
+    """
 
     accepted: int
     failed: int

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.schemas import AddressOutput
 from elink_app.addresses.service import AddressBook
+from elink_app.addresses.visibility import id_reached, restricted
 from elink_app.dashboard.repository import DashboardRepository
 from elink_app.dashboard.schemas import Verdict
-from elink_app.deliveries.models import Delivery
+from elink_app.deliveries.models import DeliveryRecipient
+from elink_app.deliveries.states import PENDING, RecipientState
 from elink_app.registry.tenant import Limits
 
 _MOST = 10
 _RECENT = 8
 _PERIOD = timedelta(days=30)
+# Whoever may not see all recipients has them counted at each look, 100,000 in about 0.1 s of PostgreSQL: that many tell
+# how it goes as well as a million.
+_MOST_COUNTED = 100_000
 # Above these shares of failed mails large receivers begin to distrust a sender, and then to refuse.
 _DOUBTFUL, _BAD = 2.0, 5.0
 # Who looks after the plan.
@@ -76,10 +83,21 @@ class Health:
 
 
 @dataclass(frozen=True)
+class UnderWay:
+    """A delivery that was ordered and is not over, with the counts of the recipients whom the account may see."""
+
+    id: int
+    name: str
+    state: str
+    total: int
+    ended: int
+
+
+@dataclass(frozen=True)
 class Sending:
     """Deliveries under way, and how the last ones went."""
 
-    under_way: Sequence[Delivery]
+    under_way: Sequence[UnderWay]
     health: Health
     mails: LimitUsed
 
@@ -89,9 +107,26 @@ async def sending(db: AsyncSession, principal: Principal, now: datetime, mails_p
     if not any(principal.may(permission) for permission in _SEES):
         return None
     rows = DashboardRepository(db)
-    accepted, refused, bounced = await rows.results_since(now - _PERIOD)
-    health = Health(accepted, refused + bounced)
-    return Sending(await rows.under_way(_MOST), health, LimitUsed(await rows.mails_last_hour(now), mails_per_hour))
+    mails = LimitUsed(await rows.mails_last_hour(now), mails_per_hour)
+    under_way = await rows.under_way(_MOST)
+    if not await db.scalar(select(restricted(principal))):
+        accepted, refused, bounced = await rows.results_since(now - _PERIOD)
+        shown = [UnderWay(row.id, row.name, row.state, row.total, row.ended) for row in under_way]
+        return Sending(shown, Health(accepted, refused + bounced), mails)
+    # The kept counts hold those whom labels hide from the account.
+    visible = id_reached(principal, DeliveryRecipient.address_id)
+    ids = [row.id for row in under_way]
+    seen = await rows.seen(ids, visible)
+    ended = {row.id: sum(n for state, n in seen.get(row.id, {}).items() if state not in PENDING) for row in under_way}
+    shown = [
+        UnderWay(row.id, row.name, row.state, sum(seen.get(row.id, {}).values()), ended[row.id]) for row in under_way
+    ]
+    results = Counter[RecipientState]()
+    newest = await rows.begun_since(now - _PERIOD, _MOST_COUNTED)
+    for counts in (await rows.seen(newest, visible)).values():
+        results.update(counts)
+    failed = results[RecipientState.REFUSED] + results[RecipientState.BOUNCED]
+    return Sending(shown, Health(results[RecipientState.ACCEPTED], failed), mails)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ _OUTAGE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidCatalogNameError,
+    # "Not currently accepting connections": closed while a restore exchanges it.
+    asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.LockNotAvailableError,

@@ -1,7 +1,11 @@
 """`elink-app migrate`: the template and every tenant's database to the newest revision. Safe to repeat and to kill.
 
+A database that a newer version has migrated is left as it is: a server whose version is set back goes on with it, as
+the version before did while the newer one's migration ran (expand, then contract).
+
 With ELINK_MIGRATE_DATABASE: that one database, which need not be in the registry (a restored one). ELINK_DB_USER is
-then the tenant's own role, whose password ELINK_DB_PASSWORD_FILE holds: no other right is needed.
+then the tenant's own role, whose password ELINK_DB_PASSWORD_FILE holds: no other right is needed. One that a newer
+version has migrated is refused by exit code 3, by which the operator says what to do.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -32,6 +37,15 @@ _STATEMENT_SECONDS = 600.0
 _TRIES = 5
 # Any constant that no other program uses: two migrations of one database exclude each other by it.
 _ADVISORY_LOCK = 0x656C696E6B
+
+
+FAILED = 1
+TOO_NEW = 3
+"""Exit codes; the operator knows the second one."""
+
+
+class TooNew(Exception):
+    """A restored database has the schema of a newer version, and nothing says that this one can work with it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Outcome:
     after: str | None
     seconds: float
     error: str = ""
+    too_new: bool = False
 
 
 def alembic_config() -> Config:
@@ -66,6 +81,11 @@ def newest_revision() -> str:
     if head is None:
         raise RuntimeError("there are no migrations")
     return head
+
+
+def is_newer(revision: str | None) -> bool:
+    """Whether a version after this one has migrated a database: its revisions are numbered on."""
+    return revision is not None and revision.isdigit() and revision > newest_revision()
 
 
 def _upgrade(connection: Connection) -> None:
@@ -112,7 +132,12 @@ async def migrate_database(settings: Settings, target: Target) -> Outcome:
     try:
         async with engine.connect() as connection:
             before = after = await _revision(connection)
-            if before != newest_revision():
+            newer = is_newer(before)
+            if newer and settings.migrate_database:
+                raise TooNew(
+                    f"the database has revision {before}, and the newest of this version is {newest_revision()}"
+                )
+            if before != newest_revision() and not newer:
                 await _lock(connection)
                 await connection.run_sync(_upgrade)
                 await connection.commit()
@@ -131,11 +156,13 @@ async def _try_often(settings: Settings, target: Target) -> Outcome:
             return await migrate_database(settings, target)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError) as caught:
             error = caught
-        except WrongConnection as caught:
+        # CommandError: a revision that is in no history.
+        except (WrongConnection, CommandError, TooNew) as caught:
             error = caught
             break
     described = describe_error(error) if error else {}
-    return Outcome(target.database, None, None, 0.0, " ".join(described.values()))
+    too_new = isinstance(error, TooNew)
+    return Outcome(target.database, None, None, 0.0, " ".join(described.values()), too_new)
 
 
 async def _targets(settings: Settings) -> list[Target]:
@@ -155,13 +182,13 @@ async def migrate_all(settings: Settings) -> int:
 
     When the template fails nothing else is touched. A tenant that fails does not stop the others.
     """
-    failed = 0
+    code = 0
     for number, target in enumerate(await _targets(settings)):
         outcome = await _try_often(settings, target)
         sys.stdout.write(orjson.dumps(outcome).decode() + "\n")
         sys.stdout.flush()
         if outcome.error:
-            failed += 1
+            code = TOO_NEW if outcome.too_new else FAILED
             if number == 0:
                 break
-    return 1 if failed else 0
+    return code

@@ -21,6 +21,7 @@ from elink_app.roles import models as _roles
 from elink_app.security import models as _security
 from elink_app.segments import models as _segments
 from elink_app.senders import models as _senders
+from elink_app.sentforms import models as _sentforms
 from elink_app.templates import models as _templates
 from elink_app.tokens import models as _tokens
 from elink_app.transfer import models as _transfer
@@ -48,6 +49,7 @@ _MODULES = (
     _security,
     _segments,
     _senders,
+    _sentforms,
     _templates,
     _tokens,
     _transfer,

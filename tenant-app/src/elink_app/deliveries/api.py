@@ -26,6 +26,7 @@ from elink_app.deliveries.schemas import (
     TestMail,
 )
 from elink_app.deliveries.states import DeliveryState, RecipientState
+from elink_app.outbox.schemas import SentMails
 from elink_app.templates.routes import chosen_address
 from elink_app.templates.schemas import Preview
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
@@ -97,6 +98,12 @@ async def send_test(
     tasks.add_task(state.wakeups.wake, tenant.name)
 
 
+@router.get("/{delivery_id}/test", responses=problems(404, 422))
+async def get_test(_principal: MayDraft, deliveries: DeliveriesDep, delivery_id: Id) -> SentMails:
+    """What became of the caller's last test mails of this delivery. What is done with is kept for some days only."""
+    return SentMails(items=list(await deliveries.tests(delivery_id)))
+
+
 @router.post("/{delivery_id}/request", responses=problems(404, 409, 422))
 async def request_approval(
     _principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, delivery_id: Id
@@ -149,16 +156,24 @@ async def resume(
     _principal: MaySend, actor: ActorDep, running: RunningDep, state: StateDep, tenant: TenantDep,
     tasks: BackgroundTasks, delivery_id: Id, data: Resume | None = None,
 ) -> DeliveryOutput:  # fmt: skip
-    """Go on with whoever has not got it. 409 `delivery-restored`: some may have got it before the data was restored."""
+    """Go on with whoever has not got it; what was scheduled waits for its moment, if that is still to come.
+
+    409 `delivery-restored`: some may have got it before the data was restored.
+    """
     made = await running.resume(actor, delivery_id, accept_repeats=data is not None and data.accept_repeats)
     tasks.add_task(state.wakeups.wake, tenant.name)
     return made
 
 
 @router.post("/{delivery_id}/cancel", responses=problems(404, 409, 422))
-async def cancel(_principal: MaySend, actor: ActorDep, running: RunningDep, delivery_id: Id) -> DeliveryOutput:
+async def cancel(
+    _principal: MaySend, actor: ActorDep, running: RunningDep, state: StateDep, tenant: TenantDep,
+    tasks: BackgroundTasks, delivery_id: Id,
+) -> DeliveryOutput:  # fmt: skip
     """End it for good: whoever still waits gets nothing."""
-    return await running.cancel(actor, delivery_id)
+    made = await running.cancel(actor, delivery_id)
+    tasks.add_task(state.wakeups.wake, tenant.name)
+    return made
 
 
 @router.post("/{delivery_id}/resend-unknown", responses=problems(404, 409, 422))

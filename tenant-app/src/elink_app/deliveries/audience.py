@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressEmail
-from elink_app.addresses.visibility import Action, forbidden_labels, visible
+from elink_app.addresses.visibility import Action, id_visible, restricted, visible
 from elink_app.audit.service import Actor
 from elink_app.clock import Clock
 from elink_app.consent.models import ConsentCurrent, Suppression
@@ -64,13 +64,11 @@ class Audience:
 
     def visible_recipients(self, action: Action = Action.SEE) -> ColumnElement[bool]:
         """Which recipients the account may see, or export."""
-        hidden = exists().where(Address.id == DeliveryRecipient.address_id, ~visible(self._principal, action))
-        return ~hidden
+        return id_visible(self._principal, DeliveryRecipient.address_id, action)
 
     async def hides(self) -> bool:
         """True when there are labels whose addresses the account may not see."""
-        hidden = forbidden_labels(self._principal).limit(1)
-        return not self._principal.is_master and await self._session.scalar(hidden) is not None
+        return bool(await self._session.scalar(select(restricted(self._principal))))
 
     async def count(self, row: Delivery) -> AudienceCount:
         """The judgement as it is now."""

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.audit.service import SYSTEM, record
 from elink_app.consent.service import Reason, suppress
+from elink_app.deliveries.states import RecipientState
 from elink_app.mail.reports import Report, ReportKind
 from elink_app.mail.tokens import RecipientIds
 
@@ -30,15 +31,22 @@ _NOTED = text("""
 UPDATE delivery_recipient SET reply = :words, updated_at = :now
 WHERE delivery_id = :delivery AND id = :recipient AND state = 'accepted'
 """)
-_KEY = text("SELECT email_key FROM delivery_recipient WHERE delivery_id = :delivery AND id = :recipient")
+_MAIL = text("SELECT email_key, state FROM delivery_recipient WHERE delivery_id = :delivery AND id = :recipient")
+
+
+class NotRecordedYet(Exception):
+    """The relay is faster than the worker: that the mail left is not written down yet. The report has to come again."""
 
 
 async def apply_report(db: AsyncSession, ids: RecipientIds, report: Report, now: datetime) -> bool:
-    """Write down what a report says. False when there is no such mail any more."""
+    """Write down what a report says. False when there is no such mail any more. Raises NotRecordedYet."""
     row = {"delivery": ids.delivery_id, "recipient": ids.recipient_id}
-    email_key = await db.scalar(_KEY, row)
-    if email_key is None:
+    found = (await db.execute(_MAIL, row)).one_or_none()
+    if found is None:
         return False
+    email_key, state = found
+    if state == RecipientState.SENDING and report.kind is not ReportKind.DELAYED:
+        raise NotRecordedYet
     words = f"{report.status} {report.words}".strip() if not report.words.startswith(report.status) else report.words
     if report.kind is ReportKind.FAILED:
         await db.execute(_BOUNCED, {**row, "words": words, "now": now})

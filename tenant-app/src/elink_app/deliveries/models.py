@@ -75,6 +75,8 @@ class Delivery(Base):
     resend_unknown: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     # Links lead by way of the tenant's own host, and who opens them is counted (`clicks`).
     count_clicks: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    # A list of `attachments.Attachment`. A column, not a table: three at most, read and frozen with the content.
+    attachments: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     # Since then only the counts are left, and none are added.
     clicks_ended_at: Mapped[datetime | None]
     # Exact counts, kept in the transaction that changes the recipients. What is left is pending.
@@ -94,9 +96,8 @@ class Delivery(Base):
 class DeliveryRecipient(Base):
     """One mail of a delivery. Rows are narrow: Message-ID, sender address and links follow from the two ids.
 
-    `next_at` is when the row is next looked at: when a queued or deferred one may be sent, when the lease of a claimed
-    or sending one ends. It is NULL in the final states. `state` is in no index, so that marking a mail as `sending`
-    rewrites no index.
+    `next_at` is when the row is next looked at: when a queued or deferred one may be sent, when the lease of a sending
+    one ends. It is NULL in the final states. A mail's row is written twice: when it is claimed, and when it is over.
     """
 
     __tablename__ = "delivery_recipient"

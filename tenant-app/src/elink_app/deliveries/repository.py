@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import CTE, ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +15,8 @@ from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.states import RecipientState
 
 # Steps by which somebody becomes an author of the content.
-WRITING = ("made", "saved", "requested")
+WRITING = ("made", "saved", "requested", "attached", "detached")
+TESTED = "tested"
 
 
 class DeliveryRepository:
@@ -78,6 +79,15 @@ class DeliveryRepository:
         statement = select(DeliveryEvent).where(DeliveryEvent.delivery_id == delivery_id)
         return (await self._session.scalars(statement.order_by(DeliveryEvent.id.desc()).limit(limit))).all()
 
+    async def newest_test(self, delivery_id: int, account_id: int) -> DeliveryEvent | None:
+        """The account's newest test mails of the delivery."""
+        statement = select(DeliveryEvent).where(
+            DeliveryEvent.delivery_id == delivery_id,
+            DeliveryEvent.account_id == account_id,
+            DeliveryEvent.action == TESTED,
+        )
+        return (await self._session.scalars(statement.order_by(DeliveryEvent.id.desc()).limit(1))).one_or_none()
+
     async def is_author(self, delivery_id: int, account_id: int) -> bool:
         """True when the account made, changed or put up the delivery at any time."""
         statement = (
@@ -129,29 +139,31 @@ class DeliveryRepository:
         return await self._session.scalar(statement) or 0
 
     async def queue_unknown(self, delivery_id: int, visible: ColumnElement[bool], now: datetime) -> int:
-        """The same mails are sent again; returns how many."""
+        """The same mails are sent again; returns how many. One of which a report comes in just now is known."""
+        unknown = _held(delivery_id, DeliveryRecipient.state == RecipientState.UNKNOWN.value, visible)
+        values = {"state": RecipientState.QUEUED.value, "next_at": now, "updated_at": now}
+        return await self._change_held(delivery_id, unknown, values)
+
+    async def skip_waiting(self, delivery_id: int, now: datetime) -> int:
+        """Nobody who still waits gets it; what is in the worker's hands stays there. Returns how many."""
+        states = (RecipientState.QUEUED.value, RecipientState.DEFERRED.value)
+        waiting = _held(delivery_id, DeliveryRecipient.next_at.is_not(None), DeliveryRecipient.state.in_(states))
+        values = {"state": RecipientState.SKIPPED.value, "reply": "cancelled", "next_at": None, "updated_at": now}
+        return await self._change_held(delivery_id, waiting, values)
+
+    async def _change_held(self, delivery_id: int, rows: CTE, values: dict[str, Any]) -> int:
         result = await self._session.execute(
             update(DeliveryRecipient)
-            .where(
-                DeliveryRecipient.delivery_id == delivery_id, DeliveryRecipient.state == RecipientState.UNKNOWN, visible
-            )
-            .values(state=RecipientState.QUEUED.value, next_at=now, updated_at=now)
+            .where(DeliveryRecipient.delivery_id == delivery_id, DeliveryRecipient.id == rows.c.id)
+            .values(values)
             .returning(DeliveryRecipient.id)
             .execution_options(synchronize_session=False)
         )
         return len(result.all())
 
-    async def skip_waiting(self, delivery_id: int, now: datetime) -> int:
-        """Nobody who still waits gets it; what is in the worker's hands stays there. Returns how many."""
-        waiting = (RecipientState.QUEUED.value, RecipientState.DEFERRED.value)
-        result = await self._session.execute(
-            update(DeliveryRecipient)
-            .where(
-                DeliveryRecipient.delivery_id == delivery_id,
-                DeliveryRecipient.next_at.is_not(None),
-                DeliveryRecipient.state.in_(waiting),
-            )
-            .values(state=RecipientState.SKIPPED.value, reply="cancelled", next_at=None, updated_at=now)
-            .returning(DeliveryRecipient.id)
-        )
-        return len(result.all())
+
+def _held(delivery_id: int, *conditions: ColumnElement[bool]) -> CTE:
+    """Recipients that nobody else holds. The worker holds some and then wants the delivery, to count them: whoever
+    holds the delivery waits for none."""
+    rows = select(DeliveryRecipient.id).where(DeliveryRecipient.delivery_id == delivery_id, *conditions)
+    return rows.with_for_update(skip_locked=True).cte("held")

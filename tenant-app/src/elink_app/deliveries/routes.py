@@ -12,21 +12,25 @@ from starlette.responses import Response
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.deps import BookDep
+from elink_app.attachments.rules import ENDINGS
 from elink_app.clicks.counts import links_output
 from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.deps import DeliveriesDep, MayApprove, MayDraft, MaySee, MaySeePeople
+from elink_app.deliveries.errors import WrongState
 from elink_app.deliveries.running import Running
 from elink_app.deliveries.schemas import DeliveryInput, DeliveryOutput, DeliveryUpdate, Rejection, TestMail
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import DeliveryState
 from elink_app.errors import AppError, EditConflict, InvalidInput, NotFound
 from elink_app.messages import Message
+from elink_app.sentforms.deps import OnceDep
 from elink_app.templates.deps import TemplatesDep
 from elink_app.templates.routes import chosen_address, preview_page
 from elink_app.validation import field_errors
 from elink_app.web import pages, previews
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form
+from elink_app.web.state import state_of
 
 router = APIRouter(include_in_schema=False, prefix="/deliveries")
 
@@ -59,6 +63,7 @@ async def delivery_list(
         "deliveries.html",
         principal=principal,
         page=await deliveries.page(before, known),
+        before=before,
         state=known,
         states=list(DeliveryState),
     )
@@ -89,8 +94,9 @@ async def new_form(
 
 @router.post("")
 async def create(
-    request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, templates: TemplatesDep
-) -> Response:
+    request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, templates: TemplatesDep,
+    once: OnceDep,
+) -> Response:  # fmt: skip
     """Begin a delivery."""
     form = await read_form(request)
     try:
@@ -99,7 +105,7 @@ async def create(
         return await _form(
             request, principal, deliveries, templates, None, _typed(form), errors=errors_of(error), status=422
         )
-    return pages.redirect(f"/deliveries/{made.id}?notice=saved")
+    return await once.redirect(f"/deliveries/{made.id}?notice=saved")
 
 
 @router.get("/{delivery_id}")
@@ -143,10 +149,13 @@ async def show(
         audience=await deliveries.count(delivery_id) if may_release and found.segment_id else None,
         links=await links_output(deliveries, delivery_id) if found.count_clicks else None,
         unknown=await Running(deliveries).unknown(delivery_id) if principal.may(Permission.DELIVERIES_SEND) else 0,
+        tests=await deliveries.tests(delivery_id) if principal.may(Permission.DELIVERIES_DRAFT) else [],
         business_morning=next_business_morning(deliveries.clock()),
         errors=errors or pages.FormErrors(),
         problem=problem,
         typed=typed or {},
+        attachments_limit=state_of(request).settings.attachments_limit_bytes,
+        endings=ENDINGS,
         notice_name=notice,
         watch=watch,
     )
@@ -164,7 +173,7 @@ async def edit_form(
 @router.post("/{delivery_id}")
 async def save(
     request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, templates: TemplatesDep,
-    delivery_id: Id,
+    delivery_id: Id, once: OnceDep,
 ) -> Response:  # fmt: skip
     """Save what was written; an approval is taken back by it."""
     form = await read_form(request)
@@ -175,12 +184,12 @@ async def save(
         return await _form(
             request, principal, deliveries, templates, saved, _typed(form), errors=errors_of(error), status=422
         )
-    except EditConflict as error:
+    except (EditConflict, WrongState) as error:
         values = {**_typed(form), "version": str(saved.version)}
         return await _form(
             request, principal, deliveries, templates, saved, values, problem=error.detail, status=error.status
         )
-    return pages.redirect(f"/deliveries/{delivery_id}?notice=saved")
+    return await once.redirect(f"/deliveries/{delivery_id}?notice=saved")
 
 
 @router.get("/{delivery_id}/content")
@@ -226,7 +235,7 @@ async def audience(request: Request, principal: MaySeePeople, deliveries: Delive
 @router.post("/{delivery_id}/test")
 async def send_test(
     request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, state: StateDep,
-    tenant: TenantDep, delivery_id: Id,
+    tenant: TenantDep, delivery_id: Id, once: OnceDep,
 ) -> Response:  # fmt: skip
     """Send test mails."""
     typed = field(await read_form(request), "to")
@@ -237,7 +246,7 @@ async def send_test(
         return await show(
             request, principal, deliveries, delivery_id, errors=errors_of(error), typed={"to": typed}, status=422
         )
-    answer = pages.redirect(f"/deliveries/{delivery_id}?notice=tested")
+    answer = await once.redirect(f"/deliveries/{delivery_id}?notice=tested")
     answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
     return answer
 

@@ -13,6 +13,7 @@ from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.errors import RestoredDelivery, WrongState
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import DeliveryOutput, RecipientOutput, RecipientPage, Release, Resend, When
+from elink_app.deliveries.sending import Sending
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import RESTORED, Category, DeliveryState, RecipientState
 from elink_app.emails import email_key
@@ -85,8 +86,9 @@ class Running:
         return await self._deliveries.step(actor, row.id, "paused")
 
     async def resume(self, actor: Actor, delivery_id: int, *, accept_repeats: bool = False) -> DeliveryOutput:
-        """Go on with whoever has not got it. Raises NotFound, WrongState, ContentChanged.
+        """Go on with whoever has not got it, at once or at the order's moment while that is still to come.
 
+        Raises NotFound, WrongState, ContentChanged.
         `RestoredDelivery` when the data was restored and the person does not `accept_repeats`.
         """
         row, _ = await self._deliveries.load(delivery_id, lock=True)
@@ -95,16 +97,25 @@ class Running:
         self._deliveries.require_content(row)
         if row.state_reason == RESTORED and not accept_repeats:
             raise RestoredDelivery
-        await self._deliveries.move(row, DeliveryState.SENDING)
+        now = self._clock()
+        if row.started_at is None and row.scheduled_at is not None and row.scheduled_at > now:
+            await self._deliveries.move(row, DeliveryState.SCHEDULED)
+        else:
+            # One that never began has no start yet, and from the start the time is counted for which mails are put off.
+            await self._deliveries.move(row, DeliveryState.SENDING, started_at=row.started_at or now)
         return await self._deliveries.step(actor, row.id, "resumed")
 
     async def cancel(self, actor: Actor, delivery_id: int) -> DeliveryOutput:
-        """End it for good: whoever still waits gets nothing. Raises NotFound, WrongState."""
+        """End it for good: whoever still waits gets nothing. Raises NotFound, WrongState.
+
+        Not finished before what is in a worker's hands has come to an end: the worker looks after that.
+        """
         row, _ = await self._deliveries.load(delivery_id, lock=True)
         now = self._clock()
-        await self._deliveries.move(row, DeliveryState.CANCELLED, finished_at=now)
+        await self._deliveries.move(row, DeliveryState.CANCELLED)
         skipped = await self._rows.skip_waiting(row.id, now)
         await self._rows.change(row.id, {"skipped": Delivery.skipped + skipped})
+        await Sending(self._deliveries.db).finish(row.id, now)
         return await self._deliveries.step(actor, row.id, "cancelled", recipients=skipped)
 
     async def unknown(self, delivery_id: int) -> int:
@@ -155,7 +166,7 @@ class Running:
             return next_business_morning(now)
         wanted = order.at
         if wanted is None:
-            raise InvalidInput([field_error(("at",), "moment")])
+            raise InvalidInput([field_error(("at",), "required")])
         moment = wanted if wanted.tzinfo is not None else wanted.replace(tzinfo=JST)
         if moment <= now or moment > now + _FARTHEST:
             raise InvalidInput([field_error(("at",), "moment_range")])

@@ -13,16 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor, record
-from elink_app.deliveries.deps import DeliveriesDep, MayExportPeople, MaySeePeople, MaySend, RunningDep
+from elink_app.deliveries.deps import DeliveriesDep, MayExportPeople, MaySeePeople, MaySend, RunningDep, deliveries_in
 from elink_app.deliveries.routes import Id, errors_of, refused, show
 from elink_app.deliveries.running import Running, csv_row
 from elink_app.deliveries.schemas import Release, Resend
-from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import RecipientState
 from elink_app.errors import AppError, InvalidInput
 from elink_app.registry.tenant import Tenant
-from elink_app.templates.deps import BaseUrlDep
-from elink_app.templates.service import Templates
 from elink_app.web import csv, pages
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form
@@ -151,7 +148,7 @@ async def recipients(
 @router.get("/{delivery_id}/recipients.csv")
 async def export(
     principal: MayExportPeople, actor: ActorDep, deliveries: DeliveriesDep, state: StateDep, tenant: TenantDep,
-    url: BaseUrlDep, delivery_id: Id,
+    delivery_id: Id,
 ) -> Response:  # fmt: skip
     """The same as CSV, everybody in it."""
     found = await deliveries.get(delivery_id)
@@ -160,22 +157,19 @@ async def export(
         after={"recipients": found.counts.total}, now=state.clock(),
     )  # fmt: skip
     return StreamingResponse(
-        _lines(state, tenant, url, principal, delivery_id),
+        _lines(state, tenant, principal, delivery_id),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="delivery-{delivery_id}.csv"'},
     )
 
 
-async def _lines(
-    state: WebState, tenant: Tenant, url: str, principal: Principal, delivery_id: int
-) -> AsyncIterator[str]:
+async def _lines(state: WebState, tenant: Tenant, principal: Principal, delivery_id: int) -> AsyncIterator[str]:
     """In pieces, each in a transaction of its own: a slow reader holds no connection."""
     yield csv.BOM + csv.lines([("email", "state", "attempts", "updated_at", "reply")])
     after: int | None = 0
     while after is not None:
         async with state.databases.transaction(tenant) as db:
-            templates = Templates(db, tenant, state.clock, url)
-            running = Running(Deliveries(db, state.clock, url, principal, templates))
+            running = Running(deliveries_in(db, state, tenant, principal))
             page = await running.recipients(delivery_id, after=after, size=_EXPORT_BATCH, action=Action.EXPORT)
         yield csv.lines(csv_row(item) for item in page.items)
         after = page.next

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from elink_app.deliveries.states import Category, DeliveryState, RecipientState
 from elink_app.emails import clean_email, email_key
@@ -31,6 +31,12 @@ _EXAMPLE: dict[str, JsonValue] = {
     "count_clicks": False,
 }
 _MOMENT = "2026-04-01T09:00:00+09:00"
+_ATTACHMENT: dict[str, JsonValue] = {
+    "name": "お見積書.pdf",
+    "media_type": "application/pdf",
+    "size": 48213,
+    "sha256": "0" * 64,
+}
 
 
 def _email(value: str) -> str:
@@ -90,6 +96,17 @@ class Counts(BaseModel):
     unknown: int
 
 
+class AttachmentOutput(BaseModel):
+    """A file that every recipient gets with the mail."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ATTACHMENT]})
+
+    name: str
+    media_type: Annotated[str, Field(description="As mails name it: told by the ending, not by who uploaded it")]
+    size: Annotated[int, Field(description="Bytes")]
+    sha256: Annotated[str, Field(description="Hexadecimal, of the content; names the file in paths")]
+
+
 class DeliveryOutput(DeliveryInput):
     """A delivery as it is kept."""
 
@@ -102,6 +119,7 @@ class DeliveryOutput(DeliveryInput):
                     "version": 1,
                     "state": "draft",
                     **_EXAMPLE,
+                    "attachments": [_ATTACHMENT],
                     "counts": dict.fromkeys(Counts.model_fields, 0),
                     "made_by": "master@sakura.example",
                     "made_at": _MOMENT,
@@ -115,6 +133,7 @@ class DeliveryOutput(DeliveryInput):
     version: int
     state: DeliveryState
     state_reason: Annotated[str, Field(description="Why it stands still, as a word; empty when a person did it")] = ""
+    attachments: Annotated[list[AttachmentOutput], Field(description="Files that go with every mail")]
     counts: Counts
     made_by: str
     made_at: datetime
@@ -209,16 +228,20 @@ class Release(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"when": "now", "typed_count": 120}]})
 
     when: Annotated[When, Field(description="business_day: 9:00 JST of the next business day")] = When.NOW
-    at: Annotated[datetime | None, Field(description="For `at`; without an offset it is Japan Standard Time")] = None
+    at: Annotated[
+        datetime | None,
+        Field(description="For `at`; without an offset it is Japan Standard Time", validate_default=True),
+    ] = None
     typed_count: Annotated[
         int | None, Field(ge=0, le=2**31, description="The number of recipients, when it is above the limit set")
     ] = None
 
-    @model_validator(mode="after")
-    def _moment(self) -> Self:
-        if self.when is When.AT and self.at is None:
-            raise refuse("moment")
-        return self
+    @field_validator("at")
+    @classmethod
+    def _moment(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        if value is None and info.data.get("when") is When.AT:
+            raise refuse("required")
+        return value
 
 
 class Resume(BaseModel):
@@ -249,8 +272,9 @@ class TestMail(BaseModel):
     to: Annotated[list[Email], Field(min_length=1, max_length=MAX_TEST_ADDRESSES)]
     address_id: Annotated[Id | None, Field(description="Whose values stand in it; else an example's")] = None
 
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        if len({email_key(email) for email in self.to}) < len(self.to):
+    @field_validator("to")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        if len({email_key(email) for email in value}) < len(value):
             raise refuse("email_twice")
-        return self
+        return value

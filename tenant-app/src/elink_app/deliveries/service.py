@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.schemas import AddressOutput
+from elink_app.addresses.visibility import id_reached
+from elink_app.attachments.attachment import Attachment, dump, parse
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.deliveries.audience import Audience, AudienceCount
@@ -18,9 +20,10 @@ from elink_app.deliveries.draft_models import DeliveryDraft
 from elink_app.deliveries.errors import ContentChanged, OwnApproval, WrongState
 from elink_app.deliveries.footer import with_footer, with_note_on_clicks
 from elink_app.deliveries.mail_limit import count_test_mail
-from elink_app.deliveries.models import Delivery
-from elink_app.deliveries.repository import DeliveryRepository
+from elink_app.deliveries.models import Delivery, DeliveryRecipient
+from elink_app.deliveries.repository import TESTED, DeliveryRepository
 from elink_app.deliveries.schemas import (
+    AttachmentOutput,
     Counts,
     DeliveryInput,
     DeliveryOutput,
@@ -34,7 +37,8 @@ from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
 from elink_app.mail.compose import unsubscribe_url
 from elink_app.mail.links import find
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, field_names
-from elink_app.outbox.service import enqueue
+from elink_app.outbox.schemas import SentMail
+from elink_app.outbox.service import became_of, enqueue
 from elink_app.senders.service import Senders, imprint_of
 from elink_app.templates.layout import Layout
 from elink_app.templates.schemas import Preview
@@ -62,6 +66,11 @@ def _seen_counts(states: Mapping[str, int]) -> Counts:
     return Counts(total=total, pending=total - sum(ended.values()), **ended)
 
 
+def attachment_output(attachment: Attachment) -> AttachmentOutput:
+    """A file as it is shown."""
+    return AttachmentOutput(**attachment.shown, media_type=attachment.media_type)
+
+
 def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None) -> DeliveryOutput:
     """A delivery as it is shown; `counts` when the account may not see all recipients."""
     times = {
@@ -80,6 +89,7 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
             "made_by": row.made_by_name,
             "approved_by": row.approved_by_name,
             "content_sha256": row.content_sha256.hex() if row.content_sha256 else "",
+            "attachments": [attachment_output(one) for one in parse(row.attachments)],
             "counts": counts or _kept_counts(row),
         }
     )  # fmt: skip
@@ -117,13 +127,13 @@ class Deliveries:
         frozen = [row.id for row in rows if row.frozen_at is not None]
         if not frozen or not await self.audience.hides():
             return {}
-        seen = await self.rows.counts(frozen, self.audience.visible_recipients())
+        seen = await self.rows.counts(frozen, id_reached(self.principal, DeliveryRecipient.address_id))
         return {delivery_id: _seen_counts(seen.get(delivery_id, {})) for delivery_id in frozen}
 
     async def history(self, delivery_id: int) -> Sequence[EventOutput]:
         """Its steps, the newest first; raises NotFound."""
         await self.load(delivery_id)
-        left_out = {"recipients"} if await self.audience.hides() else set()
+        left_out = {_MAILS, "recipients"} if await self.audience.hides() else {_MAILS}
         return [
             EventOutput(
                 at=event.at.astimezone(JST), actor=event.actor, action=event.action,
@@ -150,14 +160,29 @@ class Deliveries:
 
         Raises NotFound, InvalidInput, WrongState once it is on its way, EditConflict when `data.version` is old.
         """
-        row, _ = await self.load(delivery_id, lock=True)
-        if DeliveryState(row.state) not in _OPEN:
-            raise WrongState
+        row = await self.hold_open(delivery_id)
         if data.version is not None and data.version != row.version:
             raise EditConflict
         content = await self._check(data)
         await self._keep(row.id, data, content, {**_UNAPPROVED, "version": row.version + 1})
         return await self.step(actor, row.id, "saved")
+
+    async def change_attachments(
+        self, actor: Actor, row: Delivery, attachments: Sequence[Attachment], action: str, changed: Attachment
+    ) -> DeliveryOutput:
+        """Replace the files of a delivery that `hold_open` gave; as any save, it takes an approval back."""
+        values = {"attachments": dump(attachments), "version": row.version + 1, "updated_at": self.clock()}
+        await self.rows.change(row.id, {**_UNAPPROVED, **values})
+        return await self.step(
+            actor, row.id, action, file=changed.name, size=changed.size, sha256=changed.sha256
+        )  # fmt: skip
+
+    async def hold_open(self, delivery_id: int) -> Delivery:
+        """The row, held, while its content may be changed. Raises NotFound, WrongState once it is on its way."""
+        row, _ = await self.load(delivery_id, lock=True)
+        if DeliveryState(row.state) not in _OPEN:
+            raise WrongState
+        return row
 
     async def request(self, actor: Actor, delivery_id: int) -> DeliveryOutput:
         """Put the content up for approval, or approve it at once where the settings ask for none.
@@ -178,7 +203,8 @@ class Deliveries:
         row, _ = await self.load(delivery_id, lock=True)
         state = DeliveryState.AWAITING_APPROVAL if settings.approval_required else DeliveryState.APPROVED
         await self.move(row, state, content_sha256=fingerprint(_content(row)))
-        return await self.step(actor, row.id, "requested", content=fingerprint(_content(row)).hex())
+        files = {"attachments": [one.shown for one in parse(row.attachments)]} if row.attachments else {}
+        return await self.step(actor, row.id, "requested", content=fingerprint(_content(row)).hex(), **files)
 
     async def approve(self, actor: Actor, delivery_id: int, content_sha256: str) -> DeliveryOutput:
         """Approve what has this fingerprint. Raises NotFound, WrongState, OwnApproval, ContentChanged."""
@@ -223,7 +249,7 @@ class Deliveries:
         return preview_of(content, address, await custom_fields(self.db), link)
 
     async def send_test(self, actor: Actor, delivery_id: int, data: TestMail, address: AddressOutput | None) -> int:
-        """Write test mails to the outbox; returns how many.
+        """Write test mails to the outbox; returns how many. `tests` tells what became of them.
 
         Raises NotFound, InvalidInput for an empty content, TooManyTestMails.
         """
@@ -232,13 +258,21 @@ class Deliveries:
             raise InvalidInput([field_error(("subject" if not row.subject else "text_body",), "required")])
         await count_test_mail(self.db, actor, self.clock())
         shown = await self.preview_of(row, address)
-        for email in data.to:
+        mails = [
             await enqueue(
                 self.db, to=email, subject=f"[テスト] {shown.subject}", text=shown.text, html=shown.html,
-                kind="test-mail",
-            )  # fmt: skip
-        await self.step(actor, row.id, "tested", addresses=len(data.to))
-        return len(data.to)
+                kind="test-mail", attachments=parse(row.attachments),
+            )
+            for email in data.to
+        ]  # fmt: skip
+        await self.step(actor, row.id, TESTED, {_MAILS: mails}, addresses=len(mails))
+        return len(mails)
+
+    async def tests(self, delivery_id: int) -> Sequence[SentMail]:
+        """What became of the caller's last test mails; raises NotFound. Nobody else learns where they went."""
+        await self.load(delivery_id)
+        last = await self.rows.newest_test(delivery_id, self.principal.account_id)
+        return await became_of(self.db, (last.detail or {}).get(_MAILS, []) if last is not None else [])
 
     async def load(self, delivery_id: int, *, lock: bool = False) -> tuple[Delivery, DeliveryDraft]:
         """The rows; raises NotFound."""
@@ -258,10 +292,14 @@ class Deliveries:
             raise WrongState
         await self.rows.change(row.id, {"state": state.value, "state_reason": "", **values, "updated_at": self.clock()})
 
-    async def step(self, actor: Actor, delivery_id: int, action: str, **detail: Any) -> DeliveryOutput:
-        """Write the step into the delivery's history and the audit log; returns the delivery as it is now."""
+    async def step(
+        self, actor: Actor, delivery_id: int, action: str, kept: dict[str, Any] | None = None, /, **detail: Any
+    ) -> DeliveryOutput:
+        """Write the step into the history (with `kept`, which nobody is shown) and the audit log; the delivery as it is
+        now."""
         now = self.clock()
-        await self.rows.remember(delivery_id, action, actor.account_id, actor.name, now, detail or None)
+        noted = {**detail, **(kept or {})} or None
+        await self.rows.remember(delivery_id, action, actor.account_id, actor.name, now, noted)
         row, draft = await self.load(delivery_id)
         after = {"name": row.name, "state": row.state, **({"count_clicks": True} if row.count_clicks else {}), **detail}
         await record(self.db, actor, f"delivery.{action}", kind="delivery", key=str(delivery_id), after=after, now=now)
@@ -338,6 +376,8 @@ class Deliveries:
         )
 
 
+# Ids of the mails in the outbox, in the history's line of a test.
+_MAILS = "mails"
 _UNAPPROVED: dict[str, Any] = {
     "state": DeliveryState.DRAFT.value,
     "content_sha256": None,

@@ -34,7 +34,9 @@ class RecipientState(StrEnum):
     """`accepted`: the relay took the mail, not that it arrived; `unknown` (結果不明): its answer is lost."""
 
     QUEUED = "queued"
+    # Of versions before 0.1 only: in hand, its mail surely not begun. Queued again when its lease ends.
     CLAIMED = "claimed"
+    # In a process's hands, its mail begun or not: only the journal knows.
     SENDING = "sending"
     ACCEPTED = "accepted"
     DEFERRED = "deferred"
@@ -73,7 +75,8 @@ _NEXT: dict[DeliveryState, frozenset[DeliveryState]] = {
         }
     ),
     DeliveryState.SENDING: frozenset({DeliveryState.PAUSED, DeliveryState.DONE, DeliveryState.CANCELLED}),
-    DeliveryState.PAUSED: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+    # To `scheduled`: it stood still before its moment came.
+    DeliveryState.PAUSED: frozenset({DeliveryState.SENDING, DeliveryState.SCHEDULED, DeliveryState.CANCELLED}),
     # Only to send again what is unknown, when a person asks for it.
     DeliveryState.DONE: frozenset({DeliveryState.SENDING}),
     DeliveryState.CANCELLED: frozenset(),
@@ -109,6 +112,18 @@ def after_quiet(moment: datetime, quiet_from: time | None, quiet_until: time | N
     return (end if end > local else end + timedelta(days=1)).astimezone(UTC)
 
 
+def overdue(due: datetime, now: datetime, quiet_from: time | None, quiet_until: time | None) -> timedelta:
+    """How long the delivery could have been sent but was not: the quiet hours that came first do not count."""
+    waited = now - due
+    if quiet_from is None or quiet_until is None or quiet_from == quiet_until:
+        return waited
+    local = due.astimezone(JST)
+    begin = datetime.combine(local.date(), quiet_from, tzinfo=JST)
+    if begin < local:
+        begin += timedelta(days=1)
+    return waited - max(min(now, after_quiet(begin, quiet_from, quiet_until)) - begin, timedelta(0))
+
+
 @dataclass(frozen=True)
 class Waiting:
     """What the clock asks of a delivery that was released but has not begun."""
@@ -122,7 +137,8 @@ class Waiting:
     def step(self, now: datetime) -> DeliveryState | None:
         """The state that the clock brings it to, or None when it has to wait on.
 
-        A delivery that is due since `TOO_LATE` goes to `paused`, so that a restored backup sends nothing by itself.
+        A delivery that could have been sent for `TOO_LATE` goes to `paused`, so that a restored backup sends nothing by
+        itself.
         """
         if self.state not in (DeliveryState.HOLDING, DeliveryState.SCHEDULED):
             return None
@@ -134,7 +150,8 @@ class Waiting:
         due = after_quiet(wanted, self.quiet_from, self.quiet_until)
         if due > now or is_quiet(now, self.quiet_from, self.quiet_until):
             return None
-        return DeliveryState.PAUSED if now - due > TOO_LATE else DeliveryState.SENDING
+        late = overdue(due, now, self.quiet_from, self.quiet_until)
+        return DeliveryState.PAUSED if late > TOO_LATE else DeliveryState.SENDING
 
     def _held(self) -> datetime | None:
         return self.hold_until if self.state is DeliveryState.HOLDING else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,11 +12,13 @@ from starlette.responses import Response
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.deps import BookDep
-from elink_app.addresses.service import PLAIN_FIELDS, AddressBook
+from elink_app.addresses.schemas import PLAIN_FIELDS
+from elink_app.addresses.service import AddressBook
 from elink_app.duplicates.deps import DuplicatesDep
 from elink_app.duplicates.schemas import MAX_MERGED, Likeness, MergeInput
 from elink_app.errors import AppError, EditConflict, InvalidInput, LimitReached, NotFound
 from elink_app.messages import Message
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
 from elink_app.web import pages
 from elink_app.web.deps import MayEdit, MayView
@@ -40,8 +43,8 @@ async def duplicate_list(
     page = await duplicates.page(by, after.replace("\0", ""))
     following = urlencode({"by": by.value, "after": page.next}) if page.next else ""
     return pages.render(
-        request, "duplicates.html", principal=principal, page=page, by=by.value, following=following, merged=merged,
-        notice_name=notice,
+        request, "duplicates.html", principal=principal, page=page, by=by.value, following=following, after=after,
+        merged=merged, notice_name=notice,
     )  # fmt: skip
 
 
@@ -57,7 +60,9 @@ async def compare(
 
 
 @router.post("/duplicates/merge")
-async def merge(request: Request, principal: MayEdit, book: BookDep, duplicates: DuplicatesDep) -> Response:
+async def merge(
+    request: Request, principal: MayEdit, book: BookDep, duplicates: DuplicatesDep, once: OnceDep
+) -> Response:
     """Make one address of several."""
     form = await read_form(request)
     ids = [_number(one) for one in fields(form, "id")[:MAX_MERGED]]
@@ -68,18 +73,20 @@ async def merge(request: Request, principal: MayEdit, book: BookDep, duplicates:
     try:
         done = await duplicates.merge(MergeInput.model_validate(data))
     except (ValidationError, InvalidInput, EditConflict) as error:
-        return await _compared(request, principal, book, ids, error)
-    return pages.redirect(f"/duplicates?merged={done.id}")
+        return await _compared(request, principal, book, ids, error, {"keep": keep, **choices})
+    return await once.redirect(f"/duplicates?merged={done.id}")
 
 
 @router.post("/duplicates/merges/{merge_id}/undo")
-async def undo(request: Request, principal: MayEdit, duplicates: DuplicatesDep, merge_id: MergeId) -> Response:
+async def undo(
+    request: Request, principal: MayEdit, duplicates: DuplicatesDep, once: OnceDep, merge_id: MergeId
+) -> Response:
     """Undo a merge."""
     try:
         done = await duplicates.undo(merge_id)
     except (EditConflict, InvalidInput, LimitReached) as error:
         return pages.render(request, "error.html", principal=principal, status=error.status, error=error)
-    return pages.redirect(f"/addresses/{done.address.id}?notice=restored")
+    return await once.redirect(f"/addresses/{done.address.id}?notice=restored")
 
 
 def _number(text: str) -> int:
@@ -91,7 +98,7 @@ def _number(text: str) -> int:
 
 async def _compared(
     request: Request, principal: Principal, book: AddressBook, ids: list[int],
-    error: ValidationError | AppError | None = None,
+    error: ValidationError | AppError | None = None, chosen: Mapping[str, int] | None = None,
 ) -> Response:  # fmt: skip
     rows = [await book.get(one) for one in dict.fromkeys(ids)]
     if len(rows) < 2:
@@ -103,6 +110,7 @@ async def _compared(
         problems = [one.message for one in error.errors]
     elif error is not None:
         problems = [error.detail]
-    values: dict[str, Any] = {"rows": rows, "fields": PLAIN_FIELDS, "problems": problems}
+    values: dict[str, Any] = {"rows": rows, "fields": PLAIN_FIELDS, "problems": problems, "typed": chosen or {}}
     status = error.status if isinstance(error, AppError) else 422 if error is not None else 200
-    return pages.render(request, "duplicates_merge.html", principal=principal, status=status, **values)
+    here = "/duplicates/merge?" + urlencode([("id", row.id) for row in rows])
+    return pages.render(request, "duplicates_merge.html", principal=principal, status=status, path=here, **values)

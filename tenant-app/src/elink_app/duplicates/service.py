@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address
 from elink_app.addresses.repository import AddressRepository
-from elink_app.addresses.schemas import MAX_EMAILS, MAX_TAGS, AddressUpdate
-from elink_app.addresses.service import PLAIN_FIELDS, AddressBook, to_output
+from elink_app.addresses.schemas import MAX_EMAILS, MAX_TAGS, PLAIN_FIELDS, AddressUpdate
+from elink_app.addresses.service import AddressBook, to_output
 from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.duplicates.models import Merge
@@ -18,9 +18,22 @@ from elink_app.duplicates.repository import DuplicateRepository
 from elink_app.duplicates.schemas import DuplicateGroup, DuplicatePage, Likeness, MergeInput, MergeOutput
 from elink_app.emails import email_key
 from elink_app.errors import EditConflict, InvalidInput, NotFound
+from elink_app.messages import N_, Message
 from elink_app.validation import field_error
 
 PAGE_SIZE = 20
+_CHANGED = Message(
+    N_(
+        "One of these addresses was saved by somebody else after you opened the page. "
+        "Look at them again and choose anew."
+    )
+)
+_CHANGED_SINCE = Message(
+    N_(
+        "The address was saved by somebody else after the merge. "
+        "It can no longer be undone: change the address by hand."
+    )
+)
 
 
 class Duplicates:
@@ -59,7 +72,7 @@ class Duplicates:
         found = {one: await self._load(one) for one in sorted({data.keep, *data.merge})}
         for one, row in found.items():
             if data.versions.get(str(one), row.version) != row.version:
-                raise EditConflict
+                raise EditConflict(_CHANGED)
         kept, others = found[data.keep], [found[one] for one in data.merge]
         fields = await self._book.fields()
         before = to_output(kept, fields)
@@ -92,7 +105,7 @@ class Duplicates:
             raise NotFound
         kept = await self._load(note.kept_id)
         if kept.version != note.kept_version:
-            raise EditConflict
+            raise EditConflict(_CHANGED_SINCE)
         for one in sorted(note.merged_ids):
             await self._book.restore(one)
         address = await self._book.update(kept.id, AddressUpdate.model_validate(note.before))

@@ -9,6 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from elink_app.jobs.service import Jobs
+from elink_app.sentforms.deps import Once
 from elink_app.web import pages
 from elink_app.web.deps import DbDep, StateDep
 from elink_app.web.state import state_of, tenant_of
@@ -30,7 +31,14 @@ def wake_after(request: Request) -> BackgroundTask:
 
 
 def to_job(request: Request, job_id: int) -> Response:
-    """After work was asked for: go to its page."""
+    """After something was done to a job: go to its page."""
     response = pages.redirect(f"/jobs/{job_id}")
+    response.background = wake_after(request)
+    return response
+
+
+async def once_to_job(request: Request, once: Once, job_id: int) -> Response:
+    """After work was asked for: go to its page, also when the button was pressed twice."""
+    response = await once.redirect(f"/jobs/{job_id}")
     response.background = wake_after(request)
     return response

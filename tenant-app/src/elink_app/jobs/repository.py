@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, String, cast, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from elink_app.jobs.models import Job, JobState
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
+
+
+def is_being_undone() -> ColumnElement[bool]:
+    """Whether a job is open that takes this one back, as a part of another query: it needs what was kept for it."""
+    undoing = aliased(Job)
+    back = undoing.parameters["job"].astext == cast(Job.id, String)
+    return select(undoing.id).where(undoing.state.in_(OPEN), back).exists()
 
 
 class JobRepository:
@@ -65,6 +73,11 @@ class JobRepository:
             .execution_options(synchronize_session=False)
         )
         return await self._session.scalar(statement.returning(Job.id)) is not None
+
+    async def under_way(self, kind: str) -> bool:
+        """True while such a job waits or runs."""
+        statement = select(Job.id).where(Job.kind == kind, Job.state.in_(OPEN)).limit(1)
+        return await self._session.scalar(statement) is not None
 
     async def purge(self, before: datetime) -> int:
         """Forget jobs that ended before `before`. Returns how many."""

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from elink_app.jobs.deps import JobId, JobsDep, to_job
 from elink_app.jobs.service import COUNTS
 from elink_app.web import pages
-from elink_app.web.deps import PrincipalDep, StateDep
+from elink_app.web.deps import ActorDep, PrincipalDep, StateDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,7 +40,7 @@ async def job(request: Request, principal: PrincipalDep, jobs: JobsDep, state: S
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancel(request: Request, principal: PrincipalDep, jobs: JobsDep, job_id: JobId) -> Response:
+async def cancel(request: Request, principal: PrincipalDep, actor: ActorDep, jobs: JobsDep, job_id: JobId) -> Response:
     """Ask for an end."""
-    await jobs.cancel(principal, job_id)
+    await jobs.cancel(principal, actor, job_id)
     return to_job(request, job_id)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
 from elink_app.database.errors import is_outage
@@ -107,6 +108,7 @@ class JobRunner:
                 job.state = JobState.RUNNING.value
                 if job.cancel_asked:
                     job.state, job.finished_at = JobState.CANCELLED.value, now
+                    await _note_early_end(db, "job.stopped", job, now)
                 elif job.attempts > _MOST_ATTEMPTS:
                     raise JobFailed(_INTERRUPTED)
                 elif await handler.step(Batch(tenant, db, job)):
@@ -130,6 +132,7 @@ class JobRunner:
                 job.state, job.finished_at = JobState.FAILED.value, self._clock()
                 job.error, job.error_params = why.message.msgid, why.message.params
                 job.result = {**job.result, **why.result}
+                await _note_early_end(db, "job.failed", job, job.finished_at)
 
     async def _release(self, tenant: Tenant, job_id: int) -> None:
         """Another process may go on at once."""
@@ -137,3 +140,10 @@ class JobRunner:
             job = await JobRepository(db).held(job_id, self._holder)
             if job is not None:
                 job.lease_until, job.attempts = self._clock(), 0
+
+
+async def _note_early_end(db: AsyncSession, action: str, job: Job, now: datetime) -> None:
+    """What it did until then stays done: its handler writes of it at its end only."""
+    counts = {name: value for name, value in job.result.items() if isinstance(value, int)}
+    actor = Actor(job.account_id, job.actor, job.address)
+    await record(db, actor, action, kind="job", key=str(job.id), after={"kind": job.kind, **counts}, now=now)

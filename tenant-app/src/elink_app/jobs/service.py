@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Permission, Principal
-from elink_app.audit.service import Actor
+from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.errors import NotFound
 from elink_app.jobs.models import Job, JobState
@@ -36,7 +36,7 @@ STATES: Mapping[str, str] = {
     JobState.RUNNING: N_("Running"),
     JobState.DONE: N_("Done"),
     JobState.FAILED: N_("Failed"),
-    JobState.CANCELLED: N_("Stopped"),
+    JobState.CANCELLED: N_("Stopped before its end"),
 }
 
 COUNTS: Mapping[str, str] = {
@@ -44,7 +44,7 @@ COUNTS: Mapping[str, str] = {
     "changed": N_("Changed"),
     "unchanged": N_("Unchanged"),
     "skipped": N_("Left out"),
-    "bad": N_("Refused"),
+    "bad": N_("Rows not taken"),
     "suppressed": N_("Of these, get no mail"),
     "over_limit": N_("Too many for the plan"),
     "deleted": N_("Deleted again"),
@@ -53,7 +53,7 @@ COUNTS: Mapping[str, str] = {
     "kept": N_("Left as saved since"),
     "rows": N_("Addresses written"),
     "consents": N_("Consents recorded"),
-    "removed": N_("Deleted"),
+    "removed": N_("Addresses deleted"),
     "merged": N_("Merged into another"),
     "apart": N_("Left apart: too much for one address"),
     "refused": N_("Left as they are: no room for another tag"),
@@ -120,6 +120,7 @@ class Jobs:
     """The jobs of one tenant within one transaction. Who may ask for such sees their own, the master all."""
 
     def __init__(self, session: AsyncSession, clock: Clock) -> None:
+        self._session = session
         self._rows = JobRepository(session)
         self._clock = clock
 
@@ -159,7 +160,11 @@ class Jobs:
             raise NotFound
         return view(job)
 
-    async def cancel(self, principal: Principal, job_id: int) -> None:
+    async def cancel(self, principal: Principal, actor: Actor, job_id: int) -> None:
         """Ask for an end after the batch under way; nothing happens to a job that is over. Raises NotFound."""
-        if (await self.get(principal, job_id)).is_open:
-            await self._rows.ask_to_cancel(job_id)
+        job = await self.get(principal, job_id)
+        if job.is_open and not job.stopping and await self._rows.ask_to_cancel(job_id):
+            after = {"kind": job.kind, "asked_for_by": job.actor}
+            await record(
+                self._session, actor, "job.cancel", kind="job", key=str(job_id), after=after, now=self._clock()
+            )

@@ -42,7 +42,7 @@ async def set_label(_principal: MasterDep, labels: LabelsDep, tag_id: TagId, dat
     return await labels.set_label(tag_id, data)
 
 
-@router.delete("/{tag_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
+@router.delete("/{tag_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 422))
 async def delete_tag(_principal: MayEdit, labels: LabelsDep, tag_id: TagId) -> None:
-    """Take a tag from all addresses and remove it. A label: the master only."""
+    """Take a tag from all addresses and remove it. A label: the master only. 409 while segments name it."""
     await labels.delete(tag_id)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import BigInteger, delete, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressTag, LabelRight, Tag
 from elink_app.addresses.visibility import forbidden_labels, visible
+from elink_app.segments.models import Segment
+from elink_app.segments.naming import names_tag, segment_names
 
 
 class LabelRepository:
@@ -18,6 +20,7 @@ class LabelRepository:
 
     def __init__(self, session: AsyncSession, principal: Principal) -> None:
         self._session = session
+        self._principal = principal
         self._reaches = visible(principal)
         self._visible = Tag.id.not_in(forbidden_labels(principal))
 
@@ -62,6 +65,11 @@ class LabelRepository:
         values = [{"tag_id": tag_id, "role_id": role, "action": action} for action, role in sorted(set(rights))]
         if values:
             await self._session.execute(insert(LabelRight), values)
+
+    async def segments_naming(self, tag_id: int) -> list[str]:
+        """The names of segments whose conditions name the tag; empty for one that the account may not see."""
+        named = names_tag(Segment.tree, literal(tag_id, BigInteger))
+        return await segment_names(self._session, self._principal, named)
 
     async def remove(self, tag_id: int) -> None:
         """Remove a tag: it goes from all addresses."""

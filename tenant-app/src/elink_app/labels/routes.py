@@ -11,10 +11,12 @@ from elink_app.errors import FieldError, InvalidInput
 from elink_app.labels.api import TagId
 from elink_app.labels.deps import LabelsDep
 from elink_app.labels.schemas import LabelInput, TagInput
-from elink_app.labels.service import Labels
+from elink_app.labels.service import Labels, TagInUse
+from elink_app.messages import N_, Message
 from elink_app.roles.repository import RoleRepository
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
-from elink_app.web import pages
+from elink_app.web import deletions, pages
 from elink_app.web.deps import DbDep, MasterDep, MayEdit, MayView
 from elink_app.web.forms import field, fields, read_form
 
@@ -43,14 +45,14 @@ async def tag_list(request: Request, principal: MayView, labels: LabelsDep, db: 
 
 
 @router.post("/tags")
-async def create(request: Request, principal: MayEdit, labels: LabelsDep, db: DbDep) -> Response:
+async def create(request: Request, principal: MayEdit, labels: LabelsDep, db: DbDep, once: OnceDep) -> Response:
     """Add a tag."""
     name = field(await read_form(request), "name")
     try:
         await labels.create(TagInput(name=name))
     except (ValidationError, InvalidInput) as error:
         return await _page(request, principal, labels, db, errors=_errors(error, "name"), typed=name)
-    return pages.redirect("/tags?notice=saved")
+    return await once.redirect("/tags?notice=saved")
 
 
 @router.post("/tags/{tag_id}")
@@ -64,11 +66,39 @@ async def rename(request: Request, principal: MayEdit, labels: LabelsDep, db: Db
     return pages.redirect("/tags?notice=saved")
 
 
+@router.get("/tags/{tag_id}/delete")
+async def ask_to_delete(request: Request, principal: MayEdit, labels: LabelsDep, tag_id: TagId) -> Response:
+    """What goes with a tag, or which segments name it still."""
+    return await _asked(request, principal, labels, tag_id)
+
+
 @router.post("/tags/{tag_id}/delete")
-async def delete(_principal: MayEdit, labels: LabelsDep, tag_id: TagId) -> Response:
+async def delete(request: Request, principal: MayEdit, labels: LabelsDep, tag_id: TagId) -> Response:
     """Take a tag from all addresses and remove it."""
-    await labels.delete(tag_id)
+    try:
+        await labels.delete(tag_id)
+    except TagInUse as error:
+        return await _asked(request, principal, labels, tag_id, status=error.status)
     return pages.redirect("/tags?notice=deleted")
+
+
+async def _asked(
+    request: Request, principal: Principal, labels: Labels, tag_id: int, *, status: int = 200
+) -> Response:  # fmt: skip
+    tag, refused, count = await labels.look(tag_id)
+    points = [
+        Message(
+            N_("It is taken from all addresses. Of those that you may see, so many bear it: %(shown)s"),
+            {"shown": deletions.shown(count)},
+        )
+    ]
+    if tag.is_label:
+        points.append(
+            Message(N_("Whoever may see addresses will see those, too, that only this information label hides."))
+        )
+    question = Message(N_("Delete the tag %(name)s?"), {"name": tag.name})
+    asked = deletions.Deletion(question, "/tags", [*points, deletions.FINAL], refused)
+    return deletions.ask(request, principal, asked, status=status)
 
 
 @router.post("/tags/{tag_id}/label")

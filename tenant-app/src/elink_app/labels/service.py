@@ -12,14 +12,23 @@ from elink_app.addresses.models import LabelRight, Tag
 from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
-from elink_app.errors import Forbidden, InvalidInput, NotFound
+from elink_app.errors import Forbidden, InvalidInput, NotFound, UsedBySegments
 from elink_app.labels.repository import LabelRepository
 from elink_app.labels.schemas import LabelInput, Rights, TagInput, TagOutput
+from elink_app.messages import N_
 from elink_app.roles.repository import RoleRepository
 from elink_app.text import search_form
 from elink_app.validation import field_error
 
 MAX_LISTED = 1000
+
+
+class TagInUse(UsedBySegments):
+    """Segments name the tag."""
+
+    code = "tag-in-use"
+    title = N_("Segments use this tag")
+    advice = N_("Take the tag out of these segments first, or they would hold other addresses: %(names)s")
 
 
 class Labels:
@@ -93,10 +102,27 @@ class Labels:
         return found
 
     async def delete(self, tag_id: int) -> None:
-        """Take a tag from all addresses and remove it; addresses stay. Raises NotFound, Forbidden for a label."""
+        """Take a tag from all addresses and remove it; addresses stay.
+
+        Raises NotFound, Forbidden for a label, TagInUse.
+        """
         tag = await self._changeable(tag_id)
+        if (refused := await self._in_use(tag_id)) is not None:
+            raise refused
         await self._rows.remove(tag_id)
         await self._note("tag.delete", tag, before={"name": tag.name, "is_label": tag.is_label})
+
+    async def look(self, tag_id: int) -> tuple[TagOutput, TagInUse | None, int]:
+        """A tag that may be changed, what its deletion would be refused with, how many visible addresses bear it.
+
+        Raises NotFound, Forbidden for a label.
+        """
+        tag = self._output(await self._changeable(tag_id), [])
+        return tag, await self._in_use(tag_id), (await self.counts([tag]))[tag_id]
+
+    async def _in_use(self, tag_id: int) -> TagInUse | None:
+        naming = await self._rows.segments_naming(tag_id)
+        return TagInUse(naming) if naming else None
 
     async def _get(self, tag_id: int) -> Tag:
         tag = await self._rows.get(tag_id) if 0 < tag_id < 2**63 else None

@@ -22,34 +22,38 @@ class Hole:
     default: bytes
 
 
-class _Fixed:
-    """A fixed piece in its three encodings: (bytes for the group before, encoded lines, bytes left over)."""
+def _encodings(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """A fixed piece by the bytes that wait before it: (bytes for their group, encoded lines, bytes left over)."""
 
-    def __init__(self, data: bytes) -> None:
-        self.by_pending = [self._encode(data, (3 - pending) % 3) for pending in range(3)]
-
-    @staticmethod
-    def _encode(data: bytes, head: int) -> tuple[bytes, bytes, bytes]:
+    def encoding(head: int) -> tuple[bytes, bytes, bytes]:
         whole = (len(data) - head) // 3 * 3
         if whole <= 0:
             return data, b"", b""
         return data[:head], encoded_lines(data[head : head + whole]), data[head + whole :]
+
+    return [encoding((3 - pending) % 3) for pending in range(3)]
 
 
 def encoded_lines(data: bytes) -> bytes:
     """Base 64 in lines of at most 76 characters, each with CRLF."""
     if len(data) <= _LINE:
         return b2a_base64(data, newline=False) + b"\r\n" if data else b""
-    return b"".join(
-        b2a_base64(data[begin : begin + _LINE], newline=False) + b"\r\n" for begin in range(0, len(data), _LINE)
-    )
+    lines = [b2a_base64(data[begin : begin + _LINE], newline=False) for begin in range(0, len(data), _LINE)]
+    return b"\r\n".join(lines) + b"\r\n"
 
 
 class Base64Template:
     """`render(values)` is the base 64 of the fixed pieces with the values between them."""
 
     def __init__(self, pieces: Sequence[bytes | Hole]) -> None:
-        self._steps = [_Fixed(piece) if isinstance(piece, bytes) else piece for piece in pieces]
+        # Each step is a value, if any, and the fixed piece behind it, maybe an empty one.
+        self._steps: list[tuple[int | None, bytes, list[tuple[bytes, bytes, bytes]]]] = []
+        hole: Hole | None = None
+        for piece in (*pieces, b""):
+            if hole is not None or isinstance(piece, bytes):
+                index, default = (hole.index, hole.default) if hole is not None else (None, b"")
+                self._steps.append((index, default, _encodings(piece if isinstance(piece, bytes) else b"")))
+            hole = piece if isinstance(piece, Hole) else None
 
     def render(self, values: Sequence[bytes]) -> bytes:
         """Lines of base 64, each with CRLF; their lengths differ, which RFC 2045 allows."""
@@ -59,15 +63,16 @@ class Base64Template:
         """The same in pieces."""
         out: list[bytes] = []
         pending = b""
-        for step in self._steps:
-            if isinstance(step, Hole):
-                pending += values[step.index] or step.default
-                continue
-            head, encoded, tail = step.by_pending[len(pending) % 3]
+        for index, default, by_pending in self._steps:
+            if index is not None:
+                pending += values[index] or default
+            head, encoded, tail = by_pending[len(pending) % 3]
             pending += head
             if encoded:
-                out.append(encoded_lines(pending))
+                if pending:
+                    out.append(encoded_lines(pending))
                 out.append(encoded)
                 pending = tail
-        out.append(encoded_lines(pending))
+        if pending:
+            out.append(encoded_lines(pending))
         return out

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from elink_app.clock import JST
 from elink_app.mail.address import Mailbox, mailbox
+from elink_app.mail.attachments import mixed
 from elink_app.mail.base64_parts import Base64Template, Hole
-from elink_app.mail.dkim import Header, Signer
+from elink_app.mail.dkim import Signer
+from elink_app.mail.head import Head, Header
 from elink_app.mail.headers import named_mailbox, unstructured
 from elink_app.mail.links import Link, with_links
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, parse
@@ -24,6 +26,11 @@ from elink_app.mail.tokens import ClickTokens, DeliveryTokens, tenant_mark
 
 _BREAKS = re.compile(r"\r\n|\r|\n")
 _HTML = b"html"
+_Fixed = tuple[bytes, bytes]
+_ONE_CLICK: tuple[Header, ...] = (
+    (b"List-Unsubscribe", None),
+    (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"),
+)
 _REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -42,6 +49,8 @@ class Content:
     one_click: bool = True
     # Counted links: the number of each URL, from 1. Recipients get links of their own in their place.
     links: Mapping[str, int] = field(default_factory=dict)
+    # Files as whole parts (`mail.attachments.encoded_part`): encoded once, one object in all mails.
+    files: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,26 +79,21 @@ class Recipient:
 # Not frozen, as the others of a mail: freezing makes each of them several times slower to make.
 @dataclass(slots=True)
 class Message:
-    """A mail before it is signed; its body in pieces."""
+    """A mail before it is signed: what fills its header, and its body in pieces."""
 
     id: int
     sender: Mailbox
     recipient: Mailbox
-    headers: list[Header]
+    head: Head
+    values: tuple[bytes, ...]
     pieces: list[bytes]
 
-    @property
-    def body(self) -> bytes:
-        """The body in one piece."""
-        return b"".join(self.pieces)
-
     def mail(self, signer: Signer | None = None) -> Mail:
-        """The mail for the wire, signed; takes about a millisecond with a signer, most of it without the GIL."""
-        lines = [name + b": " + value for name, value in self.headers]
+        """The mail for the wire, signed; a signer takes up to a millisecond, most of it without the GIL."""
+        head = self.head.filled(self.values)
         if signer is not None:
-            lines.insert(0, b"DKIM-Signature: " + signer.sign(self.headers, self.pieces))
-        lines.append(b"\r\n")
-        return mail_between(self.id, self.sender, self.recipient, b"\r\n".join(lines), *self.pieces)
+            head = b"DKIM-Signature: %b\r\n%b" % (signer.sign(self.head, self.values, self.pieces), head)
+        return mail_between(self.id, self.sender, self.recipient, head + b"\r\n", *self.pieces)
 
 
 def unsubscribe_url(base_url: str, token: str) -> str:
@@ -124,11 +128,7 @@ class Composer:
         for piece in self._subject:
             if isinstance(piece, Placeholder) and piece.name not in self._index:
                 raise KeyError(piece.name)
-        self._fixed_subject = None if any(isinstance(p, Placeholder) for p in self._subject) else self._subject_of(())
-        self._start: list[Header] = [
-            (b"From", named_mailbox(content.from_name, content.from_address)),
-            *([(b"Reply-To", mailbox(content.reply_to).encode("ascii"))] if content.reply_to else []),
-        ]
+        self._subject_differs = any(isinstance(piece, Placeholder) for piece in self._subject)
         self._one_click = content.one_click
         # Cannot occur in base 64, and does not tell one delivery's mail from another attempt at it.
         boundary = b"=_" + hashlib.sha256(f"{origin.uid}/{delivery_id}".encode()).hexdigest()[:24].encode()
@@ -139,45 +139,74 @@ class Composer:
             for kind, source, escape in sources
             if source
         ]
-        self._end: list[Header]
+        end: list[_Fixed]
         if len(parts) == 1:
             [(kind, template, escape)] = parts
-            self._end = [(b"Content-Type", _text(kind)), (b"Content-Transfer-Encoding", b"base64")]
+            end = [(b"Content-Type", _text(kind)), (b"Content-Transfer-Encoding", b"base64")]
             self._parts = [(b"", template, escape)]
             self._body_end = b""
         else:
-            self._end = [(b"Content-Type", b'multipart/alternative; boundary="' + boundary + b'"')]
+            end = [(b"Content-Type", b'multipart/alternative; boundary="' + boundary + b'"')]
             self._parts = [(_part_head(boundary, kind), template, escape) for kind, template, escape in parts]
             self._body_end = b"--" + boundary + b"--\r\n"
+        if content.files:
+            end = self._wrap(boundary, end, content.files)
+        self._head = self._head_of(content, end)
+
+    def _head_of(self, content: Content, end: Sequence[Header]) -> Head:
+        """In the order in which `_values` fills it in."""
+        return Head(
+            [
+                (b"From", named_mailbox(content.from_name, content.from_address)),
+                *([(b"Reply-To", mailbox(content.reply_to).encode("ascii"))] if content.reply_to else []),
+                (b"To", None),
+                (b"Subject", None if self._subject_differs else self._subject_of(())),
+                (b"Date", None),
+                (b"Message-ID", None),
+                (b"MIME-Version", b"1.0"),
+                *(_ONE_CLICK if content.one_click else ()),
+                *end,
+            ]
+        )
 
     def compose(self, recipient: Recipient, date: datetime) -> Message:
         """The message for one recipient. Raises BadMailbox when its address cannot stand in a header."""
         to = mailbox(recipient.email)
         number, tokens = recipient.id, self._tokens
         link = self._link + tokens.unsubscribe(number)
-        values = [*recipient.slots, link]
-        clicks = [(self._click + self._clicks.token(number, one)).encode("ascii") for one in self._places]
-        headers: list[Header] = [
-            *self._start,
-            (b"To", to.encode("ascii")),
-            (b"Subject", self._fixed_subject if self._fixed_subject is not None else self._subject_of(values)),
-            (b"Date", _date(date)),
-            (b"Message-ID", f"<{tokens.message_id(number)}{self._id_end}".encode("ascii")),
-            (b"MIME-Version", b"1.0"),
-        ]
-        if self._one_click:
-            headers.append((b"List-Unsubscribe", f"<{link}>".encode("ascii")))
-            headers.append((b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"))
-        headers += self._end
+        links = [link.encode("ascii")]
+        for one in self._places:
+            links.append((self._click + self._clicks.token(number, one)).encode("ascii"))
         sender = Mailbox(tokens.bounce(number) + self._bounces_at) if self._bounces_at else self._from
-        return Message(number, sender, to, headers, self._body(values, clicks))
+        values = self._values(recipient, to, date, link)
+        return Message(number, sender, to, self._head, values, self._body(recipient.slots, links))
 
-    def _body(self, values: Sequence[str], clicks: Sequence[bytes]) -> list[bytes]:
-        plain = [_plain(value) for value in values]
+    def _values(self, recipient: Recipient, to: Mailbox, date: datetime, link: str) -> tuple[bytes, ...]:
+        values = [to.encode("ascii")]
+        if self._subject_differs:
+            values.append(self._subject_of([*recipient.slots, link]))
+        values.append(_date(date))
+        values.append(f"<{self._tokens.message_id(recipient.id)}{self._id_end}".encode("ascii"))
+        if self._one_click:
+            values.append(f"<{link}>".encode("ascii"))
+        return tuple(values)
+
+    def _wrap(self, inner: bytes, end: Sequence[_Fixed], files: Sequence[bytes]) -> list[_Fixed]:
+        """Put what was the whole mail, and the files, into a multipart/mixed; returns the fields that end its head."""
+        # Neither boundary is the beginning of the other: lenient readers compare no further.
+        boundary = b"=-" + inner.removeprefix(b"=_")
+        fields = b"".join(name + b": " + value + b"\r\n" for name, value in end)
+        (head, template, escape), *others = self._parts
+        self._parts = [(b"--" + boundary + b"\r\n" + fields + b"\r\n" + head, template, escape), *others]
+        self._body_end += mixed(boundary, files)
+        return [(b"Content-Type", b'multipart/mixed; boundary="' + boundary + b'"')]
+
+    def _body(self, slots: Sequence[str], links: Sequence[bytes]) -> list[bytes]:
+        plain = [_plain(value) for value in slots]
         pieces = []
         for head, template, escape in self._parts:
             pieces.append(head)
-            pieces += template.pieces([*(escape(value).encode() for value in plain), *clicks])
+            pieces += template.pieces([*[escape(value).encode() for value in plain], *links])
         pieces.append(self._body_end)
         return pieces
 
@@ -196,8 +225,10 @@ class Composer:
     def _subject_of(self, values: Sequence[str]) -> bytes:
         return unstructured(
             "".join(
-                (values[self._index[piece.name]] or piece.default) if isinstance(piece, Placeholder) else piece
-                for piece in self._subject
+                [
+                    piece if isinstance(piece, str) else values[self._index[piece.name]] or piece.default
+                    for piece in self._subject
+                ]
             )
         )
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-Header = tuple[bytes, bytes]
-"""Name and value; the value may be folded with CRLF and a space."""
+from elink_app.mail.head import Head, relaxed
 
 KEY_BITS = 2048
-# RFC 8058 demands that both List-Unsubscribe fields are signed.
-_SIGNED = frozenset(
-    (
-        b"from", b"reply-to", b"to", b"subject", b"date", b"message-id", b"mime-version", b"content-type",
-        b"content-transfer-encoding", b"list-unsubscribe", b"list-unsubscribe-post",
-    )
-)  # fmt: skip
 # Named once more than they occur: nobody can add a second one.
 _SEALED = (b"from", b"to", b"subject", b"reply-to")
 _LINE = 72
+_PADDING, _SHA256 = padding.PKCS1v15(), hashes.SHA256()
+_LONG = 1 << 16
 
 
 def new_private_pem() -> str:
@@ -46,37 +42,42 @@ class Signer:
 
     def __init__(self, domain: str, selector: str, private_pem: str, clock: Callable[[], float] = time.time) -> None:
         self.domain = domain.lower()
-        self._prefix = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={self.domain}; s={selector};".encode("ascii")
+        self._start = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={self.domain}; s={selector}; t=".encode("ascii")
         self._key = _load(private_pem)
         self._clock = clock
 
-    def sign(self, headers: Sequence[Header], body: Iterable[bytes]) -> bytes:
-        """The value of the DKIM-Signature field; the body in pieces.
+    def sign(self, head: Head, values: tuple[bytes, ...], body: Sequence[bytes]) -> bytes:
+        """The value of the DKIM-Signature field, over the body in pieces and every field of `head`.
 
-        It must be canonical as it is: no space before a line end, no two in a row, exactly one CRLF at its end.
+        RFC 8058 demands that both List-Unsubscribe fields are signed.
+        The body must be canonical as it is: no space before a line end, no two in a row, exactly one CRLF at its end.
         """
-        signed = [(name.lower(), value) for name, value in headers if name.lower() in _SIGNED]
-        names = b":".join([*(name for name, _ in signed), *_SEALED])
-        # One call: each long one gives up the GIL and has to wait for it again.
-        digest = base64.b64encode(hashlib.sha256(b"".join(body)).digest())
-        stamp = str(int(self._clock())).encode("ascii")
-        value = b"%b t=%b;\r\n h=%b;\r\n bh=%b;\r\n b=" % (self._prefix, stamp, _folded(names, b":"), digest)
-        lines = [name + b":" + b" ".join(content.split()) for name, content in signed]
-        lines.append(b"dkim-signature:" + b" ".join(value.split()))
-        signature = self._key.sign(b"\r\n".join(lines), padding.PKCS1v15(), hashes.SHA256())
-        text = base64.b64encode(signature)
-        return value + b"\r\n ".join(text[at : at + _LINE] for at in range(0, len(text), _LINE))
+        digest = b2a_base64(_hash(body), newline=False)
+        value = b"%b%d;\r\n h=%b;\r\n bh=%b;\r\n b=" % (self._start, self._clock(), _folded(head.names), digest)
+        signed = head.canonical(values) + b"dkim-signature:" + relaxed(value)
+        text = b2a_base64(self._key.sign(signed, _PADDING, _SHA256), newline=False)
+        return value + b"\r\n ".join([text[at : at + _LINE] for at in range(0, len(text), _LINE)])
 
 
-def _folded(names: bytes, separator: bytes) -> bytes:
-    """Break the list of names where a line gets long; space is allowed there."""
+def _hash(body: Sequence[bytes]) -> bytes:
+    # One call: each long one gives up the GIL and has to wait for it again. But files, which are last, are not copied.
+    if len(body[-1]) < _LONG:
+        return hashlib.sha256(b"".join(body)).digest()
+    hashed = hashlib.sha256(b"".join(body[:-1]))
+    hashed.update(body[-1])
+    return hashed.digest()
+
+
+@lru_cache(maxsize=64)
+def _folded(names: tuple[bytes, ...]) -> bytes:
+    """The list of what is signed, broken where a line gets long; space is allowed there."""
     lines, line = [], b""
-    for name in names.split(separator):
+    for name in (*names, *_SEALED):
         if len(line) + len(name) > _LINE:
             lines.append(line)
             line = b""
-        line += name + separator
-    return b"\r\n ".join([*lines, line])[: -len(separator)]
+        line += name + b":"
+    return b"\r\n ".join([*lines, line])[:-1]
 
 
 def _load(private_pem: str) -> rsa.RSAPrivateKey:

@@ -73,6 +73,13 @@ def _parsed(line: bytes) -> tuple[int, bool, bytes]:
     return int(found[1]), found[2] == b"-", found[3] or b""
 
 
+@lru_cache(maxsize=64)
+def _single(line: bytes) -> Reply | None:
+    """The reply that is this line alone; None when more lines belong to it."""
+    code, more, words = _parsed(line)
+    return None if more else Reply(code, (words,))
+
+
 class ReplyReader:
     """Cuts a stream of bytes into replies."""
 
@@ -92,7 +99,7 @@ class ReplyReader:
         if len(self._buffer) > _LINE_LIMIT:
             lines.append(self._buffer)
         for line in lines:
-            reply = self._line(line)
+            reply = self._line(line) if self._lines else _single(line) or self._line(line)
             if reply is not None:
                 yield reply
 

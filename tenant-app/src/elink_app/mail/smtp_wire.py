@@ -9,6 +9,8 @@ from typing import cast
 
 from elink_app.mail.smtp_reply import ProtocolError, Reply, ReplyReader
 
+_CHUNK = 1 << 18
+
 
 class Wire(asyncio.Protocol):
     """Keeps replies until they are asked for, and the first error for ever."""
@@ -83,7 +85,7 @@ class Wire(asyncio.Protocol):
             return [self._replies.popleft() for _ in range(count)]
         return [await self.reply(timeout) for _ in range(count)]
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send; silent when the connection is gone: the next `reply` tells."""
         if self.transport is not None and self._error is None:
             self.transport.write(data)
@@ -97,6 +99,23 @@ class Wire(asyncio.Protocol):
             self.transport.write(b"".join(pieces))
         else:
             self.transport.writelines(pieces)
+
+    async def send_ahead(self, pieces: Sequence[bytes], timeout: float) -> Sequence[bytes]:
+        """Send all of a long body but its last piece, as fast as it is taken; returns what is left to send.
+
+        Files of megabytes, which stand in the last piece but one, would else be copied for each connection. The last
+        piece ends the mail: when the connection breaks before, it was not sent.
+        """
+        if len(pieces) < 2 or len(pieces[-2]) <= _CHUNK:
+            return pieces
+        for piece in pieces[:-1]:
+            whole = memoryview(piece)
+            for at in range(0, len(piece), _CHUNK):
+                self.write(whole[at : at + _CHUNK])
+                # Others have their turn, and a break is heard of before the end is sent.
+                await asyncio.sleep(0)
+                await self.drained(timeout)
+        return pieces[-1:]
 
     async def drained(self, timeout: float) -> None:
         """Wait until the kernel has taken most of what was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,20 +82,40 @@ class OptOutRepository:
         )
         return await self._session.scalar(statement.limit(1)) is not None
 
-    async def skip_waiting(self, email_key: str, now: datetime, *, adverts_only: bool) -> int:
-        """What still waits for this e-mail does not leave any more; returns how many mails."""
-        unfinished = select(Delivery.id).where(Delivery.state.in_(_UNFINISHED))
+    async def hold_waiting(self, email_key: str, *, adverts_only: bool) -> Sequence[int]:
+        """The deliveries in which a mail still waits for this e-mail, held until the end of the transaction."""
+        waits = select(DeliveryRecipient.id).where(
+            DeliveryRecipient.delivery_id == Delivery.id,
+            DeliveryRecipient.email_key == email_key,
+            DeliveryRecipient.state.in_(_WAITING),
+        )
+        unfinished = select(Delivery.id).where(Delivery.state.in_(_UNFINISHED), waits.exists())
         if adverts_only:
             unfinished = unfinished.where(Delivery.category == Category.ADVERT.value)
-        skipped = await self._session.scalars(
-            update(DeliveryRecipient)
+        # By id, so that two decisions wait for each other and do not deadlock.
+        return (await self._session.scalars(unfinished.order_by(Delivery.id).with_for_update(key_share=True))).all()
+
+    async def skip_waiting(self, delivery_ids: Sequence[int], email_key: str, now: datetime) -> int:
+        """What still waits for this e-mail in deliveries that are held does not leave any more; returns how many mails.
+
+        One that a worker is taking at this moment is in its hands: whoever holds a delivery waits for no recipient.
+        """
+        waiting = (
+            select(DeliveryRecipient.delivery_id, DeliveryRecipient.id)
             .where(
-                DeliveryRecipient.delivery_id.in_(unfinished),
+                DeliveryRecipient.delivery_id.in_(delivery_ids),
                 DeliveryRecipient.email_key == email_key,
                 DeliveryRecipient.state.in_(_WAITING),
             )
+            .with_for_update(skip_locked=True)
+            .cte("waiting")
+        )
+        skipped = await self._session.scalars(
+            update(DeliveryRecipient)
+            .where(DeliveryRecipient.delivery_id == waiting.c.delivery_id, DeliveryRecipient.id == waiting.c.id)
             .values(state=RecipientState.SKIPPED.value, reply="suppressed", next_at=None, updated_at=now)
             .returning(DeliveryRecipient.delivery_id)
+            .execution_options(synchronize_session=False)
         )
         counts = Counter(skipped.all())
         for delivery_id in sorted(counts):

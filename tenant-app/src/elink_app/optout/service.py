@@ -96,9 +96,10 @@ class OptOuts:
             await self._resume(person, source, how, now)
             skipped = 0
         else:
+            # Deliveries first, as a bounce does that stops the same e-mail.
+            held = await self._rows.hold_waiting(person.email_key, adverts_only=choice is Choice.ADVERTS)
             await self._stop(person, choice, source, how, now)
-            adverts = choice is Choice.ADVERTS
-            skipped = await self._rows.skip_waiting(person.email_key, now, adverts_only=adverts)
+            skipped = await self._rows.skip_waiting(held, person.email_key, now)
         await record(
             self._db, Actor(None, _ACTOR, address), f"optout.{choice.value}", kind="delivery",
             key=str(person.ids.delivery_id), before={"choice": before}, after={"how": how, "mails_skipped": skipped},

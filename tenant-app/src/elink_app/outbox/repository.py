@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.outbox.models import OutboxMail
@@ -42,7 +43,7 @@ class OutboxRepository:
         await self._session.execute(
             update(OutboxMail)
             .where(OutboxMail.id == mail_id)
-            .values(done_at=now, sent=sent, error=error, text_body="", html_body="", headers={})
+            .values(done_at=now, sent=sent, error=error, text_body="", html_body="", headers={}, attachments=[])
         )
 
     async def postpone(self, mail_id: int, until: datetime, error: str) -> None:
@@ -50,6 +51,23 @@ class OutboxRepository:
         await self._session.execute(
             update(OutboxMail).where(OutboxMail.id == mail_id).values(next_at=until, error=error)
         )
+
+    async def some(self, mail_ids: Collection[int]) -> Sequence[OutboxMail]:
+        """Those of these mails that are still kept, in their order."""
+        statement = select(OutboxMail).where(OutboxMail.id.in_(mail_ids)).order_by(OutboxMail.id)
+        return (await self._session.scalars(statement)).all()
+
+    async def newest_given_up(self, account_ids: Collection[int], kind: str | None) -> Sequence[OutboxMail]:
+        """Of each account the newest mail about it (of this kind), where that did not leave and never will."""
+        newest = select(func.max(OutboxMail.id)).where(OutboxMail.account_id.in_(account_ids))
+        if kind is not None:
+            newest = newest.where(OutboxMail.kind == kind)
+        statement = select(OutboxMail).where(
+            OutboxMail.id.in_(newest.group_by(OutboxMail.account_id)),
+            OutboxMail.done_at.is_not(None),
+            OutboxMail.sent.is_(False),
+        )
+        return (await self._session.scalars(statement)).all()
 
     async def purge(self, before: datetime) -> int:
         """Forget mails that were done with before `before`. Returns how many."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import format_datetime
 
 import aiosmtplib
 import structlog
 
+from elink_app.attachments.attachment import Attachment, parse
+from elink_app.attachments.files import REASON, AttachmentLost, read
 from elink_app.clock import JST, Clock
 from elink_app.database.engines import TenantDatabases
+from elink_app.mail.attachments import part_headers
+from elink_app.mail.base64_parts import encoded_lines
 from elink_app.mail.smtp import Relay
-from elink_app.mail.smtp_reply import is_about_sender
+from elink_app.mail.smtp_reply import Reply, is_about_sender
 from elink_app.ops.servers import Stop
 from elink_app.outbox.models import OutboxMail
 from elink_app.outbox.repository import OutboxRepository
+from elink_app.outbox.results import EXPIRED
 from elink_app.registry.tenant import Tenant
 from elink_app.settings import Settings
+from elink_app.transfer.store import FileStore
 
 _LEASE = timedelta(minutes=5)
 _TIMEOUT = 30.0
@@ -38,6 +45,7 @@ class OutboxSender:
     ) -> None:
         """`relay` instead of the settings' own."""
         self._settings = settings
+        self._store = FileStore(settings.tenants_dir)
         self._relay = relay or settings.relay()
         self._databases = databases
         self._clock = clock
@@ -58,12 +66,17 @@ class OutboxSender:
         now = self._clock()
         error, final = "", True
         if mail.expires_at is not None and mail.expires_at <= now:
-            error = "not sent before it expired"
+            error = EXPIRED
         else:
             try:
-                await _send(self._relay, build_mail(mail, tenant, self._settings))
+                message = build_mail(mail, tenant, self._settings)
+                for attachment in parse(mail.attachments):
+                    attach(message, attachment, await asyncio.to_thread(read, self._store, tenant, attachment))
+                await _send(self._relay, message)
+            except AttachmentLost:
+                error, final = REASON, True
             except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as refused:
-                error = str(refused)[:500]
+                error = _words(refused)
                 final = _is_permanent(refused) or mail.attempts >= _GIVE_UP_AFTER
             except (OSError, aiosmtplib.SMTPException) as failed:
                 error, final = f"{type(failed).__name__}: {failed}"[:500], mail.attempts >= _GIVE_UP_AFTER
@@ -120,6 +133,24 @@ def build_mail(mail: OutboxMail, tenant: Tenant, settings: Settings) -> EmailMes
     if mail.html_body:
         message.add_alternative(mail.html_body, subtype="html", cte="base64")
     return message
+
+
+def attach(message: EmailMessage, attachment: Attachment, content: bytes) -> None:
+    """Add a file just as deliveries have it: test mails show what recipients will see."""
+    # Not an EmailMessage: its headers would be written anew, and only as RFC 2231 says.
+    part = Message()
+    for name, value in part_headers(attachment.name, attachment.media_type):
+        part[name.decode("ascii")] = value.decode("ascii").replace("\r\n", "\n")
+    part.set_payload(encoded_lines(content).decode("ascii").replace("\r\n", "\n"))
+    if message.get_content_type() != "multipart/mixed":
+        message.make_mixed()
+    message.attach(part)  # type: ignore[arg-type]
+
+
+def _words(refused: aiosmtplib.SMTPResponseException | aiosmtplib.SMTPRecipientsRefused) -> str:
+    """The server's reply on one line; there is one recipient."""
+    said = refused.recipients[0] if isinstance(refused, aiosmtplib.SMTPRecipientsRefused) else refused
+    return str(Reply(said.code, (said.message.encode("utf-8", "surrogateescape"),)))
 
 
 def _is_permanent(refused: aiosmtplib.SMTPException) -> bool:

@@ -87,7 +87,8 @@ async def rename(request: Request, principal: InPersonDep, own: OwnPasskeysDep, 
     try:
         await own.rename(passkey_id, _name(field(form, "name")))
     except InvalidInput as error:
-        return await _page(request, principal, own, passkey_id, pages.FormErrors(error.errors))
+        wrong = pages.FormErrors(error.errors)
+        return await _page(request, principal, own, passkey_id, wrong, typed=field(form, "name"))
     return pages.redirect(f"/account/passkeys/{passkey_id}?notice=saved")
 
 
@@ -117,13 +118,16 @@ async def _page(
     passkey_id: int,
     errors: pages.FormErrors | None = None,
     notice: str = "",
+    typed: str | None = None,
 ) -> Response:
+    passkey = await own.get(passkey_id)
     return pages.render(
         request,
         "passkey.html",
         principal=principal,
         status=422 if errors else 200,
-        passkey=await own.get(passkey_id),
+        passkey=passkey,
+        name=passkey.name if typed is None else typed,
         errors=errors or pages.FormErrors(),
         notice_name=notice,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Response, status
 
 from elink_app.people.deps import UserFieldsDep, UsersDep
 from elink_app.people.schemas import FieldInput, FieldList, FieldOutput, UserInput, UserList, UserOutput, UserUpdate
@@ -28,11 +28,11 @@ async def list_users(
 
 @router.post("/users", status_code=status.HTTP_201_CREATED, responses=problems(422))
 async def invite_user(
-    users: UsersDep, data: UserInput, response: Response, state: StateDep, tenant: TenantDep
+    users: UsersDep, data: UserInput, response: Response, state: StateDep, tenant: TenantDep, tasks: BackgroundTasks
 ) -> UserOutput:
     """Register a user. An invitation goes out by mail; its link works once, for 72 hours."""
     made = await users.invite(data)
-    await state.wakeups.wake(tenant.name)
+    tasks.add_task(state.wakeups.wake, tenant.name)
     response.headers["Location"] = f"/api/v1/users/{made.id}"
     return made
 
@@ -51,7 +51,7 @@ async def update_user(users: UsersDep, user_id: UserId, data: UserUpdate) -> Use
 
 @router.delete("/users/{user_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
 async def delete_user(users: UsersDep, user_id: UserId) -> None:
-    """Remove a user with sessions and tokens. 403 for the master."""
+    """Remove a user for good, with sessions and tokens; what the user wrote stays. 403 for the master."""
     await users.delete(user_id)
 
 
@@ -68,10 +68,12 @@ async def enable_user(users: UsersDep, user_id: UserId) -> UserOutput:
 
 
 @router.post("/users/{user_id}/invite", responses=problems(404, 422))
-async def invite_user_again(users: UsersDep, user_id: UserId, state: StateDep, tenant: TenantDep) -> UserOutput:
+async def invite_user_again(
+    users: UsersDep, user_id: UserId, state: StateDep, tenant: TenantDep, tasks: BackgroundTasks
+) -> UserOutput:
     """Send a new invitation; the older link ends. 404 for a user who has come already."""
     made = await users.invite_again(user_id)
-    await state.wakeups.wake(tenant.name)
+    tasks.add_task(state.wakeups.wake, tenant.name)
     return made
 
 
@@ -113,5 +115,11 @@ async def create_field(_principal: MasterDep, fields: UserFieldsDep, data: Field
 
 @router.delete("/user-fields/{field_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
 async def delete_field(_principal: MasterDep, fields: UserFieldsDep, field_id: FieldId) -> None:
-    """Remove a field and its value from every user. The master only."""
+    """Delete a field. Its values are hidden at once, and erased when it can no longer be restored. The master only."""
     await fields.delete(field_id)
+
+
+@router.post("/user-fields/{field_id}/restore", responses=problems(404, 422))
+async def restore_field(_principal: MasterDep, fields: UserFieldsDep, field_id: FieldId) -> FieldOutput:
+    """Bring a deleted field back with its values. 404 when it is too late. The master only."""
+    return await fields.restore(field_id)

@@ -17,7 +17,7 @@ def users(db: DbDep, state: StateDep, tenant: TenantDep, principal: MayManageUse
 
 def user_fields(db: DbDep, state: StateDep, _principal: MayManageUsers, actor: ActorDep) -> UserFields:
     """The tenant's fields of users in the request's transaction."""
-    return UserFields(db, actor, state.clock)
+    return UserFields(db, actor, state.clock, state.undo_window)
 
 
 UsersDep = Annotated[Users, Depends(users)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from sqlalchemy import ARRAY, BigInteger, Identity, Index, Integer, String, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from elink_app.database.base import Base
@@ -21,3 +25,6 @@ class UserField(Base):
     required: Mapped[bool] = mapped_column(server_default=text("false"))
     choices: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     position: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    deleted_at: Mapped[datetime | None]
+    # Of a deleted field: what its users had, by the id of the account.
+    deleted_values: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))

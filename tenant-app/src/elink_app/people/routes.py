@@ -7,21 +7,25 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
+from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from elink_app.accounts.permissions import Principal
-from elink_app.errors import FieldError, InvalidInput
-from elink_app.messages import N_
+from elink_app.errors import FieldError, Forbidden, InvalidInput
+from elink_app.messages import N_, Message
 from elink_app.people.deps import UserFieldsDep, UsersDep
 from elink_app.people.schemas import FieldInput, FieldKind, FieldOutput, Status, UserInput, UserOutput, UserUpdate
 from elink_app.people.service import Users
+from elink_app.registry.tenant import Tenant
 from elink_app.roles.deps import RolesDep
 from elink_app.roles.service import Roles
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
-from elink_app.web import pages
+from elink_app.web import deletions, pages
 from elink_app.web.deps import MasterDep, MayManageUsers, SessionsDep, StateDep, TenantDep
 from elink_app.web.forms import field, fields, read_form
+from elink_app.web.state import WebState
 
 router = APIRouter(include_in_schema=False)
 
@@ -77,6 +81,7 @@ async def invite(
     own: UserFieldsDep,
     state: StateDep,
     tenant: TenantDep,
+    once: OnceDep,
 ) -> Response:
     """Register a user and send the invitation."""
     form, known = await read_form(request), await own.all()
@@ -85,8 +90,7 @@ async def invite(
         made = await users.invite(UserInput.model_validate(values))
     except (ValidationError, InvalidInput) as error:
         return await _form(request, principal, roles, known, None, values, error)
-    await state.wakeups.wake(tenant.name)
-    return pages.redirect(f"/users/{made.id}?notice=invited")
+    return _mailed(state, tenant, await once.redirect(f"/users/{made.id}?notice=invited"))
 
 
 @router.get("/users/{user_id}")
@@ -143,7 +147,6 @@ async def save(
 _ACTIONS: dict[str, Callable[[Users, int], Awaitable[object]]] = {
     "disable": Users.disable,
     "enable": Users.enable,
-    "invite": Users.invite_again,
     "revoke-invitation": Users.revoke_invitation,
     "force-password": Users.force_password,
     "remove-factor": Users.remove_factor,
@@ -152,10 +155,8 @@ _ACTIONS: dict[str, Callable[[Users, int], Awaitable[object]]] = {
 
 
 def _add_action(name: str, act: Callable[[Users, int], Awaitable[object]]) -> None:
-    async def post(users: UsersDep, state: StateDep, tenant: TenantDep, user_id: UserId) -> Response:
+    async def post(users: UsersDep, user_id: UserId) -> Response:
         await act(users, user_id)
-        if name == "invite":
-            await state.wakeups.wake(tenant.name)
         return pages.redirect(f"/users/{user_id}?notice=done")
 
     router.add_api_route(f"/users/{{user_id}}/{name}", post, methods=["POST"], name=name)
@@ -163,6 +164,37 @@ def _add_action(name: str, act: Callable[[Users, int], Awaitable[object]]) -> No
 
 for _name, _act in _ACTIONS.items():
     _add_action(_name, _act)
+
+
+@router.post("/users/{user_id}/invite")
+async def invite_again(users: UsersDep, state: StateDep, tenant: TenantDep, once: OnceDep, user_id: UserId) -> Response:
+    """Send a new invitation: the link of the older one ends."""
+    await users.invite_again(user_id)
+    return _mailed(state, tenant, await once.redirect(f"/users/{user_id}?notice=invited"))
+
+
+def _mailed(state: WebState, tenant: Tenant, answer: Response) -> Response:
+    """The worker is woken when the answer has gone: before the commit it would find no mail."""
+    answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
+    return answer
+
+
+@router.get("/users/{user_id}/delete")
+async def ask_to_delete(request: Request, principal: MayManageUsers, users: UsersDep, user_id: UserId) -> Response:
+    """What goes with a user, and what stays."""
+    user = await users.get(user_id)
+    if not await users.may_act_on(user_id):
+        raise Forbidden
+    points = [
+        Message(N_("The user is logged out everywhere. Password, passkeys, roles and entries in own fields go.")),
+        Message(N_("Programs that use the user's API tokens can do nothing any more.")),
+        Message(N_("Addresses, templates and deliveries stay, and so does what the audit log says of the user.")),
+    ]
+    if user.status is not Status.DISABLED:
+        points.append(Message(N_("To let the user in again some day, go back and choose “Stop this user” instead.")))
+    question = Message(N_("Delete the user %(name)s?"), {"name": user.email})
+    asked = deletions.Deletion(question, f"/users/{user_id}", [*points, deletions.FINAL])
+    return deletions.ask(request, principal, asked)
 
 
 @router.post("/users/{user_id}/delete")
@@ -187,7 +219,7 @@ async def field_list(request: Request, principal: MasterDep, own: UserFieldsDep,
 
 
 @router.post("/user-fields")
-async def create_field(request: Request, principal: MasterDep, own: UserFieldsDep) -> Response:
+async def create_field(request: Request, principal: MasterDep, own: UserFieldsDep, once: OnceDep) -> Response:
     """Define a field."""
     form = await read_form(request)
     values = {name: field(form, name) for name in ("key", "label", "kind", "choices")}
@@ -198,14 +230,38 @@ async def create_field(request: Request, principal: MasterDep, own: UserFieldsDe
     except (ValidationError, InvalidInput) as error:
         shown = {**values, "required": typed["required"]}
         return await _fields_page(request, principal, own, shown, errors=_errors(error))
-    return pages.redirect("/user-fields?notice=saved")
+    return await once.redirect("/user-fields?notice=saved")
+
+
+@router.get("/user-fields/{field_id}/delete")
+async def ask_to_delete_field(
+    request: Request, principal: MasterDep, own: UserFieldsDep, state: StateDep, field_id: UserId
+) -> Response:
+    """What goes with a field."""
+    found, holders = await own.look(field_id)
+    asked = deletions.Deletion(
+        Message(N_("Delete the field %(name)s?"), {"name": found.label}),
+        "/user-fields",
+        [
+            Message(N_("Users who have something in it: %(shown)s"), {"shown": deletions.shown(holders)}),
+            deletions.until_erased(state.undo_window),
+        ],
+    )
+    return deletions.ask(request, principal, asked)
 
 
 @router.post("/user-fields/{field_id}/delete")
 async def delete_field(_principal: MasterDep, own: UserFieldsDep, field_id: UserId) -> Response:
-    """Remove a field with its values."""
+    """Hide a field with its values."""
     await own.delete(field_id)
     return pages.redirect("/user-fields?notice=deleted")
+
+
+@router.post("/user-fields/{field_id}/restore")
+async def restore_field(_principal: MasterDep, own: UserFieldsDep, field_id: UserId) -> Response:
+    """Bring a deleted field back."""
+    await own.restore(field_id)
+    return pages.redirect("/user-fields?notice=saved")
 
 
 def _errors(error: ValidationError | InvalidInput | None) -> list[FieldError]:
@@ -240,6 +296,7 @@ async def _fields_page(
         principal=principal,
         status=422 if errors else 200,
         fields=await own.all(),
+        deleted=await own.deleted(),
         kind_names=_KIND_NAMES,
         values=values,
         errors=pages.FormErrors(errors),

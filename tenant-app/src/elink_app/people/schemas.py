@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from elink_app.emails import clean_email
+from elink_app.outbox.schemas import EXAMPLE as UNDELIVERED
+from elink_app.outbox.schemas import UndeliveredMail
 from elink_app.people.models import UserField
 from elink_app.validation import Line, refuse
 
@@ -79,14 +81,17 @@ _TYPES: dict[str, Any] = {
 
 
 def attributes_model(fields: Iterable[UserField]) -> type[BaseModel]:
-    """The model of a user's attributes, made of the tenant's fields; an empty value is no value."""
+    """The model of a user's attributes, made of the tenant's fields; an empty value is no value.
+
+    Its fields have names of our own, and the keys as aliases: a key may be what the model itself calls something.
+    """
     made: dict[str, Any] = {}
-    for field in fields:
+    for number, field in enumerate(fields):
         kind = Literal[tuple(field.choices)] if field.kind == FieldKind.CHOICE else _TYPES[field.kind]
         if field.required:
-            made[field.key] = (kind, ...)
+            made[f"value_{number}"] = (kind, Field(alias=field.key))
         else:
-            made[field.key] = (kind | None, None)
+            made[f"value_{number}"] = (kind | None, Field(None, alias=field.key))
     base = create_model("_Attributes", __config__=ConfigDict(extra="forbid"), **made)
 
     class Attributes(base):
@@ -145,6 +150,7 @@ class UserOutput(BaseModel):
                     "attributes": {},
                     "second_factor": False,
                     "invited_until": "2026-04-04T09:00:00+09:00",
+                    "undelivered": UNDELIVERED,
                     "created_at": "2026-04-01T09:00:00+09:00",
                 }
             ]
@@ -160,6 +166,10 @@ class UserOutput(BaseModel):
     attributes: dict[str, Any]
     second_factor: bool
     invited_until: Annotated[datetime | None, Field(description="End of the invitation, if one was sent")]
+    undelivered: Annotated[
+        UndeliveredMail | None,
+        Field(description="The newest mail to the user about the account, if it was given up; kept for 30 days"),
+    ]
     created_at: datetime
 
 

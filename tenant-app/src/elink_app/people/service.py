@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,8 @@ from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.emails import email_key
 from elink_app.errors import FieldError, Forbidden, InvalidInput, NotFound
+from elink_app.outbox.schemas import UndeliveredMail
+from elink_app.outbox.service import undelivered
 from elink_app.people.models import UserField
 from elink_app.people.repository import PeopleRepository, Person
 from elink_app.people.schemas import (
@@ -55,11 +58,14 @@ class Users:
 
     async def find(self, text: str = "") -> Sequence[UserOutput]:
         """Everybody, or whose e-mail or name holds `text`."""
-        return [_output(person) for person in await self._rows.find(text.strip())]
+        people = await self._rows.find(text.strip())
+        mails = await undelivered(self._db, [person.account.id for person in people])
+        return [_output(person, mails.get(person.account.id)) for person in people]
 
     async def get(self, account_id: int) -> UserOutput:
         """One user; raises NotFound."""
-        return _output(await self._load(account_id))
+        person = await self._load(account_id)
+        return _output(person, (await undelivered(self._db, [account_id])).get(account_id))
 
     async def may_act_on(self, account_id: int) -> bool:
         """True when the caller may stop, remove or change this user."""
@@ -67,6 +73,7 @@ class Users:
 
     async def invite(self, data: UserInput) -> UserOutput:
         """Register a user and send the invitation. Raises InvalidInput, Forbidden for roles out of reach."""
+        await self._rows.lock()
         if await self._rows.count() >= MAX_USERS:
             raise InvalidInput([field_error(("email",), "too_many_users", max_length=MAX_USERS)])
         attributes = await self._attributes(data)
@@ -89,6 +96,7 @@ class Users:
 
     async def update(self, account_id: int, data: UserUpdate) -> UserOutput:
         """Change name, roles and attributes. Raises NotFound, InvalidInput, Forbidden."""
+        await self._rows.lock()
         person = await self._load(account_id, lock=True)
         own = account_id == self._principal.account_id
         if not (own or self._in_reach(person)):
@@ -125,9 +133,11 @@ class Users:
 
     async def delete(self, account_id: int) -> None:
         """Remove a user for good; what the audit log says of him stays. Raises NotFound, Forbidden."""
+        await self._rows.lock()
         account = (await self._reach(account_id)).account
         before = {"email": account.email, "name": account.display_name}
         await self._record("user.delete", account, before=before)
+        await self._rows.forget_values(account_id)
         await self._rows.delete(account)
 
     async def invite_again(self, account_id: int) -> UserOutput:
@@ -204,7 +214,7 @@ class Users:
     async def _attributes(self, data: UserUpdate) -> dict[str, Any]:
         model = attributes_model(await self._rows.fields())
         try:
-            return model.model_validate(data.attributes).model_dump(exclude_none=True)
+            return model.model_validate(data.attributes).model_dump(by_alias=True, exclude_none=True)
         except ValidationError as error:
             wrong = [
                 FieldError(("attributes", *found.field), found.code, found.message)
@@ -229,37 +239,66 @@ class Users:
 class UserFields:
     """The tenant's own fields of users, within one transaction."""
 
-    def __init__(self, db: AsyncSession, actor: Actor, clock: Clock) -> None:
+    def __init__(self, db: AsyncSession, actor: Actor, clock: Clock, undo_window: timedelta) -> None:
         self._db = db
         self._rows = PeopleRepository(db)
         self._actor = actor
         self._clock = clock
+        self._undo_window = undo_window
 
     async def all(self) -> Sequence[FieldOutput]:
-        """Every field in its order."""
-        return [FieldOutput.model_validate(field, from_attributes=True) for field in await self._rows.fields()]
+        """Every field in use, in its order."""
+        return [_field_output(field) for field in await self._rows.fields()]
+
+    async def deleted(self) -> Sequence[FieldOutput]:
+        """What can be brought back with its values."""
+        return [_field_output(field) for field in await self._rows.deleted_fields(self._since())]
+
+    async def look(self, field_id: int) -> tuple[FieldOutput, int]:
+        """One field in use, and how many users have a value. Raises NotFound."""
+        field = await self._get(field_id)
+        return _field_output(field), await self._rows.count_holders(field.key)
 
     async def create(self, data: FieldInput) -> FieldOutput:
         """Define a field; raises InvalidInput."""
+        await self._rows.lock()
         present = await self._rows.fields()
         if len(present) >= MAX_FIELDS:
             raise InvalidInput([field_error(("key",), "too_many_fields", max_length=MAX_FIELDS)])
-        if any(field.key == data.key for field in present):
-            raise InvalidInput([field_error(("key",), "name_taken")])
+        if await self._rows.key_taken(data.key):
+            raise InvalidInput([field_error(("key",), "key_taken")])
         field = UserField(**data.model_dump(), position=max((f.position for f in present), default=0) + 1)
         await self._rows.add_field(field)
         await self._record("user_field.create", field, after=_field_facts(data.model_dump()))
-        return FieldOutput.model_validate(field, from_attributes=True)
+        return _field_output(field)
 
-    async def delete(self, field_id: int) -> int:
-        """Remove a field with its values; returns how many users had one. Raises NotFound."""
+    async def delete(self, field_id: int) -> None:
+        """Hide a field and its values at once; they are erased when the undo window is over. Raises NotFound."""
+        await self._rows.lock()
+        field = await self._get(field_id)
+        holders = await self._rows.delete_field(field, self._clock())
+        before = {"label": field.label, "kind": field.kind, "values": holders}
+        await self._record("user_field.delete", field, before=before)
+
+    async def restore(self, field_id: int) -> FieldOutput:
+        """Bring a deleted field back with its values. Raises NotFound when it is too late, InvalidInput."""
+        await self._rows.lock()
+        field = await self._rows.field(field_id, deleted_since=self._since())
+        if field is None:
+            raise NotFound
+        if len(await self._rows.fields()) >= MAX_FIELDS:
+            raise InvalidInput([field_error(("key",), "too_many_fields", max_length=MAX_FIELDS)])
+        await self._record("user_field.restore", field, after={"values": await self._rows.restore_field(field)})
+        return _field_output(field)
+
+    def _since(self) -> datetime:
+        return self._clock() - self._undo_window
+
+    async def _get(self, field_id: int) -> UserField:
         field = await self._rows.field(field_id)
         if field is None:
             raise NotFound
-        holders = await self._rows.delete_field(field)
-        before = {"label": field.label, "kind": field.kind, "values": holders}
-        await self._record("user_field.delete", field, before=before)
-        return holders
+        return field
 
     async def _record(
         self,
@@ -275,6 +314,10 @@ class UserFields:
         )
 
 
+def _field_output(field: UserField) -> FieldOutput:
+    return FieldOutput.model_validate(field, from_attributes=True)
+
+
 def _field_facts(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "key"}
 
@@ -286,7 +329,7 @@ def status_of(account: Account) -> Status:
     return Status.INVITED if account.password_hash is None else Status.ACTIVE
 
 
-def _output(person: Person) -> UserOutput:
+def _output(person: Person, mail: UndeliveredMail | None) -> UserOutput:
     account = person.account
     return UserOutput(
         id=account.id,
@@ -298,5 +341,6 @@ def _output(person: Person) -> UserOutput:
         attributes=account.attributes,
         second_factor=account.totp_secret is not None or person.has_passkey,
         invited_until=person.invited_until.astimezone(JST) if person.invited_until else None,
+        undelivered=mail,
         created_at=account.created_at.astimezone(JST),
     )

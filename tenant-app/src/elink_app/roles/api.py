@@ -41,7 +41,7 @@ async def update_role(roles: RolesDep, role_id: RoleId, data: RoleInput) -> Role
     return await roles.update(role_id, data)
 
 
-@router.delete("/{role_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 422))
+@router.delete("/{role_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 422))
 async def delete_role(roles: RolesDep, role_id: RoleId) -> None:
-    """Remove a role. Whoever had it loses what it granted."""
+    """Remove a role for good. 409 while users have it."""
     await roles.delete(role_id)

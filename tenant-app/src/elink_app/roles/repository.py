@@ -9,6 +9,9 @@ from sqlalchemy import JSON, ColumnElement, ScalarSelect, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from elink_app.accounts.models import Account
+from elink_app.addresses.models import LabelRight
+from elink_app.database.locks import alone_with
 from elink_app.roles.models import AccountRole, Role
 
 
@@ -49,6 +52,10 @@ class RoleRepository:
         statement = select(Role).where(Role.id.in_(role_ids)).order_by(Role.id).with_for_update(read=True)
         return (await self._session.scalars(statement)).all()
 
+    async def lock_names(self) -> None:
+        """Nobody else saves a role until the end of the transaction: names stay unique without errors."""
+        await alone_with(self._session, "role")
+
     async def name_taken(self, name: str, but: int | None) -> bool:
         """True when another role than `but` has this name."""
         statement = select(Role.id).where(Role.name == name)
@@ -65,8 +72,23 @@ class RoleRepository:
         self._session.add(role)
         await self._session.flush()
 
+    async def holders(self, role_id: int) -> Sequence[tuple[int, str]]:
+        """Ids and e-mails of the accounts that have the role."""
+        statement = (
+            select(Account.id, Account.email)
+            .join(AccountRole, AccountRole.account_id == Account.id)
+            .where(AccountRole.role_id == role_id)
+            .order_by(Account.email_key)
+        )
+        return [(row[0], row[1]) for row in await self._session.execute(statement)]
+
+    async def labels_naming(self, role_id: int) -> int:
+        """How many information labels the role opens."""
+        statement = select(func.count(LabelRight.tag_id.distinct())).where(LabelRight.role_id == role_id)
+        return await self._session.scalar(statement) or 0
+
     async def delete(self, role: Role) -> None:
-        """Remove the role; whoever had it has it no more."""
+        """Remove the role, also from the labels that it opens."""
         await self._session.delete(role)
         await self._session.flush()
 

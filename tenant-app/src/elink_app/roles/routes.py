@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.errors import Forbidden, InvalidInput
-from elink_app.messages import N_
+from elink_app.messages import N_, Message
 from elink_app.roles.deps import RolesDep
 from elink_app.roles.schemas import RoleInput, RoleOutput
-from elink_app.roles.service import Roles
+from elink_app.roles.service import RoleInUse, Roles
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
-from elink_app.web import pages
+from elink_app.web import deletions, pages
 from elink_app.web.deps import MayManageUsers
 from elink_app.web.forms import field, fields, read_form
 
@@ -60,14 +61,14 @@ async def new_form(request: Request, principal: MayManageUsers, roles: RolesDep)
 
 
 @router.post("/roles")
-async def create(request: Request, principal: MayManageUsers, roles: RolesDep) -> Response:
+async def create(request: Request, principal: MayManageUsers, roles: RolesDep, once: OnceDep) -> Response:
     """Define a role."""
     form = await read_form(request)
     try:
         await roles.create(RoleInput.model_validate(_typed(form)))
     except (ValidationError, InvalidInput) as error:
         return _form(request, principal, roles, None, _typed(form), error)
-    return pages.redirect("/roles?notice=saved")
+    return await once.redirect("/roles?notice=saved")
 
 
 @router.get("/roles/{role_id}")
@@ -91,11 +92,44 @@ async def save(request: Request, principal: MayManageUsers, roles: RolesDep, rol
     return pages.redirect("/roles?notice=saved")
 
 
+@router.get("/roles/{role_id}/delete")
+async def ask_to_delete(request: Request, principal: MayManageUsers, roles: RolesDep, role_id: RoleId) -> Response:
+    """What goes with a role, or who has it still."""
+    return await _asked(request, principal, roles, role_id)
+
+
 @router.post("/roles/{role_id}/delete")
-async def delete(roles: RolesDep, role_id: RoleId) -> Response:
+async def delete(request: Request, principal: MayManageUsers, roles: RolesDep, role_id: RoleId) -> Response:
     """Remove a role."""
-    await roles.delete(role_id)
+    try:
+        await roles.delete(role_id)
+    except RoleInUse as error:
+        return await _asked(request, principal, roles, role_id, status=error.status)
     return pages.redirect("/roles?notice=deleted")
+
+
+async def _asked(
+    request: Request, principal: Principal, roles: Roles, role_id: int, *, status: int = 200
+) -> Response:  # fmt: skip
+    role = await roles.get(role_id)
+    if not roles.may_change(role):
+        raise Forbidden
+    holders = await roles.holders(role_id)
+    points = [Message(N_("Nobody has this role."))]
+    # Which labels there are is the master's to know.
+    if principal.is_master and (labels := await roles.labels_naming(role_id)):
+        points.append(
+            Message(N_("Information labels that name it no longer do: %(shown)s"), {"shown": deletions.shown(labels)})
+        )
+    asked = deletions.Deletion(
+        Message(N_("Delete the role %(name)s?"), {"name": role.name}),
+        "/roles",
+        [*points, deletions.FINAL],
+        RoleInUse([email for _, email in holders]) if holders else None,
+        Message(N_("Take the role from these users first:")),
+        [(f"/users/{account_id}/edit", email) for account_id, email in holders],
+    )
+    return deletions.ask(request, principal, asked, status=status)
 
 
 def _typed(form: FormData) -> dict[str, Any]:

@@ -9,13 +9,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.permissions import MASTER_ONLY, Permission, Principal, known
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
-from elink_app.errors import Forbidden, InvalidInput, NotFound
+from elink_app.errors import AppError, Forbidden, InvalidInput, NotFound
+from elink_app.messages import N_, Message
 from elink_app.roles.models import Role
 from elink_app.roles.repository import RoleRepository
 from elink_app.roles.schemas import RoleInput, RoleOutput
 from elink_app.validation import field_error
 
 MAX_ROLES = 100
+_NAMED = 10
+
+
+class RoleInUse(AppError):
+    """Users have the role. It cannot be given back to them once it is gone, so nobody loses it by the way."""
+
+    status = 409
+    code = "role-in-use"
+    title = N_("Users have this role")
+
+    def __init__(self, emails: Sequence[str]) -> None:
+        named = ", ".join([*emails[:_NAMED], *(["…"] if len(emails) > _NAMED else [])])
+        super().__init__(Message(N_("Take the role from these users first: %(names)s"), {"names": named}))
 
 
 def may_grant(principal: Principal, permissions: Iterable[str]) -> bool:
@@ -88,10 +102,20 @@ class Roles:
             await self._record("role.update", role, before=before, after=_facts(role))
         return await self.get(role_id)
 
+    async def holders(self, role_id: int) -> Sequence[tuple[int, str]]:
+        """Ids and e-mails of the users who have the role."""
+        return await self._rows.holders(role_id)
+
+    async def labels_naming(self, role_id: int) -> int:
+        """How many information labels the role opens."""
+        return await self._rows.labels_naming(role_id)
+
     async def delete(self, role_id: int) -> None:
-        """Remove a role; whoever had it loses what it granted. Raises NotFound, Forbidden."""
+        """Remove a role that nobody has. Raises NotFound, Forbidden, RoleInUse."""
         role = await self._load(role_id)
         self._require_grantable(role.permissions)
+        if holders := await self._rows.holders(role_id):
+            raise RoleInUse([email for _, email in holders])
         before = _facts(role)
         await self._rows.delete(role)
         await self._record("role.delete", role, before=before)
@@ -126,6 +150,7 @@ class Roles:
             raise Forbidden
 
     async def _require_free(self, name: str, but: int | None) -> None:
+        await self._rows.lock_names()
         if await self._rows.name_taken(name, but):
             raise InvalidInput([field_error(("name",), "name_taken")])
 

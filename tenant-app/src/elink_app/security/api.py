@@ -158,4 +158,6 @@ async def _offer(principal: Principal, rules: MasterSettings) -> OfferOutput:
     found = await rules.offer()
     if found is None or not (principal.is_master or principal.account_id == found.to_id):
         raise NotFound
-    return OfferOutput(to=found.to_id, email=found.to_email, expires_at=found.expires_at.astimezone(JST))
+    return OfferOutput(
+        to=found.to_id, email=found.to_email, expires_at=found.expires_at.astimezone(JST), undelivered=found.undelivered
+    )  # fmt: skip

@@ -50,6 +50,7 @@ async def render_factors(
         "second_factor.html",
         principal=principal,
         status=422 if error else 200,
+        path="/account/second-factor",
         state=state,
         secret=secret,
         codes=codes,

@@ -63,8 +63,9 @@ async def _link_page(
     found = await links.look_at_link(tenant, token)
     status = 422 if errors else 200 if found else 410
     return pages.render(
-        request, "welcome.html", status=status, headers=_NO_REFERRER, found=found, token=token, errors=errors
-    )
+        request, "welcome.html", status=status, headers=_NO_REFERRER, path=f"/welcome?{urlencode({'token': token})}",
+        found=found, token=token, errors=errors,
+    )  # fmt: skip
 
 
 @router.get("/login/forgotten")

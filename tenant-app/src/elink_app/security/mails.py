@@ -8,6 +8,8 @@ from datetime import datetime
 from elink_app.messages import N_, Message
 from elink_app.web.i18n import DEFAULT, TRANSLATORS
 
+OFFER_MAIL = "master-offer"
+
 _INVITED = N_("Invitation to %(tenant)s")
 _INVITED_TEXT = N_(
     "You have been registered as a user of %(tenant)s on elink.\n\n"

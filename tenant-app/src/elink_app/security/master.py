@@ -12,7 +12,10 @@ from elink_app.accounts.permissions import Principal
 from elink_app.accounts.repository import AccountRepository
 from elink_app.audit.service import Actor, record
 from elink_app.errors import InvalidInput, NotFound
+from elink_app.outbox.schemas import UndeliveredMail
+from elink_app.outbox.service import undelivered
 from elink_app.passkeys.repository import PasskeyRepository
+from elink_app.security.mails import OFFER_MAIL
 from elink_app.security.repository import OfferRepository, RulesRepository
 from elink_app.security.rules import FactorRule
 from elink_app.validation import field_error
@@ -26,6 +29,8 @@ class OfferView:
     to_id: int
     to_email: str
     expires_at: datetime
+    # The mail about it, if that was given up.
+    undelivered: UndeliveredMail | None
 
 
 class MasterSettings:
@@ -64,7 +69,8 @@ class MasterSettings:
         heir = await AccountRepository(self._db).get(found.to_id) if found is not None else None
         if found is None or heir is None:
             return None
-        return OfferView(found.from_id, found.to_id, heir.email, found.expires_at)
+        mail = (await undelivered(self._db, [heir.id], OFFER_MAIL)).get(heir.id)
+        return OfferView(found.from_id, found.to_id, heir.email, found.expires_at, mail)
 
     async def candidates(self) -> list[tuple[int, str]]:
         """Ids and e-mails of those who can take the master's place: active users."""

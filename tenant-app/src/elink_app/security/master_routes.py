@@ -85,7 +85,7 @@ async def offer_master(
     try:
         await links.offer_master(tenant, principal, wanted, password, client_of(request), state.base_url(tenant))
     except InvalidInput as error:
-        return await _transfer_page(request, principal, rules, errors=pages.FormErrors(error.errors))
+        return await _transfer_page(request, principal, rules, errors=pages.FormErrors(error.errors), chosen=wanted)
     await state.wakeups.wake(tenant.name)
     return pages.redirect("/settings/master?notice=offered")
 
@@ -117,6 +117,7 @@ async def _transfer_page(
     *,
     errors: pages.FormErrors | None = None,
     notice: str = "",
+    chosen: int = 0,
 ) -> Response:
     offer = await rules.offer()
     if not principal.is_master and (offer is None or offer.to_id != principal.account_id):
@@ -128,6 +129,7 @@ async def _transfer_page(
         status=422 if errors else 200,
         offer=offer,
         candidates=await rules.candidates() if principal.is_master else [],
+        chosen=chosen,
         errors=errors or pages.FormErrors(),
         notice_name=notice,
     )

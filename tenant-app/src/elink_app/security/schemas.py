@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from elink_app.outbox.schemas import EXAMPLE as UNDELIVERED
+from elink_app.outbox.schemas import UndeliveredMail
 from elink_app.passkeys.schemas import EXAMPLE as PASSKEY
 from elink_app.passkeys.schemas import PasskeyOutput
 
@@ -84,10 +86,21 @@ class OfferOutput(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"to": 2, "email": "suzuki@example.co.jp", "expires_at": "2026-04-04T09:00:00+09:00"}]
+            "examples": [
+                {
+                    "to": 2,
+                    "email": "suzuki@example.co.jp",
+                    "expires_at": "2026-04-04T09:00:00+09:00",
+                    "undelivered": {**UNDELIVERED, "kind": "master-offer"},
+                }
+            ]
         }
     )
 
     to: int
     email: str
     expires_at: datetime
+    undelivered: Annotated[
+        UndeliveredMail | None,
+        Field(description="The mail about it, if it was given up; the offer stands all the same"),
+    ]

@@ -53,7 +53,8 @@ async def send_invitation(db: AsyncSession, tenant: Tenant, account: Account, ba
     await LinkRepository(db).issue(account.id, INVITE, hash_link(token), now, until)
     mail = mails.invitation(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
     await enqueue(
-        db, to=account.email, subject=mail.subject, text=mail.text, kind="invitation", expires_at=until
+        db, to=account.email, subject=mail.subject, text=mail.text, kind="invitation", account_id=account.id,
+        expires_at=until,
     )  # fmt: skip
 
 
@@ -99,7 +100,14 @@ class Credentials:
             found, purpose = await self._behind(db, token)
         if found is None:
             return None
-        hashed = await self.accounts.hash_new(tenant, found.id, found.email, password, repeated)
+        try:
+            hashed = await self.accounts.hash_new(tenant, found.id, found.email, password, repeated)
+        except InvalidInput:
+            # Used meanwhile, perhaps to set this very password: then the link is gone, whatever the password is.
+            async with self.accounts.transactions(tenant) as db:
+                if (await self._behind(db, token))[0] is None:
+                    return None
+            raise
         async with self.accounts.transactions(tenant) as db:
             if not await LinkRepository(db).use(hash_link(token), self.accounts.clock()):
                 return None
@@ -113,7 +121,14 @@ class Credentials:
             )
             if purpose == RESET:
                 mail = mails.password_changed(tenant.language, tenant.display_name)
-                await enqueue(db, to=account.email, subject=mail.subject, text=mail.text, kind="password-changed")
+                await enqueue(
+                    db,
+                    to=account.email,
+                    subject=mail.subject,
+                    text=mail.text,
+                    kind="password-changed",
+                    account_id=account.id,
+                )
             if await has_factor(db, account):
                 sessions = Sessions(db, self.accounts.clock, self.accounts.policy)
                 secret = await sessions.open(account, client, replaces=replaces, awaits_factor=True)
@@ -143,7 +158,13 @@ class Credentials:
             await links.issue(account.id, RESET, hash_link(token), now, until)
             mail = mails.forgotten(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
             await enqueue(
-                db, to=account.email, subject=mail.subject, text=mail.text, kind="password-reset", expires_at=until
+                db,
+                to=account.email,
+                subject=mail.subject,
+                text=mail.text,
+                kind="password-reset",
+                account_id=account.id,
+                expires_at=until,
             )
             actor = Actor(None, "", client.address)
             await record(
@@ -174,7 +195,8 @@ class Credentials:
             await self.accounts.begin(Throttle(ThrottleRepository(db), waiting.email, client.address, clock()))
         async with self.accounts.transactions(tenant) as db:
             account = await AccountRepository(db).get(waiting.id, lock=True)
-            if account is None or account.disabled_at is not None:
+            # Whoever changed the password or stopped the account meanwhile has ended what waited.
+            if account is None or await Sessions(db, clock, policy).awaiting_factor(waiting_secret) is None:
                 raise Unauthenticated
             if not await codes_count(db, account) or not await _is_right(db, account, code, clock()):
                 self.accounts.metrics.logins.labels("failure").inc()
@@ -221,7 +243,13 @@ class Credentials:
             url, name = f"{base_url}/settings/master", tenant.display_name
             mail = mails.master_offered(tenant.language, name, master.email, url, until)
             await enqueue(
-                db, to=heir.email, subject=mail.subject, text=mail.text, kind="master-offer", expires_at=until
+                db,
+                to=heir.email,
+                subject=mail.subject,
+                text=mail.text,
+                kind=mails.OFFER_MAIL,
+                account_id=heir.id,
+                expires_at=until,
             )
             actor = Actor(master.id, master.email, client.address)
             await record(db, actor, "master.offer", kind="account", key=str(heir.id), after={"to": heir.email}, now=now)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.addresses.models import Tag
+from elink_app.database.locks import alone_with
 from elink_app.segments.models import Segment
 
 
@@ -41,7 +42,7 @@ class SegmentRepository:
 
     async def lock_names(self) -> None:
         """Nobody else saves a segment until the end of the transaction: names stay unique without errors."""
-        await self._session.execute(select(func.pg_advisory_xact_lock(func.hashtext("segment"))))
+        await alone_with(self._session, "segment")
 
     async def known_tags(self, tag_ids: Sequence[int], forbidden: Select[int]) -> set[int]:
         """Those of `tag_ids` that exist and are not `forbidden`."""

@@ -16,13 +16,15 @@ from elink_app.addresses.service import AddressBook
 from elink_app.errors import EditConflict, FieldError, InvalidInput
 from elink_app.labels.deps import LabelsDep
 from elink_app.labels.service import Labels
+from elink_app.messages import N_, Message
 from elink_app.segments.compile import tree_members
 from elink_app.segments.deps import SegmentsDep
 from elink_app.segments.rows import MAX_ROWS, FormRow, Names, row_errors, to_rows, to_tree
 from elink_app.segments.schemas import SegmentOutput, SegmentUpdate, TreeInput
 from elink_app.segments.service import Segments
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
-from elink_app.web import pages
+from elink_app.web import deletions, pages
 from elink_app.web.deps import MayEdit, MayView
 from elink_app.web.forms import field, fields, read_form
 
@@ -84,7 +86,7 @@ async def edit_form(
 
 @router.post("/segments")
 async def create(
-    request: Request, principal: MayEdit, segments: SegmentsDep, book: BookDep, labels: LabelsDep
+    request: Request, principal: MayEdit, segments: SegmentsDep, book: BookDep, labels: LabelsDep, once: OnceDep
 ) -> Response:
     """Save a new segment."""
     form = await read_form(request)
@@ -96,13 +98,13 @@ async def create(
         made = await segments.create(SegmentUpdate.model_validate(data))
     except (ValidationError, InvalidInput) as error:
         return _again(request, principal, None, names, form, error, places)
-    return pages.redirect(f"/segments/{made.id}?notice=saved")
+    return await once.redirect(f"/segments/{made.id}?notice=saved")
 
 
 @router.post("/segments/{segment_id}")
 async def save(
     request: Request, principal: MayEdit, segments: SegmentsDep, book: BookDep, labels: LabelsDep,
-    segment_id: SegmentId,
+    segment_id: SegmentId, once: OnceDep,
 ) -> Response:  # fmt: skip
     """Save a changed segment."""
     form = await read_form(request)
@@ -118,7 +120,22 @@ async def save(
         await segments.update(segment_id, SegmentUpdate.model_validate(data))
     except (ValidationError, InvalidInput, EditConflict) as error:
         return _again(request, principal, found, names, form, error, places)
-    return pages.redirect(f"/segments/{segment_id}?notice=saved")
+    return await once.redirect(f"/segments/{segment_id}?notice=saved")
+
+
+@router.get("/segments/{segment_id}/delete")
+async def ask_to_delete(
+    request: Request, principal: MayEdit, segments: SegmentsDep, segment_id: SegmentId
+) -> Response:  # fmt: skip
+    """What goes with a segment."""
+    found = await segments.get(segment_id)
+    points = [
+        Message(N_("Its conditions go; the addresses stay.")),
+        Message(N_("Deliveries for it that are still drafts need another segment.")),
+    ]
+    question = Message(N_("Delete the segment %(name)s?"), {"name": found.name})
+    asked = deletions.Deletion(question, f"/segments/{segment_id}", [*points, deletions.FINAL])
+    return deletions.ask(request, principal, asked)
 
 
 @router.post("/segments/{segment_id}/delete")

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from elink_app.attributes.schemas import AttributeOutput, AttributeType, AttributeValues
+from elink_app.attributes.schemas import AttributeOutput, AttributeType, AttributeValues, as_typed
 from elink_app.segments.schemas import Group
 from elink_app.text import search_form
 
@@ -64,9 +64,7 @@ def _row(node: dict[str, Any], names: Names, level: int) -> FormRow:
     if node["kind"] == "tag" and node["tag_id"] in names.tags:
         return FormRow(level, "tag", "is", names.tags[node["tag_id"]])
     if node["kind"] == "attribute" and any(one.key == node["key"] for one in names.fields):
-        value = node["value"]
-        typed = {True: "yes", False: "no"}[value] if isinstance(value, bool) else "" if value is None else str(value)
-        return FormRow(level, f"own:{node['key']}", node["op"], typed)
+        return FormRow(level, f"own:{node['key']}", node["op"], as_typed(node["value"]))
     return FormRow(level, "other", "", orjson.dumps(node).decode())
 
 

@@ -9,10 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 
 from elink_app.addresses.schemas import AddressOutput
 from elink_app.segments.kinds import CONDITION_MODELS
+from elink_app.text import search_form
 from elink_app.validation import Line, refuse
 
 MAX_DEPTH = 3
 MAX_CONDITIONS = 50
+# What the table holds.
+_KEY_LENGTH = 200
 
 _TREE: dict[str, JsonValue] = {
     "kind": "all",
@@ -66,6 +69,13 @@ Tree = Annotated[Group, AfterValidator(_bounded)]
 TREE: TypeAdapter[Group] = TypeAdapter(Tree)
 
 
+def _comparable(value: str) -> str:
+    # One character may stand for several in the form in which names are compared.
+    if len(search_form(value)) > _KEY_LENGTH:
+        raise refuse("string_too_long", max_length=100)
+    return value
+
+
 class SegmentInput(BaseModel):
     """A name and the tree of conditions."""
 
@@ -73,7 +83,7 @@ class SegmentInput(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"name": "配信できる商店", "tree": _TREE}]}
     )
 
-    name: Annotated[str, Line(100, min_length=1)]
+    name: Annotated[str, Line(100, min_length=1), AfterValidator(_comparable)]
     tree: Tree
 
 

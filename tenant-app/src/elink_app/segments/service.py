@@ -18,7 +18,7 @@ from elink_app.audit.service import Actor, record
 from elink_app.clock import JST, Clock
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
 from elink_app.segments.compile import tree_condition, tree_ids
-from elink_app.segments.conditions import AttributeCondition, TagCondition
+from elink_app.segments.conditions import AttributeCondition, TagCondition, TextCondition
 from elink_app.segments.models import Segment
 from elink_app.segments.repository import SegmentRepository
 from elink_app.segments.schemas import TREE, Group, SegmentInput, SegmentOutput, SegmentPreview, SegmentUpdate
@@ -162,6 +162,9 @@ class Segments:
             errors += [field_error((*path, "tag_id"), "choice") for path, one in tags if one not in known]
         fields = {one.key: one for one in await definitions(self._session)}
         for path, one in walk(tree):
+            if isinstance(one, TextCondition) and one.op != "is" and not search_form(one.value):
+                # Every text holds nothing: a box that was left empty would mean everybody.
+                errors.append(field_error((*path, "value"), "required"))
             if isinstance(one, AttributeCondition):
                 errors += _attribute_errors(path, one, fields.get(one.key))
         return errors

@@ -14,6 +14,7 @@ from elink_app.errors import EditConflict, InvalidInput
 from elink_app.messages import Message
 from elink_app.senders.deps import MayManageSettings, SendersDep
 from elink_app.senders.schemas import DkimDomainInput, SenderAddressInput, SettingsOutput, SettingsUpdate
+from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
 from elink_app.web import pages
 from elink_app.web.deps import ActorDep
@@ -90,7 +91,9 @@ async def sender_form(
 
 
 @router.post("/sender")
-async def save(request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep) -> Response:
+async def save(
+    request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep, once: OnceDep
+) -> Response:
     """Save the rules."""
     form = await read_form(request)
     try:
@@ -100,11 +103,13 @@ async def save(request: Request, principal: MayManageSettings, actor: ActorDep, 
     except EditConflict as error:
         values = {**_typed(form), "version": (await senders.settings()).version}
         return await _page(request, principal, senders, values=values, problem=error.detail, status=409)
-    return pages.redirect("/settings/sender?notice=saved")
+    return await once.redirect("/settings/sender?notice=saved")
 
 
 @router.post("/sender/addresses")
-async def add_address(request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep) -> Response:
+async def add_address(
+    request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep, once: OnceDep
+) -> Response:
     """Allow a sender."""
     form = await read_form(request)
     typed = {"email": field(form, "email"), "name": field(form, "name")}
@@ -112,7 +117,7 @@ async def add_address(request: Request, principal: MayManageSettings, actor: Act
         await senders.add_address(actor, SenderAddressInput.model_validate(typed))
     except (ValidationError, InvalidInput) as error:
         return await _page(request, principal, senders, address_errors=_errors(error), typed_address=typed, status=422)
-    return pages.redirect("/settings/sender?notice=address-added")
+    return await once.redirect("/settings/sender?notice=address-added")
 
 
 @router.post("/sender/addresses/{address_id}/delete")
@@ -151,7 +156,9 @@ async def _keys(
 
 
 @router.post("/dkim")
-async def make_key(request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep) -> Response:
+async def make_key(
+    request: Request, principal: MayManageSettings, actor: ActorDep, senders: SendersDep, once: OnceDep
+) -> Response:
     """Make a key."""
     form = await read_form(request)
     try:
@@ -159,7 +166,7 @@ async def make_key(request: Request, principal: MayManageSettings, actor: ActorD
         await senders.make_key(actor, wanted.domain)
     except (ValidationError, InvalidInput) as error:
         return await _keys(request, principal, senders, errors=_errors(error))
-    return pages.redirect("/settings/dkim?notice=made")
+    return await once.redirect("/settings/dkim?notice=made")
 
 
 @router.post("/dkim/{key_id}/activate")

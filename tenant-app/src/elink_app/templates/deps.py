@@ -14,9 +14,7 @@ from elink_app.web.state import state_of, tenant_of
 
 def base_url(request: Request) -> str:
     """Where this tenant is on the web, as mails name it."""
-    port = state_of(request).settings.external_port
-    host = tenant_of(request).host
-    return f"https://{host}" if port in (None, 443) else f"https://{host}:{port}"
+    return state_of(request).base_url(tenant_of(request))
 
 
 BaseUrlDep = Annotated[str, Depends(base_url)]

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from elink_app.addresses.schemas import AddressOutput
-from elink_app.attributes.schemas import AttributeOutput
+from elink_app.attributes.schemas import AttributeOutput, value_text
 from elink_app.errors import FieldError
 from elink_app.mail.placeholders import UNSUBSCRIBE_FIELD, Placeholder, PlaceholderError, parse
 from elink_app.validation import field_error
@@ -79,7 +79,7 @@ def shown(value: str | int | float | bool) -> str:
     """A value of an own field as mails show it; `deliveries.audience` does the same in SQL."""
     if isinstance(value, bool):
         return YES if value else NO
-    return str(value)
+    return value_text(value)
 
 
 def fill(source: str, values: Mapping[str, str], *, in_html: bool = False, one_line: bool = False) -> str:

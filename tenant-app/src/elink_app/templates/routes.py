@@ -16,13 +16,14 @@ from elink_app.addresses.deps import BookDep
 from elink_app.addresses.schemas import AddressOutput
 from elink_app.addresses.service import AddressBook
 from elink_app.errors import EditConflict, InvalidInput, NotFound
-from elink_app.messages import Message
+from elink_app.messages import N_, Message
+from elink_app.sentforms.deps import OnceDep
 from elink_app.templates import images
 from elink_app.templates.deps import ImagesDep, MayEditTemplates, TemplatesDep
 from elink_app.templates.schemas import Preview, TemplateInput, TemplateOutput, TemplateUpdate
 from elink_app.templates.service import Templates
 from elink_app.validation import field_errors
-from elink_app.web import pages, previews
+from elink_app.web import deletions, pages, previews
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form
 
@@ -72,6 +73,7 @@ async def _list(
         "templates.html",
         principal=principal,
         status=422 if errors else 200,
+        path="/templates",
         templates=await templates.all(),
         images=await kept.all(),
         max_kilobytes=images.MAX_BYTES // 1000,
@@ -82,8 +84,9 @@ async def _list(
 
 @router.post("/templates/images")
 async def upload(
-    request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep, kept: ImagesDep
-) -> Response:
+    request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep, kept: ImagesDep,
+    once: OnceDep,
+) -> Response:  # fmt: skip
     """Add an image."""
     file = (await read_form(request)).get("image")
     content = await file.read(images.MAX_BYTES + 1) if isinstance(file, UploadFile) else b""
@@ -92,7 +95,19 @@ async def upload(
         await kept.add(actor, title, content)
     except InvalidInput as error:
         return await _list(request, principal, templates, kept, errors=pages.FormErrors(error.errors))
-    return pages.redirect("/templates?notice=image-added#images")
+    return await once.redirect("/templates?notice=image-added#images")
+
+
+@router.get("/templates/images/{image_id}/delete")
+async def ask_to_delete_image(
+    request: Request, principal: MayEditTemplates, kept: ImagesDep, image_id: Id
+) -> Response:  # fmt: skip
+    """What goes with an image."""
+    found = await kept.get(image_id)
+    points = [Message(N_("Templates and mails that show it no longer do, also mails that were sent."))]
+    question = Message(N_("Delete the image %(name)s?"), {"name": found.title})
+    asked = deletions.Deletion(question, "/templates#images", [*points, deletions.FINAL])
+    return deletions.ask(request, principal, asked)
 
 
 @router.post("/templates/images/{image_id}/delete")
@@ -111,14 +126,16 @@ async def new_form(request: Request, principal: MayEditTemplates, templates: Tem
 
 
 @router.post("/templates")
-async def create(request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep) -> Response:
+async def create(
+    request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep, once: OnceDep
+) -> Response:
     """Add a template."""
     form = await read_form(request)
     try:
         made = await templates.create(actor, TemplateInput.model_validate(_input(form, with_version=False)))
     except (ValidationError, InvalidInput) as error:
         return await _again(request, principal, templates, None, form, error)
-    return pages.redirect(f"/templates/{made.id}?notice=saved")
+    return await once.redirect(f"/templates/{made.id}?notice=saved")
 
 
 @router.post("/templates/preview/frame")
@@ -165,8 +182,9 @@ async def edit_form(
 
 @router.post("/templates/{template_id}")
 async def save(
-    request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep, template_id: Id
-) -> Response:
+    request: Request, principal: MayEditTemplates, actor: ActorDep, templates: TemplatesDep, template_id: Id,
+    once: OnceDep,
+) -> Response:  # fmt: skip
     """Save a new version."""
     form = await read_form(request)
     saved = await templates.get(template_id)
@@ -174,7 +192,21 @@ async def save(
         await templates.update(actor, template_id, TemplateUpdate.model_validate(_input(form, with_version=True)))
     except (ValidationError, InvalidInput, EditConflict) as error:
         return await _again(request, principal, templates, saved, form, error, await templates.versions(template_id))
-    return pages.redirect(f"/templates/{template_id}?notice=saved")
+    return await once.redirect(f"/templates/{template_id}?notice=saved")
+
+
+@router.get("/templates/{template_id}/delete")
+async def ask_to_delete(
+    request: Request, principal: MayEditTemplates, templates: TemplatesDep, template_id: Id
+) -> Response:  # fmt: skip
+    """What goes with a template."""
+    found = await templates.get(template_id)
+    points = [
+        Message(N_("All its versions go. Deliveries that were begun with it keep their texts.")),
+    ]
+    question = Message(N_("Delete the template %(name)s?"), {"name": found.name})
+    asked = deletions.Deletion(question, f"/templates/{template_id}", [*points, deletions.FINAL])
+    return deletions.ask(request, principal, asked)
 
 
 @router.post("/templates/{template_id}/delete")

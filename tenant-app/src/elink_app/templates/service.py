@@ -232,6 +232,10 @@ class Images:
         """Every image, the newest first."""
         return [_image(row) for row in await self._rows.images(images.MAX_IMAGES)]
 
+    async def get(self, image_id: int) -> ImageOutput:
+        """One image; raises NotFound."""
+        return _image(await self._load(image_id))
+
     async def add(self, actor: Actor, title: str, content: bytes) -> ImageOutput:
         """Keep an image; raises InvalidInput for what is none, for one too large, and when there are too many."""
         ending = images.kind_of(content)
@@ -260,15 +264,19 @@ class Images:
 
     async def remove(self, actor: Actor, image_id: int) -> None:
         """Delete an image for good: mails that show it will not any more. Raises NotFound."""
-        row = await self._rows.image(image_id)
-        if row is None:
-            raise NotFound
+        row = await self._load(image_id)
         await self._rows.remove_image(row.id)
         await record(
             self._db, actor, "image.delete", kind="image", key=str(row.id), before={"title": row.title},
             now=self._clock(),
         )  # fmt: skip
         await asyncio.to_thread(images.remove, self._tenants_dir, self._tenant.directory, row.name)
+
+    async def _load(self, image_id: int) -> Image:
+        row = await self._rows.image(image_id)
+        if row is None:
+            raise NotFound
+        return row
 
 
 def _image(row: Image) -> ImageOutput:

@@ -53,6 +53,13 @@ class TokenRepository:
         self._session.add(token)
         await self._session.flush()
 
+    async def unused(self, account_id: int, token_id: int) -> ApiToken | None:
+        """One token of this account that was never used; held until the end of the transaction."""
+        statement = select(ApiToken).where(
+            ApiToken.account_id == account_id, ApiToken.id == token_id, ApiToken.last_used_at.is_(None)
+        )
+        return (await self._session.scalars(statement.with_for_update())).one_or_none()
+
     async def revoke(self, account_id: int, token_id: int) -> str | None:
         """End one token of this account; its name, or None when there is no such."""
         statement = (

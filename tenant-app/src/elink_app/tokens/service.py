@@ -63,7 +63,7 @@ class Tokens:
             raise InvalidInput([field_error(("permissions",), "permission_lacking")])
         if await self._rows.count(principal.account_id) >= MAX_TOKENS:
             raise InvalidInput([field_error(("name",), "too_many_tokens", max_length=MAX_TOKENS)])
-        secret = f"elk_{secrets.token_urlsafe(32)}"
+        secret = _new_secret()
         now = self._clock()
         token = ApiToken(
             account_id=principal.account_id,
@@ -78,6 +78,19 @@ class Tokens:
         await record(self._db, actor, "token.create", kind="token", key=str(token.id), after=facts, now=now)
         return NewTokenOutput(**_output(token).model_dump(), secret=secret)
 
+    async def renew(self, principal: Principal, actor: Actor, token_id: int) -> NewTokenOutput | None:
+        """Another secret for a token that no program uses yet; the one before ends. None for one in use, or gone."""
+        token = await self._rows.unused(principal.account_id, token_id)
+        if token is None:
+            return None
+        secret = _new_secret()
+        token.secret_sha256 = hash_token(secret)
+        await record(
+            self._db, actor, "token.renew", kind="token", key=str(token.id), after={"name": token.name},
+            now=self._clock(),
+        )  # fmt: skip
+        return NewTokenOutput(**_output(token).model_dump(), secret=secret)
+
     async def revoke(self, account_id: int, token_id: int, actor: Actor) -> None:
         """End a token of this account; raises NotFound."""
         name = await self._rows.revoke(account_id, token_id)
@@ -86,6 +99,10 @@ class Tokens:
         await record(
             self._db, actor, "token.revoke", kind="token", key=str(token_id), before={"name": name}, now=self._clock()
         )
+
+
+def _new_secret() -> str:
+    return f"elk_{secrets.token_urlsafe(32)}"
 
 
 def _output(token: ApiToken) -> TokenOutput:

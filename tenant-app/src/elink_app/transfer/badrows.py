@@ -7,12 +7,14 @@ import io
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from elink_app.attributes.service import definitions
 from elink_app.jobs.service import JobView
 from elink_app.spreadsheet import with_guard
-from elink_app.transfer.columns import REASON_HEADING, sentence
+from elink_app.transfer.columns import ATTRIBUTE, REASON_HEADING, TITLES, Target, sentence
 from elink_app.transfer.repository import TransferRepository
 from elink_app.web.i18n import Translator
 from elink_app.web.state import state_of, tenant_of, translator_of
@@ -24,9 +26,10 @@ _BOM = "\ufeff"
 def bad_rows_csv(request: Request, job: JobView) -> Response:
     """A CSV file in UTF-8, read from the database piece by piece while it is sent."""
     state, tenant, translator = state_of(request), tenant_of(request), translator_of(request)
-    heading = list(job.parameters.get("heading", []))
 
     async def lines() -> AsyncIterator[bytes]:
+        async with state.databases.transaction(tenant) as db:
+            heading = await _heading(db, job, translator)
         yield _line([*heading, translator.text(REASON_HEADING)], _BOM) if any(heading) else _BOM.encode()
         after = 0
         while True:
@@ -44,6 +47,16 @@ def bad_rows_csv(request: Request, job: JobView) -> Response:
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="refused-{job.id}.csv"'},
     )
+
+
+async def _heading(db: AsyncSession, job: JobView, translator: Translator) -> list[str]:
+    """The file's own, or for one without what its columns went to: else the reasons would come back as names."""
+    heading = list(job.parameters.get("heading", []))
+    if any(heading):
+        return heading
+    own = {ATTRIBUTE + one.key: one.label for one in await definitions(db)}
+    columns = job.parameters.get("plan", {}).get("columns", [])
+    return [own.get(one, "") if one not in set(Target) or not one else translator.text(TITLES[one]) for one in columns]
 
 
 def _line(cells: Sequence[str], before: str = "") -> bytes:

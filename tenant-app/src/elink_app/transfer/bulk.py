@@ -6,24 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.addresses.computed import computed
 from elink_app.addresses.models import Address
-from elink_app.addresses.schemas import AddressInput
-from elink_app.addresses.service import PLAIN_FIELDS as PLAIN
+from elink_app.addresses.schemas import PLAIN_FIELDS, AddressInput
 from elink_app.emails import email_key
 from elink_app.text import search_form
-from elink_app.transfer.copytext import bigint_array, fields, text_array
+from elink_app.transfer.copytext import bigint_array
+from elink_app.transfer.rows import COPIED, Row, as_json
 
-# In the order of `computed`.
-_COMPUTED = ("sort_key", "search_text", "search_grams", "name_form", "company_form", "phone_digits")
-_plain_of = attrgetter(*PLAIN)
 # Statistics are behind while an import fills the book: the planner would read whole tables for a batch. And the entries
 # of many rows go into the index of pairs together, not of a few. Nobody waits for the disk: what a crash of the server
 # takes back, it takes back with the job's cursor, which is in the same transaction.
@@ -33,25 +28,35 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
     set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
     set_config('gin_pending_list_limit', '16MB', true), set_config('work_mem', '32MB', true)
 """
-_WRITTEN = (*PLAIN, *_COMPUTED, "attributes", "updated_at")
+_WRITTEN = (*COPIED, "updated_at")
 _COLUMNS = (*_WRITTEN, "created_at", "tag_ids", "id", "version")
 _LOCK = """
 SELECT id FROM address WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL AND NOT tag_ids && $2::bigint[]
 ORDER BY id FOR UPDATE
 """
 _READ = f"""
-SELECT a.id, a.version, {", ".join(f"a.{name}" for name in PLAIN)},
+SELECT a.id, a.version, {", ".join(f"a.{name}" for name in PLAIN_FIELDS)},
     a.attributes::text AS attributes,
     ARRAY(SELECT e.email FROM address_email e WHERE e.address_id = a.id ORDER BY e.position) AS emails,
     ARRAY(SELECT t.name FROM address_tag b JOIN tag t ON t.id = b.tag_id WHERE b.address_id = a.id ORDER BY t.name)
         AS tags
 FROM address a WHERE a.id = ANY($1::bigint[])
 """  # noqa: S608 - names of our own columns
+# One e-mail after the other, by the index: of a few hundred at once in a book that it takes for small, the planner
+# reads the whole book.
 _MATCH = """
-SELECT e.email_key, min(e.address_id) AS id FROM address_email e JOIN address a ON a.id = e.address_id
-WHERE e.email_key = ANY($1::text[]) AND a.deleted_at IS NULL AND NOT a.tag_ids && $2::bigint[] GROUP BY e.email_key
+SELECT k.email_key, min(e.address_id) AS id FROM unnest($1::text[]) AS k (email_key)
+CROSS JOIN LATERAL (SELECT address_id FROM address_email WHERE email_key = k.email_key OFFSET 0) AS e
+CROSS JOIN LATERAL (
+    SELECT FROM address WHERE id = e.address_id AND deleted_at IS NULL AND NOT tag_ids && $2::bigint[] OFFSET 0
+) AS live
+GROUP BY k.email_key
 """
-_IDS = "SELECT nextval(pg_get_serial_sequence('address', 'id')) AS id FROM generate_series(1, $1)"
+# The name of the sequence is looked up once, not for each row.
+_IDS = """
+SELECT array_agg(nextval(own.sequence)) FROM generate_series(1, $1),
+    (SELECT pg_get_serial_sequence('address', 'id')::regclass AS sequence OFFSET 0) AS own
+"""
 _UPDATE = f"""
 UPDATE address SET version = $2, {", ".join(f"{name} = ${n}" for n, name in enumerate(_WRITTEN, start=3))} WHERE id = $1
 """  # noqa: S608 - names of our own columns
@@ -79,30 +84,32 @@ class Ready:
 
     data: AddressInput
     attributes: Mapping[str, Any]
-    # In the order of _COMPUTED.
+    # In the order of rows.COMPUTED.
     computed: tuple[Any, ...]
     # E-mails and tags in the forms in which they are compared, in their order.
     email_keys: tuple[str, ...]
     tag_keys: tuple[str, ...]
-    # All but the last of _WRITTEN as COPY reads it: made where rows are made ready, not while the database waits.
-    copied: str
 
     @classmethod
     def of(cls, data: AddressInput, attributes: Mapping[str, Any]) -> Ready:
         """Compute what the address book searches and sorts by; `attributes` are checked ones."""
         found = tuple(computed(data, data.emails, attributes).values())
-        key, search, index, *forms = found
-        copied = fields((*_plain_of(data), key, search, text_array(index), *forms, _as_json(attributes)))
-        keys, tags = tuple(map(email_key, data.emails)), tuple(map(search_form, data.tags))
-        return cls(data, attributes, found, keys, tags, copied)
+        return cls(data, attributes, found, tuple(map(email_key, data.emails)), tuple(map(search_form, data.tags)))
+
+    @property
+    def emails(self) -> list[str]:
+        """E-mails of the address, in their order."""
+        return self.data.emails
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags of the address, in their order."""
+        return self.data.tags
 
     def written(self, now: datetime) -> tuple[Any, ...]:
         """Values in the order of _WRITTEN."""
-        return (*_plain_of(self.data), *self.computed, _as_json(self.attributes), now)
-
-
-def _as_json(attributes: Mapping[str, Any]) -> str:
-    return orjson.dumps(dict(attributes)).decode() if attributes else "{}"
+        plain = [getattr(self.data, name) for name in PLAIN_FIELDS]
+        return (*plain, *self.computed, as_json(self.attributes), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +131,9 @@ class Change:
 
 def image_of(address: Address) -> dict[str, Any]:
     """The values of an address whose parts are loaded, as `Current` has them."""
-    values: dict[str, Any] = {name: getattr(address, name) for name in PLAIN}
+    values: dict[str, Any] = {name: getattr(address, name) for name in PLAIN_FIELDS}
     parts = {"emails": [row.email for row in address.emails], "tags": [tag.name for tag in address.tags]}
     return {**values, "attributes": dict(address.attributes), **parts}
-
-
-async def driver_of(db: AsyncSession) -> asyncpg.Connection[asyncpg.Record]:
-    """The driver's connection under a session whose transaction has begun."""
-    raw = await (await db.connection()).get_raw_connection()
-    return cast("asyncpg.Connection[asyncpg.Record]", raw.driver_connection)
 
 
 class BulkAddresses:
@@ -145,7 +146,7 @@ class BulkAddresses:
         self._connection = connection
         self._hidden = list(hidden)
         self._job_id = job_id
-        self._now = now
+        self.now = now
 
     async def prepare(self) -> None:
         """Tell the planner what is to come, until the end of the transaction."""
@@ -172,23 +173,23 @@ class BulkAddresses:
             found[row["id"]] = Current(values.pop("id"), values.pop("version"), values)
         return found
 
-    async def insert(self, rows: Sequence[Ready]) -> None:
+    async def insert(self, rows: Sequence[Row]) -> None:
         """Add addresses."""
         if not rows:
             return
-        ids = [row["id"] for row in await self._connection.fetch(_IDS, len(rows))]
+        ids = await self._connection.fetchval(_IDS, len(rows))
         tags = await self._tag_ids(_tag_names(rows))
-        now = self._now.isoformat()
+        borne = [sorted(_borne(row, tags)) for row in rows]
+        now = self.now.isoformat()
         lines = [
-            f"{row.copied}\t{now}\t{now}\t{bigint_array(sorted(_borne(row, tags)))}\t{number}\t1\n"
-            for number, row in zip(ids, rows, strict=True)
+            f"{row.copied}\t{now}\t{now}\t{bigint_array(found)}\t{number}\t1\n"
+            for number, row, found in zip(ids, rows, borne, strict=True)
         ]
         await self._connection.copy_to_table(
             "address", source=BytesIO("".join(lines).encode()), columns=_COLUMNS, format="text"
         )
-        added = list(zip(ids, rows, strict=True))
-        await self._add_emails(added)
-        await self._add_tags(added, tags)
+        await self._add_emails(zip(ids, rows, strict=True))
+        await self._add_tags(zip(ids, borne, strict=True))
         await self._connection.copy_records_to_table(
             "bulk_change", columns=("job_id", "address_id"), records=[(self._job_id, number) for number in ids]
         )
@@ -204,45 +205,45 @@ class BulkAddresses:
             await self._connection.execute(_REMEMBER, self._job_id, ids, images, versions)
         await self._connection.executemany(
             _UPDATE,
-            [(change.current.id, change.current.version + 1, *change.ready.written(self._now)) for change in changes],
+            [(change.current.id, change.current.version + 1, *change.ready.written(self.now)) for change in changes],
         )
-        mailed = [one for one in changes if one.ready.data.emails != list(one.current.values["emails"])]
+        mailed = [one for one in changes if one.ready.emails != list(one.current.values["emails"])]
         await self._connection.execute(
             "DELETE FROM address_email WHERE address_id = ANY($1::bigint[])", [one.current.id for one in mailed]
         )
         await self._add_emails([(one.current.id, one.ready) for one in mailed])
-        tagged = [one for one in changes if set(one.ready.data.tags) != set(one.current.values["tags"])]
+        tagged = [one for one in changes if set(one.ready.tags) != set(one.current.values["tags"])]
         tags = await self._tag_ids(_tag_names([one.ready for one in tagged]))
         await self._connection.execute(
             "DELETE FROM address_tag WHERE address_id = ANY($1::bigint[])", [one.current.id for one in tagged]
         )
-        await self._add_tags([(one.current.id, one.ready) for one in tagged], tags)
+        await self._add_tags([(one.current.id, sorted(_borne(one.ready, tags))) for one in tagged])
 
     async def delete_remembered(self, rows: Sequence[Current]) -> None:
         """Delete addresses that are locked, softly and so that the job can be undone."""
         ids, versions = [row.id for row in rows], [row.version for row in rows]
-        await self._connection.execute(_REMEMBER_DELETED, self._job_id, ids, versions, self._now)
+        await self._connection.execute(_REMEMBER_DELETED, self._job_id, ids, versions, self.now)
         await self.delete(ids)
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete softly."""
         await self._connection.execute(
-            "UPDATE address SET deleted_at = $2 WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL", ids, self._now
+            "UPDATE address SET deleted_at = $2 WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL", ids, self.now
         )
 
-    async def _add_emails(self, rows: Sequence[tuple[int, Ready]]) -> None:
+    async def _add_emails(self, rows: Iterable[tuple[int, Row | Ready]]) -> None:
         await self._connection.copy_records_to_table(
             "address_email",
             columns=("address_id", "position", "email", "email_key"),
             records=[
                 (number, position, email, key)
                 for number, row in rows
-                for position, (email, key) in enumerate(zip(row.data.emails, row.email_keys, strict=True))
+                for position, (email, key) in enumerate(zip(row.emails, row.email_keys, strict=True))
             ],
         )
 
-    async def _add_tags(self, rows: Sequence[tuple[int, Ready]], tags: Mapping[str, int]) -> None:
-        records = [(number, tag) for number, row in rows for tag in _borne(row, tags)]
+    async def _add_tags(self, rows: Iterable[tuple[int, Sequence[int]]]) -> None:
+        records = [(number, tag) for number, tags in rows for tag in tags]
         if records:
             await self._connection.copy_records_to_table(
                 "address_tag", columns=("address_id", "tag_id"), records=records
@@ -261,9 +262,9 @@ class BulkAddresses:
         return found
 
 
-def _tag_names(rows: Iterable[Ready]) -> dict[str, str]:
-    return {key: tag for row in rows for key, tag in zip(row.tag_keys, row.data.tags, strict=True)}
+def _tag_names(rows: Iterable[Row | Ready]) -> dict[str, str]:
+    return {key: tag for row in rows for key, tag in zip(row.tag_keys, row.tags, strict=True)}
 
 
-def _borne(row: Ready, tags: Mapping[str, int]) -> set[int]:
+def _borne(row: Row | Ready, tags: Mapping[str, int]) -> set[int]:
     return {tags[key] for key in row.tag_keys}

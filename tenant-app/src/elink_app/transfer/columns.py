@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -63,6 +64,8 @@ _HEADINGS: Mapping[Target, str] = {
     Target.NOTES: "備考 メモ 備考欄 コメント note notes memo remarks comment",
     Target.TAGS: "タグ ラベル 分類 区分 グループ tag tags category group",
 }
+# What counts as a consent in a column of them.
+_YES = frozenset({"yes", "true", "1", "y", "はい", "有", "あり", "○", "〇", "同意", "同意する", "同意済", "同意済み"})
 REASON_HEADING = N_("Reason for refusal")
 REASON_HEADINGS = frozenset({REASON_HEADING, "取り込めない理由"})
 _NUMBER = re.compile(r"[0-9]+\Z")
@@ -129,51 +132,70 @@ def sentence(reason: Sequence[Any]) -> tuple[str, Message]:
     return title, Message(text, dict(context)) if text else message_for(code, context)
 
 
-def collect(row: Sequence[str], columns: Sequence[Column]) -> dict[str, Any]:
-    """The cells of a row by field; fields without content are missing."""
-    found: dict[str, list[str]] = {}
-    attributes: dict[str, str] = {}
-    for cell, target in zip(row, columns, strict=False):
-        if not cell or not target or target == Target.CONSENT:
-            continue
-        if cell[0] == "'":
-            cell = without_guard(cell)
-        if target.startswith(ATTRIBUTE):
-            attributes.setdefault(target.removeprefix(ATTRIBUTE), cell)
-        elif target in found:
-            found[target].append(cell)
-        else:
-            found[target] = [cell]
-    values: dict[str, Any] = {"attributes": attributes} if attributes else {}
-    for target, cells in found.items():
-        if target == "emails":
-            values["emails"] = list(dict.fromkeys(part for cell in cells for part in cell.split()))
-        elif target == "tags":
-            tags = [tag.strip() for cell in cells for tag in _TAG_BREAK.split(cell)]
-            values["tags"] = [tag for tag in tags if tag]
-        else:
-            values[target] = _JOINED[target].join(cells) if len(cells) > 1 and target in _JOINED else cells[0]
-    return values
+class Columns:
+    """Where in a row the cells for each field are, found out once for all rows of a file."""
 
+    def __init__(self, columns: Sequence[Column]) -> None:
+        at: dict[str, list[int]] = {}
+        for position, target in enumerate(columns):
+            if target:
+                at.setdefault(target, []).append(position)
+        self._width = len(columns)
+        self._consents = at.pop(Target.CONSENT, [])
+        self._emails = at.pop(Target.EMAIL, [])
+        self._tags = at.pop(Target.TAGS, [])
+        own = {target: at.pop(target) for target in list(at) if target.startswith(ATTRIBUTE)}
+        self._attributes = [(target.removeprefix(ATTRIBUTE), positions) for target, positions in own.items()]
+        self._texts = [(str(target), positions, _JOINED.get(target)) for target, positions in at.items()]
 
-def to_input(row: Sequence[str], columns: Sequence[Column]) -> tuple[AddressInput, frozenset[str]] | list[Reason]:
-    """A row for the address book with the names of the fields that it fills, or why it cannot be taken."""
-    if len(row) > len(columns) and any(row[len(columns) :]):
-        return [("", "too_many_cells", {})]
-    values = collect(row, columns)
-    filled = frozenset(values)
-    if "name" not in values:
-        # A list of customers or of bare e-mails: what is there stands for the name.
-        stand_in = values.get("company") or next(iter(values.get("emails", [])), "")
-        if not stand_in:
-            return [("name", "no_name", {})]
-        values["name"] = stand_in[:100]
-    # Else the model copies its own empty ones deeply, for each row.
-    values = {"emails": [], "tags": [], "attributes": {}} | values
-    try:
-        return AddressInput.model_validate(values), filled
-    except ValidationError as error:
-        return reasons_of(error)
+    def collect(self, row: Sequence[str]) -> dict[str, Any]:
+        """The cells of a row by field; fields without content are missing."""
+        if len(row) < self._width:
+            row = [*row, *[""] * (self._width - len(row))]
+        if "'" in "".join(row):
+            row = [without_guard(cell) for cell in row]
+        values: dict[str, Any] = {}
+        for name, positions, joint in self._texts:
+            cells = [row[position] for position in positions if row[position]]
+            if cells:
+                values[name] = cells[0] if joint is None else joint.join(cells)
+        if emails := [row[position] for position in self._emails if row[position]]:
+            values["emails"] = list(dict.fromkeys(part for cell in emails for part in cell.split()))
+        if tags := [row[position] for position in self._tags if row[position]]:
+            values["tags"] = [tag for cell in tags for part in _TAG_BREAK.split(cell) if (tag := part.strip())]
+        if self._attributes:
+            own = {
+                key: cells[0]
+                for key, positions in self._attributes
+                if (cells := [row[position] for position in positions if row[position]])
+            }
+            values |= {"attributes": own} if own else {}
+        return values
+
+    def to_input(self, row: Sequence[str]) -> tuple[AddressInput, frozenset[str]] | list[Reason]:
+        """A row for the address book with the names of the fields that it fills, or why it cannot be taken."""
+        if len(row) > self._width and any(row[self._width :]):
+            return [("", "too_many_cells", {})]
+        values = self.collect(row)
+        filled = frozenset(values)
+        if "name" not in values:
+            # A list of customers or of bare e-mails: what is there stands for the name.
+            stand_in = values.get("company") or next(iter(values.get("emails", [])), "")
+            if not stand_in:
+                return [("name", "no_name", {})]
+            values["name"] = stand_in[:100]
+        # Else the model copies its own empty ones deeply, for each row.
+        values = {"emails": [], "tags": [], "attributes": {}} | values
+        try:
+            return AddressInput.model_validate(values), filled
+        except ValidationError as error:
+            return reasons_of(error)
+
+    def consents(self, row: Sequence[str]) -> bool:
+        """True when every consent column that the row has says yes, and there is one."""
+        said = [row[position] for position in self._consents if position < len(row)]
+        plain = [unicodedata.normalize("NFKC", without_guard(cell)).strip().lower() for cell in said]
+        return bool(plain) and all(word in _YES for word in plain)
 
 
 def reasons_of(error: ValidationError) -> list[Reason]:

@@ -6,7 +6,6 @@ withdrawn, and one that gets no mail for any reason, stay as they are, and so do
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from sqlalchemy import select
@@ -19,19 +18,9 @@ from elink_app.clock import Clock
 from elink_app.consent.service import ConsentFact, Kind, consent_state, record_consent, suppressed_among
 from elink_app.emails import email_key
 from elink_app.jobs.models import Job
-from elink_app.spreadsheet import without_guard
-from elink_app.transfer.columns import Column, Target
 from elink_app.transfer.plan import Plan
 
 HOW = "import"
-_YES = frozenset({"yes", "true", "1", "y", "はい", "有", "あり", "○", "〇", "同意", "同意する", "同意済", "同意済み"})
-
-
-def consents(cells: Sequence[str], columns: Sequence[Column]) -> bool:
-    """True when every consent column of the row says yes, and there is one."""
-    said = [cell for cell, target in zip(cells, columns, strict=False) if target == Target.CONSENT]
-    plain = [unicodedata.normalize("NFKC", without_guard(cell)).strip().lower() for cell in said]
-    return bool(plain) and all(word in _YES for word in plain)
 
 
 async def add_consents(

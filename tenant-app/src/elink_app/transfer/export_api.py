@@ -24,9 +24,12 @@ async def start_export(work: WorkDep, _principal: MayExport, exports: ExportsDep
 @router.get(
     "/{job_id}/file",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, **problems(404, 422)},
+    responses={200: {"content": {"application/octet-stream": {}}}, **problems(404, 409, 422)},
 )
 async def download_export(_principal: MayExport, exports: ExportsDep, job_id: JobId) -> FileResponse:
-    """The file of an export that is done: kept for 7 days, and every download is written into the audit log."""
+    """The file of an export that is done: kept for 7 days, and every download is written into the audit log.
+
+    409 `export-outdated` when labels or roles have since taken the account's right to something that may be in it.
+    """
     found = await exports.file(job_id)
     return FileResponse(found.path, media_type=found.media_type, filename=found.name)

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from starlette.responses import FileResponse, Response
 
 from elink_app.errors import InvalidInput
-from elink_app.jobs.deps import JobId, to_job
+from elink_app.jobs.deps import JobId, wake_after
 from elink_app.segments.deps import SegmentsDep
+from elink_app.sentforms.deps import OnceDep
 from elink_app.transfer.deps import ExportsDep, MayExport
 from elink_app.transfer.exporter import Format, Unfit
 from elink_app.transfer.exports import ExportInput
@@ -27,7 +28,7 @@ async def export_form(request: Request, principal: MayExport, segments: Segments
 
 
 @router.post("/exports")
-async def export(request: Request, _principal: MayExport, exports: ExportsDep) -> Response:
+async def export(request: Request, _principal: MayExport, exports: ExportsDep, once: OnceDep) -> Response:
     """Queue an export."""
     form = await read_form(request)
     kind, segment = field(form, "format"), field(form, "segment_id")
@@ -42,7 +43,9 @@ async def export(request: Request, _principal: MayExport, exports: ExportsDep) -
         )
     except ValidationError as error:
         raise InvalidInput(field_errors(error.errors())) from None
-    return to_job(request, await exports.start(asked))
+    answer = await once.redirect(f"/jobs/{await exports.start(asked)}")
+    answer.background = wake_after(request)
+    return answer
 
 
 @router.get("/exports/{job_id}/file")

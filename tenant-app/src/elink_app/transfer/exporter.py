@@ -19,7 +19,7 @@ from elink_app.addresses.models import Address
 from elink_app.addresses.repository import AddressRepository, Filter
 from elink_app.addresses.schemas import MAX_EMAILS
 from elink_app.addresses.visibility import Action, visible
-from elink_app.attributes.schemas import AttributeOutput
+from elink_app.attributes.schemas import AttributeOutput, value_text
 from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
@@ -153,7 +153,7 @@ def _cells(row: Address, fields: Sequence[AttributeOutput]) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "はい" if value else "いいえ"
-    return "" if value is None else str(value)
+    return "" if value is None else value_text(value)
 
 
 def _encoded(lines: Sequence[Sequence[str]], asked: dict[str, Any], *, first: bool) -> tuple[bytes, list[str]]:

@@ -11,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
+from elink_app.addresses.visibility import Action
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
-from elink_app.errors import NotFound
+from elink_app.errors import AppError, NotFound
 from elink_app.jobs.service import Jobs
+from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
 from elink_app.segments.service import Segments
 from elink_app.transfer.exporter import Format, Unfit
-from elink_app.transfer.rights import kept_rights
+from elink_app.transfer.rights import hidden_labels, kept_rights
 from elink_app.transfer.store import FileStore, Shelf, is_plain_file
 from elink_app.validation import Line
 
@@ -27,6 +29,24 @@ _MEDIA = {
     Format.TSV: "text/tab-separated-values",
     Format.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+
+
+class ExportOutdated(AppError):
+    """Since the file was written, labels came between the account and addresses that may be in it."""
+
+    status = 409
+    code = "export-outdated"
+    title = N_("The file may hold what you may not export now")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(
+                N_(
+                    "Information labels or your roles have changed since this file was written. Export again: the new "
+                    "file holds what you may export now."
+                )
+            )
+        )
 
 
 class ExportInput(BaseModel):
@@ -77,19 +97,23 @@ class Exports:
         if asked.segment_id is not None:
             segments = Segments(self._session, self._principal, self._actor, self._clock)
             tree = (await segments.get(asked.segment_id)).tree.model_dump(mode="json")
-        rights = kept_rights(self._principal)
+        hidden = sorted(await hidden_labels(self._session, self._principal, Action.EXPORT))
+        rights = {**kept_rights(self._principal), "hidden": hidden}
         number = await self._jobs.start("export", {**parameters, "tree": tree, "rights": rights}, self._actor)
         await self._note("addresses.export_started", number, parameters)
         return number
 
     async def file(self, job_id: int) -> ExportFile:
-        """The file of a finished export; raises NotFound. Every download is written into the log."""
+        """The file of a finished export; raises NotFound or ExportOutdated. Every download is written into the log."""
         found = await self._jobs.get(self._principal, job_id)
         if found.kind != "export" or found.state != "done" or "file" not in found.result:
             raise NotFound
         path = self._store.path(self._tenant, Shelf.EXPORTS, found.result["file"])
         if not await asyncio.to_thread(is_plain_file, path):
             raise NotFound
+        hidden = await hidden_labels(self._session, self._principal, Action.EXPORT)
+        if not hidden.keys() <= set(found.parameters.get("rights", {}).get("hidden", [])):
+            raise ExportOutdated
         await self._note("addresses.export_downloaded", job_id, None)
         kind = Format(found.parameters["format"])
         charset = "shift_jis" if found.parameters["encoding"] == "cp932" else "utf-8"

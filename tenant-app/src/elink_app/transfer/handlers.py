@@ -8,15 +8,16 @@ from elink_app.clock import Clock
 from elink_app.jobs.runner import JobHandler
 from elink_app.transfer.exporter import ExportHandler
 from elink_app.transfer.importer import CheckHandler, ImportHandler
+from elink_app.transfer.reader import Reader
 from elink_app.transfer.store import FileStore
 from elink_app.transfer.undo import ImportUndo, UndoHandler
 
 
-def make_handlers(store: FileStore, clock: Clock) -> Mapping[str, JobHandler]:
-    """By kind of job."""
+def make_handlers(store: FileStore, clock: Clock, reader: Reader) -> Mapping[str, JobHandler]:
+    """By kind of job; `reader` reads for all of them."""
     return {
-        "import": ImportHandler(store, clock),
-        "import-check": CheckHandler(store, clock),
+        "import": ImportHandler(store, reader, clock),
+        "import-check": CheckHandler(store, reader, clock),
         "import-undo": UndoHandler(ImportUndo(clock), clock),
         "export": ExportHandler(store, clock),
     }

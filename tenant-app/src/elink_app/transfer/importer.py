@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.addresses.schemas import AddressInput
-from elink_app.attributes.schemas import AttributeValues
 from elink_app.attributes.service import definitions
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.consent.service import suppressed_among
+from elink_app.database.driver import driver_of
 from elink_app.jobs.runner import Batch, JobFailed
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
-from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
+from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready
 from elink_app.transfer.columns import Reason
 from elink_app.transfer.consents import add_consents
 from elink_app.transfer.merge import merge
 from elink_app.transfer.plan import Existing, Plan
+from elink_app.transfer.reader import Reader
 from elink_app.transfer.rights import asked_by, hidden_labels, plan_usage
-from elink_app.transfer.source import Row, RowSource
+from elink_app.transfer.rows import Row
+from elink_app.transfer.source import RowSource
 from elink_app.transfer.store import FileStore, Shelf
 from elink_app.transfer.tables import BadTable
 
@@ -77,11 +79,10 @@ def waves(rows: Sequence[Row]) -> list[list[Row]]:
     parts: list[list[Row]] = [[]]
     seen: set[str] = set()
     for row in rows:
-        keys = row.ready.email_keys if row.ready else ()
-        if not seen.isdisjoint(keys):
+        if not seen.isdisjoint(row.email_keys):
             parts.append([])
             seen = set()
-        seen.update(keys)
+        seen.update(row.email_keys)
         parts[-1].append(row)
     return parts
 
@@ -89,8 +90,9 @@ def waves(rows: Sequence[Row]) -> list[list[Row]]:
 class _Steps:
     """What the import and its rehearsal share: the file and the cursor."""
 
-    def __init__(self, store: FileStore, clock: Clock) -> None:
+    def __init__(self, store: FileStore, reader: Reader, clock: Clock) -> None:
         self._store = store
+        self._reader = reader
         self._clock = clock
         self._open: dict[tuple[str, int], _Open] = {}
 
@@ -106,9 +108,9 @@ class _Steps:
             path = self._store.path(batch.tenant, Shelf.IMPORTS, batch.job.parameters["file"])
             fields = await definitions(batch.db)
             # What is required is asked of new addresses only: a row may change one field of an old one.
-            optional = AttributeValues([one.model_copy(update={"required": False}) for one in fields])
+            optional = [one.model_copy(update={"required": False}) for one in fields]
             required = frozenset(one.key for one in fields if one.required)
-            self._open[key] = _Open(RowSource(path, plan, BATCH, optional), required)
+            self._open[key] = _Open(RowSource(self._reader, path, plan, BATCH, optional), required)
         return self._open[key]
 
     async def _writer(self, batch: Batch) -> tuple[BulkAddresses, frozenset[str]]:
@@ -167,9 +169,9 @@ class ImportHandler(_Steps):
             await self._write(batch, writer, plan.existing, part, kept.required, outcome)
         refused = {row.number for row, _ in outcome.bad}
         said = [
-            row.ready.data.emails[0]
+            row.emails[0]
             for row in rows
-            if row.consents and row.ready and row.ready.data.emails and row.number not in refused | outcome.skipped
+            if row.consents and row.email_keys and row.number not in refused | outcome.skipped
         ]
         if said:
             added = await add_consents(batch.db, asked_by(batch.job), plan, said, batch.job, self._clock)
@@ -186,7 +188,7 @@ class ImportHandler(_Steps):
         required: frozenset[str],
         outcome: _Outcome,
     ) -> None:
-        new: list[tuple[Row, Ready]] = []
+        new: list[Row] = []
         changes: list[Change] = []
         known = await _known(writer, existing, rows)
         current = await writer.lock(known.values()) if existing is Existing.UPDATE else {}
@@ -195,7 +197,7 @@ class ImportHandler(_Steps):
         later: list[Row] = []
         taken: set[int] = set()
         for row in rows:
-            if row.ready is None:
+            if row.reasons:
                 outcome.refuse(row, row.reasons)
                 continue
             match = known.get(row.number)
@@ -208,10 +210,10 @@ class ImportHandler(_Steps):
                 else:
                     taken.add(match)
                     pairs.append((row, current[match]))
-            elif missing := required - row.ready.attributes.keys():
+            elif missing := required - row.attributes.keys():
                 outcome.refuse(row, [(key, "required", {}) for key in sorted(missing)])
             else:
-                new.append((row, row.ready))
+                new.append(row)
         for row, merged in await asyncio.to_thread(_merge_all, pairs):
             if isinstance(merged, list):
                 outcome.refuse(row, merged)
@@ -220,9 +222,9 @@ class ImportHandler(_Steps):
             else:
                 changes.append(merged)
         room = await _room(batch.db, batch.tenant) if new else None
-        for row, _ in new[room:] if room is not None else []:
+        for row in new[room:] if room is not None else []:
             outcome.refuse(row, [("", "limit", {})])
-        added = [ready for _, ready in new[:room]]
+        added = new[:room]
         await writer.insert(added)
         await writer.change(changes)
         outcome.counts["new"] += len(added)
@@ -272,10 +274,10 @@ class CheckHandler(_Steps):
         current = await writer.lock(known.values()) if existing is Existing.UPDATE else {}
         pairs: list[tuple[Row, Current]] = []
         for row in rows:
-            if row.ready is None:
+            if row.reasons:
                 outcome.refuse(row, row.reasons)
                 continue
-            keys = [hash(key) for key in row.ready.email_keys]
+            keys = [hash(key) for key in row.email_keys]
             match = known.get(row.number)
             if existing is not Existing.ADD and (match is not None or (keys and keys[0] in kept.seen)):
                 if existing is Existing.SKIP:
@@ -284,12 +286,12 @@ class CheckHandler(_Steps):
                     pairs.append((row, current[match]))
                 else:
                     outcome.counts["changed"] += 1
-            elif missing := kept.required - row.ready.attributes.keys():
+            elif missing := kept.required - row.attributes.keys():
                 outcome.refuse(row, [(key, "required", {}) for key in sorted(missing)])
             else:
                 outcome.counts["new"] += 1
             kept.seen.update(keys)
-        first = {row.ready.email_keys[0] for row in rows if row.ready and row.ready.email_keys}
+        first = {row.email_keys[0] for row in rows if row.email_keys}
         outcome.counts[SUPPRESSED] = len(await suppressed_among(batch.db, sorted(first)))
         for row, merged in await asyncio.to_thread(_merge_all, pairs):
             if isinstance(merged, list):
@@ -309,16 +311,14 @@ class CheckHandler(_Steps):
 
 def _checked(row: Row, reserved: frozenset[str]) -> Row:
     """The row; refused when it bears the name of a label that does not exist for the account."""
-    if row.ready is None or reserved.isdisjoint(row.ready.tag_keys):
-        return row
-    return replace(row, ready=None, reasons=[("tags", "tag_reserved", {})])
+    return row if reserved.isdisjoint(row.tag_keys) else row.refused([("tags", "tag_reserved", {})])
 
 
 async def _known(writer: BulkAddresses, existing: Existing, rows: Sequence[Row]) -> dict[int, int]:
     """By number of the row: the address that has the row's first e-mail."""
     if existing is Existing.ADD:
         return {}
-    first = {row.number: row.ready.email_keys[0] for row in rows if row.ready and row.ready.email_keys}
+    first = {row.number: row.email_keys[0] for row in rows if row.email_keys}
     matches = await writer.matches(first.values())
     return {number: matches[key] for number, key in first.items() if key in matches}
 
@@ -333,8 +333,7 @@ async def _room(db: AsyncSession, tenant: Tenant) -> int | None:
 def _merge_all(pairs: Sequence[tuple[Row, Current]]) -> list[tuple[Row, Change | list[Any] | None]]:
     outcome: list[tuple[Row, Change | list[Any] | None]] = []
     for row, current in pairs:
-        assert row.ready is not None  # noqa: S101 - only such rows are paired
-        merged = merge(current.values, row.ready.data, row.ready.attributes, row.filled)
+        merged = merge(current.values, row.filled)
         changed = Change(current, Ready.of(merged, merged.attributes)) if isinstance(merged, AddressInput) else merged
         outcome.append((row, changed))
     return outcome

@@ -11,8 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.jobs.models import Job
-from elink_app.jobs.repository import OPEN
+from elink_app.jobs.repository import OPEN, is_being_undone
+from elink_app.transfer.columns import ATTRIBUTE, Target
 from elink_app.transfer.models import BulkChange, ImportBadRow, ImportFile, ImportMapping
+
+_TARGETS = frozenset(Target)
+_MOST_COLUMN = 40
 
 
 class TransferRepository:
@@ -39,11 +43,14 @@ class TransferRepository:
 
     async def mapping(self, heading: str) -> Sequence[str] | None:
         """How columns under this heading were understood last."""
-        return await self._session.scalar(select(ImportMapping.columns).where(ImportMapping.heading == heading))
+        found = await self._session.scalar(select(ImportMapping.columns).where(ImportMapping.heading == heading))
+        return None if found is None else [one if ":" in one or one in _TARGETS else ATTRIBUTE + one for one in found]
 
     async def remember(self, heading: str, columns: Sequence[str], now: datetime) -> None:
         """Keep how columns under this heading are understood."""
-        values = {"heading": heading, "columns": list(columns), "updated_at": now}
+        # The table holds a key of an own field, or its prefix with a short one: no target is as long as a long key.
+        kept = [one if len(one) <= _MOST_COLUMN else one.removeprefix(ATTRIBUTE) for one in columns]
+        values = {"heading": heading, "columns": kept, "updated_at": now}
         statement = insert(ImportMapping).values(values)
         await self._session.execute(statement.on_conflict_do_update(index_elements=["heading"], set_=values))
 
@@ -81,11 +88,14 @@ class TransferRepository:
         return (await self._session.scalars(statement)).all()
 
     async def prune_changes(self, before: datetime, limit: int) -> int:
-        """Forget images of jobs that ended before `before`, `limit` at most. Returns how many."""
+        """Forget images of jobs that ended before `before`, `limit` at most. Returns how many.
+
+        Those of one that is being undone stay until that is done, however long it waits.
+        """
         old = (
             select(BulkChange.job_id, BulkChange.address_id)
             .join(Job, Job.id == BulkChange.job_id)
-            .where(Job.finished_at < before)
+            .where(Job.finished_at < before, ~is_being_undone())
             .limit(limit)
             .subquery()
         )

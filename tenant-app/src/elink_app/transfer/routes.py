@@ -10,8 +10,9 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from elink_app.accounts.permissions import Principal
-from elink_app.jobs.deps import JobId, JobsDep, to_job
+from elink_app.jobs.deps import JobId, JobsDep, once_to_job
 from elink_app.messages import Message
+from elink_app.sentforms.deps import OnceDep
 from elink_app.text import has_refused_character, unify_line_breaks
 from elink_app.transfer.badrows import bad_rows_csv
 from elink_app.transfer.columns import COLUMN_PATTERN, TITLES, Target, sentence
@@ -53,7 +54,7 @@ async def import_form(request: Request, principal: MayImport, imports: ImportsDe
 
 @router.post("/imports/{file_id}")
 async def choose(
-    request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, file_id: FileId
+    request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, once: OnceDep, file_id: FileId
 ) -> Response:
     """Keep the choices; then look again, or rehearse."""
     form = await read_form(request)
@@ -64,7 +65,7 @@ async def choose(
     if field(form, "action") != "check" or not same:
         return pages.redirect(f"/imports/{file_id}")
     try:
-        return to_job(request, await imports.check(principal, file_id, actor))
+        return await once_to_job(request, once, await imports.check(principal, file_id, actor))
     except NotReady as error:
         found = await imports.get(principal, file_id)
         return await _form(request, principal, imports, found, problem=error.detail, status=error.status)
@@ -72,16 +73,18 @@ async def choose(
 
 @router.post("/imports/{file_id}/run")
 async def run(
-    request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, file_id: FileId
+    request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, once: OnceDep, file_id: FileId
 ) -> Response:
     """Import."""
-    return to_job(request, await imports.run(principal, file_id, actor))
+    return await once_to_job(request, once, await imports.run(principal, file_id, actor))
 
 
 @router.post("/jobs/{job_id}/undo")
-async def undo(request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, job_id: JobId) -> Response:
+async def undo(
+    request: Request, principal: MayImport, imports: ImportsDep, actor: ActorDep, once: OnceDep, job_id: JobId
+) -> Response:
     """Take an import back."""
-    return to_job(request, await imports.undo(principal, job_id, actor))
+    return await once_to_job(request, once, await imports.undo(principal, job_id, actor))
 
 
 @router.get("/jobs/{job_id}/bad-rows")

@@ -42,7 +42,9 @@ class StorageFull(AppError):
     title = N_("There is no room for more files")
 
     def __init__(self) -> None:
-        super().__init__(Message(N_("Delete files that are no longer needed, or ask your provider for a larger plan.")))
+        super().__init__(
+            Message(N_("Delete images of mails or files of unsent deliveries, or ask your provider for a larger plan."))
+        )
 
 
 class NotReady(AppError):

@@ -1,54 +1,56 @@
-"""Batches of rows out of an uploaded file, each prepared in a thread while the one before it is written."""
+"""Batches of rows out of an uploaded file, each read by another process while the one before it is written."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from elink_app.attributes.schemas import AttributeValues
-from elink_app.errors import FieldError
-from elink_app.transfer.bulk import Ready
-from elink_app.transfer.columns import Reason, to_input
-from elink_app.transfer.consents import consents
+from elink_app.attributes.schemas import AttributeOutput
+from elink_app.messages import N_
 from elink_app.transfer.plan import Plan
-from elink_app.transfer.tables import read_rows
+from elink_app.transfer.reader import Reader, ReaderDied
+from elink_app.transfer.rows import Row
+from elink_app.transfer.tables import BadTable, open_table
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row, checked. `number` counts from 1 without the heading; `ready` is None when there are reasons."""
-
-    number: int
-    cells: list[str]
-    ready: Ready | None
-    filled: frozenset[str]
-    reasons: list[Reason]
-    # The row says that the person consented.
-    consents: bool = False
+# What brings its reader down is tried again, in case it was something else that did.
+_TRIES = 3
 
 
 class RowSource:
-    """One file read from its start to its end; a batch at another place than the next opens it anew."""
+    """One file read from its start to its end; a batch at another place than the next begins anew."""
 
-    def __init__(self, path: Path, plan: Plan, size: int, attributes: AttributeValues) -> None:
+    def __init__(
+        self, reader: Reader, path: Path, plan: Plan, size: int, attributes: Sequence[AttributeOutput]
+    ) -> None:
+        self._reader = reader
         self._path = path
         self._plan = plan
         self._size = size
-        self._attributes = attributes
-        self._rows: Iterator[list[str]] | None = None
-        self._position = 0
+        self._attributes = list(attributes)
+        self._file: BinaryIO | None = None
         self._ahead: asyncio.Task[list[Row]] | None = None
         self._ahead_after = -1
+
+    @property
+    def file(self) -> BinaryIO:
+        """Open since the first batch was asked for."""
+        assert self._file is not None  # noqa: S101 - see `_read`
+        return self._file
+
+    def described(self) -> dict[str, Any]:
+        """How it is read."""
+        return {
+            "plan": self._plan.model_dump(mode="json"),
+            "attributes": [one.model_dump(mode="json") for one in self._attributes],
+            "size": self._size,
+        }
 
     async def take(self, after: int) -> list[Row]:
         """The rows after number `after`, a batch at most; empty at the end. Raises BadTable or OSError."""
         if self._ahead is None or self._ahead_after != after:
             if self._ahead is not None:
-                # The thread must have let go of the file before another one reads it.
                 await asyncio.wait([self._ahead])
             self._start(after)
         assert self._ahead is not None  # noqa: S101 - just started
@@ -59,41 +61,32 @@ class RowSource:
         return rows
 
     def close(self) -> None:
-        """Let go of the file; a thread that still reads finishes first."""
-        if self._ahead is not None and not self._ahead.done():
-            self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
-        elif self._ahead is not None and not self._ahead.cancelled():
-            self._ahead.exception()
-        self._rows = None
+        """Let go of the file; a batch that is still being read is waited for first."""
+        if self._ahead is None or self._ahead.done():
+            self._release(self._ahead)
+        else:
+            self._ahead.add_done_callback(self._release)
+
+    def _release(self, ahead: asyncio.Task[list[Row]] | None) -> None:
+        if ahead is not None and not ahead.cancelled():
+            ahead.exception()
+        self._reader.forget(self)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _start(self, after: int) -> None:
         self._ahead_after = after
-        self._ahead = asyncio.create_task(asyncio.to_thread(self._read, after))
+        self._ahead = asyncio.create_task(self._read(after))
 
-    def _read(self, after: int) -> list[Row]:
-        if self._rows is None or self._position != after:
-            self._rows = read_rows(self._path, self._plan.layout)
-            skipped = after + (1 if self._plan.has_heading else 0)
-            next(itertools.islice(self._rows, skipped, skipped), None)
-        batch = [
-            self._row(number, cells)
-            for number, cells in enumerate(itertools.islice(self._rows, self._size), start=after + 1)
-        ]
-        self._position = after + len(batch)
-        return batch
-
-    def _row(self, number: int, cells: list[str]) -> Row:
-        found = to_input(cells, self._plan.columns)
-        if isinstance(found, list):
-            return Row(number, cells, None, frozenset(), found)
-        data, filled = found
-        values: Mapping[str, Any] = {}
-        if data.attributes:
-            values, errors = self._attributes.check(data.attributes)
-            if errors:
-                return Row(number, cells, None, frozenset(), [_reason(error) for error in errors])
-        return Row(number, cells, Ready.of(data, values), filled, [], consents(cells, self._plan.columns))
-
-
-def _reason(error: FieldError) -> Reason:
-    return str(error.field[-1]), error.code, error.message.params
+    async def _read(self, after: int) -> list[Row]:
+        if self._file is None:
+            self._file = await asyncio.to_thread(open_table, self._path, self._plan.layout)
+        for _ in range(_TRIES):
+            try:
+                return await self._reader.take(self, after)
+            except ReaderDied:
+                continue
+        raise BadTable(
+            N_("The next rows of the file take too much memory or time to be read. Save it again, or divide it.")
+        )

@@ -1,4 +1,4 @@
-"""Files of imports and exports, under random names in the tenant's own directory."""
+"""Files of imports, exports and mails, under random names in the tenant's own directory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Shelf(StrEnum):
 
     IMPORTS = "imports"
     EXPORTS = "exports"
+    ATTACHMENTS = "attachments"
 
 
 class FileStore:
@@ -39,6 +41,23 @@ class FileStore:
         if not _NAME.match(name):
             raise ValueError(name)
         return tenant_path(self._tenants_dir, tenant.directory) / shelf.value / name
+
+    def read(self, tenant: Tenant, shelf: Shelf, name: str, most: int) -> bytes:
+        """The content, at most `most` bytes and one; raises OSError for a file that is gone or is a link."""
+        handle = os.open(self.path(tenant, shelf, name), os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(handle, "rb") as file:
+            return file.read(most + 1)
+
+    def names_before(self, tenant: Tenant, shelf: Shelf, moment: datetime) -> list[str]:
+        """Files that nobody has written to since."""
+        folder = tenant_path(self._tenants_dir, tenant.directory) / shelf.value
+        if not folder.is_dir():
+            return []
+        return [
+            entry.name
+            for entry in os.scandir(folder)
+            if _NAME.match(entry.name) and entry.stat(follow_symlinks=False).st_mtime < moment.timestamp()
+        ]
 
     def remove(self, tenant: Tenant, shelf: Shelf, name: str) -> None:
         """Delete a file; one that is gone already is no error."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import orjson
 
@@ -53,8 +54,19 @@ def is_workbook(path: Path) -> bool:
 
 
 def read_rows(path: Path, layout: Layout) -> Iterator[list[str]]:
+    """Rows that hold anything, cells without outer spaces. Raises BadTable or OSError."""
+    with open_table(path, layout) as file:
+        yield from rows_of(file, layout)
+
+
+def open_table(path: Path, layout: Layout) -> BinaryIO:
+    """What `rows_of` reads; of a workbook its rows, unpacked. Raises BadTable or OSError. Blocks: for threads."""
+    return _unpacked(path) if layout.workbook else path.open("rb")
+
+
+def rows_of(file: BinaryIO, layout: Layout) -> Iterator[list[str]]:
     """Rows that hold anything, cells without outer spaces. Raises BadTable."""
-    rows = _workbook(path) if layout.workbook else _text(path, layout)
+    rows = _workbook(file) if layout.workbook else _text(file, layout)
     for number, row in enumerate(rows, start=1):
         if number > MAX_ROWS:
             raise BadTable(N_("The file has more than %(rows)d rows. Divide it."), rows=MAX_ROWS)
@@ -69,16 +81,16 @@ def read_rows(path: Path, layout: Layout) -> Iterator[list[str]]:
             yield row
 
 
-def _text(path: Path, layout: Layout) -> Iterator[list[str]]:
+def _text(file: BinaryIO, layout: Layout) -> Iterator[list[str]]:
     csv.field_size_limit(_CSV_FIELD)
-    with path.open(encoding=layout.encoding.value, errors="strict", newline="") as file:
-        try:
-            for row in csv.reader(_lines(file), delimiter=layout.separator.value):
-                yield [cell.strip()[:MAX_CELL] for cell in row]
-        except UnicodeError as error:
-            raise BadTable(N_("The file does not have this encoding. Choose another one.")) from error
-        except csv.Error as error:
-            raise BadTable(N_("The file cannot be read as a table. Is a quotation mark missing?")) from error
+    text = io.TextIOWrapper(file, encoding=layout.encoding.value, errors="strict", newline="")
+    try:
+        for row in csv.reader(_lines(text), delimiter=layout.separator.value):
+            yield [cell.strip()[:MAX_CELL] for cell in row]
+    except UnicodeError as error:
+        raise BadTable(N_("The file does not have this encoding. Choose another one.")) from error
+    except csv.Error as error:
+        raise BadTable(N_("The file cannot be read as a table. Is a quotation mark missing?")) from error
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -89,21 +101,26 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _workbook(path: Path) -> Iterator[list[str]]:
-    """By way of a file without a name: the process that understands workbooks is gone when the rows are read."""
+def _unpacked(path: Path) -> BinaryIO:
+    """A file without a name: the process that understands workbooks is gone when the rows are read."""
     _refuse_bombs(path)
     # Beside the workbook: /tmp is small.
-    with tempfile.TemporaryFile(dir=path.parent) as rows:
-        try:
-            confined.run(_READER, [str(path)], b"", rows)
-        except confined.ConfinedError as error:
-            raise BadTable(_TOO_LARGE) from error
-        rows.seek(0)
-        for line in rows:
-            row = orjson.loads(line)
-            if row is None:
-                raise BadTable(N_("The workbook cannot be read. Save it again as .xlsx, or as CSV."))
-            yield row
+    rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - the caller closes it
+    try:
+        confined.run(_READER, [str(path)], b"", rows)
+    except confined.ConfinedError as error:
+        rows.close()
+        raise BadTable(_TOO_LARGE) from error
+    rows.seek(0)
+    return rows
+
+
+def _workbook(file: BinaryIO) -> Iterator[list[str]]:
+    for line in file:
+        row = orjson.loads(line)
+        if row is None:
+            raise BadTable(N_("The workbook cannot be read. Save it again as .xlsx, or as CSV."))
+        yield row
 
 
 def _refuse_bombs(path: Path) -> None:

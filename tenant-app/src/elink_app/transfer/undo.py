@@ -14,10 +14,11 @@ from elink_app.addresses.schemas import AddressInput
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
 from elink_app.consent.service import retract_consents
+from elink_app.database.driver import driver_of
 from elink_app.jobs.runner import Batch
 from elink_app.registry.tenant import Tenant
 from elink_app.text import search_form
-from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
+from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready
 from elink_app.transfer.rights import asked_by, hidden_labels
 
 BATCH = 500

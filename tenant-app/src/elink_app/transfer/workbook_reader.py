@@ -14,6 +14,7 @@ import orjson
 import python_calamine
 
 from elink_app import confined
+from elink_app.numbers import number_text
 from elink_app.transfer.tables import MAX_CELL
 
 _MOST_BYTES = 256 << 20
@@ -37,6 +38,8 @@ def _cell(value: Any) -> str:
             return "はい" if value else "いいえ"
         case float() if value.is_integer() and abs(value) < 10**15:
             return str(int(value))
+        case float():
+            return number_text(value)
         case datetime() if value.time() == time(0):
             return value.date().isoformat()
         case datetime() | date() | time():

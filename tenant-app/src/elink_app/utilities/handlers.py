@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from elink_app.accounts.permissions import Principal
 from elink_app.addresses.schemas import AddressInput
 from elink_app.audit.service import Actor, record
 from elink_app.clock import Clock
+from elink_app.database.driver import driver_of
+from elink_app.duplicates.models import Merge
 from elink_app.duplicates.repository import DuplicateRepository
 from elink_app.emails import email_key
 from elink_app.jobs.runner import Batch, JobFailed, JobHandler
 from elink_app.messages import N_, Message
 from elink_app.registry.tenant import Tenant
-from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready, driver_of
+from elink_app.transfer.bulk import BulkAddresses, Change, Current, Ready
 from elink_app.transfer.rights import asked_by, hidden_labels
 from elink_app.transfer.undo import UndoHandler
 from elink_app.utilities.models import UtilityRun
@@ -139,6 +142,7 @@ class UtilityHandler:
                 # Deleted first: what is written then is never there twice.
                 await writer.delete_remembered(alike[1:])
                 await writer.change([made])
+                await groups.add(_note(alike, writer.now))
                 counts["changed"] += 1
                 counts["merged"] += len(alike) - 1
         job.cursor = {"key": keys[-1]}
@@ -195,6 +199,11 @@ def _changes(program: EditProgram | RetagProgram, value: Any, current: Sequence[
 def _united(rows: Sequence[Current]) -> Change | None:
     after = united([row.values for row in rows])
     return None if after is None else _change(rows[0], after)
+
+
+def _note(rows: Sequence[Current], at: datetime) -> Merge:
+    """Who was merged into whom. It is undone with the program, not by itself: no address has such a version."""
+    return Merge(kept_id=rows[0].id, kept_version=-1, merged_ids=[row.id for row in rows[1:]], before={}, at=at)
 
 
 def _change(row: Current, after: Mapping[str, Any]) -> Change:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, not_, or_, select, true
 
 from elink_app.addresses.models import Address, AddressEmail
 from elink_app.addresses.schemas import MAX_EMAILS, MAX_TAGS
+from elink_app.attributes.schemas import value_text
 from elink_app.consent.models import Suppression
 from elink_app.emails import email_key
 from elink_app.text import search_form
@@ -94,7 +95,7 @@ def shown(program: Program, values: Mapping[str, Any]) -> str:
     if isinstance(program, EditProgram):
         if program.field.startswith(ATTRIBUTE):
             value = values["attributes"].get(program.field.removeprefix(ATTRIBUTE), "")
-            return ("はい" if value else "いいえ") if isinstance(value, bool) else str(value)
+            return ("はい" if value else "いいえ") if isinstance(value, bool) else value_text(value)
         return str(values[program.field])
     if isinstance(program, RetagProgram):
         return "、".join(sorted(values["tags"]))

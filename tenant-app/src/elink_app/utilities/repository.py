@@ -14,9 +14,12 @@ from elink_app.accounts.permissions import Principal
 from elink_app.addresses.models import Address, AddressEmail, Tag
 from elink_app.addresses.visibility import visible
 from elink_app.consent.models import Suppression
-from elink_app.consent.repository import ConsentRepository
+from elink_app.consent.repository import HOLDS, ConsentRepository, within_sight
 from elink_app.jobs.models import Job
+from elink_app.jobs.repository import OPEN, is_being_undone
 from elink_app.utilities.models import UtilityRun, UtilitySuppression
+
+_BLOCKED = "blocked"
 
 
 class UtilityRepository:
@@ -71,20 +74,12 @@ class UtilityRepository:
         return list((await self._session.scalars(statement)).all())
 
     async def usable_emails(self, keys: Sequence[str]) -> list[str]:
-        """Those of `keys` that get mail so far, without those that only hidden addresses bear."""
+        """Those of `keys` that are not blocked, as far as the account may know: hidden ones are like unknown ones."""
         blocked = select(Suppression.email_key).where(
-            Suppression.email_key.in_(keys), Suppression.lifted_at.is_(None), Suppression.reason == "blocked"
-        )
+            Suppression.email_key.in_(keys), HOLDS, Suppression.reason == _BLOCKED,
+            within_sight(self._principal, self._principal.email),
+        )  # fmt: skip
         gone = set((await self._session.scalars(blocked)).all())
-        if not self._principal.is_master:
-            hidden = (
-                select(AddressEmail.email_key)
-                .join(Address, Address.id == AddressEmail.address_id)
-                .where(AddressEmail.email_key.in_(keys))
-                .group_by(AddressEmail.email_key)
-                .having(~func.bool_or(self._visible))
-            )
-            gone |= set((await self._session.scalars(hidden)).all())
         return [key for key in dict.fromkeys(keys) if key not in gone]
 
     async def emails_of(self, address_ids: Sequence[int]) -> list[str]:
@@ -94,11 +89,13 @@ class UtilityRepository:
 
     async def suppress(self, job_id: int, keys: Sequence[str], detail: str, source: str, now: datetime) -> int:
         """Block e-mails and keep which entries are new; returns how many."""
+        consents = ConsentRepository(self._session)
+        await consents.cover(self._principal, source, keys, _BLOCKED, now)
         rows = [
-            {"email_key": key, "reason": "blocked", "detail": detail, "source": source[:300], "since": now}
+            {"email_key": key, "reason": _BLOCKED, "detail": detail, "source": source[:300], "since": now}
             for key in sorted(set(keys))
         ]
-        made = await ConsentRepository(self._session).suppress_ids(rows) if rows else []
+        made = await consents.suppress_ids(rows) if rows else []
         if made:
             values = [{"job_id": job_id, "suppression_id": one} for one in made]
             await self._session.execute(insert(UtilitySuppression).on_conflict_do_nothing(), values)
@@ -115,12 +112,14 @@ class UtilityRepository:
         """End those that still hold; one that was lifted stays as it was. Returns how many ended."""
         statement = (
             update(Suppression)
-            .where(Suppression.id.in_(ids), Suppression.lifted_at.is_(None))
+            .where(Suppression.id.in_(ids), HOLDS)
             .values(lifted_at=now, lifted_by=by, lifted_why=why)
-            .returning(Suppression.id)
+            .returning(Suppression.email_key)
             .execution_options(synchronize_session=False)
         )
-        return len((await self._session.execute(statement)).all())
+        keys = (await self._session.scalars(statement)).all()
+        await ConsentRepository(self._session).uncover(keys, _BLOCKED)
+        return len(keys)
 
     def _live(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return Address.deleted_at.is_(None), self._visible
@@ -131,14 +130,17 @@ async def purge_utilities(session: AsyncSession, before: datetime) -> int:
     trials = delete(UtilityRun).where(UtilityRun.job_id.is_(None), UtilityRun.created_at < before)
     gone = len((await session.execute(trials.returning(UtilityRun.id))).all())
     held = or_(UtilityRun.request.has_key("emails"), UtilityRun.request.has_key("value"))
+    # Of a tenant that was suspended, work may wait for longer than that. Without its list or value a program would be
+    # another one: it would take all e-mails, and clear the field.
+    waits = select(Job.id).where(Job.id == UtilityRun.job_id, Job.state.in_(OPEN)).exists()
     over = (
         update(UtilityRun)
         # One that was stopped has no end; undoing needs neither.
-        .where(func.coalesce(UtilityRun.finished_at, UtilityRun.started_at) < before, held)
+        .where(func.coalesce(UtilityRun.finished_at, UtilityRun.started_at) < before, held, ~waits)
         .values(request=UtilityRun.request.op("-")("emails").op("-")("value"))
     )
     statement = over.returning(UtilityRun.id).execution_options(synchronize_session=False)
     gone += len((await session.execute(statement)).all())
-    finished = select(Job.id).where(Job.finished_at < before)
+    finished = select(Job.id).where(Job.finished_at < before, ~is_being_undone())
     await session.execute(delete(UtilitySuppression).where(UtilitySuppression.job_id.in_(finished)))
     return gone

@@ -15,10 +15,11 @@ from elink_app.accounts.permissions import Principal
 from elink_app.attributes.service import definitions
 from elink_app.emails import clean_email
 from elink_app.errors import FieldError, InvalidInput, NotFound
-from elink_app.jobs.deps import to_job
+from elink_app.jobs.deps import once_to_job
 from elink_app.messages import N_, Message
 from elink_app.segments.deps import SegmentsDep
 from elink_app.segments.service import Segments
+from elink_app.sentforms.deps import OnceDep
 from elink_app.transfer.columns import TITLES
 from elink_app.transfer.deps import MayImport
 from elink_app.utilities.deps import RunId, UtilitiesDep
@@ -44,7 +45,7 @@ STATES: Mapping[UtilityState, str] = {
     UtilityState.RUNNING: N_("Running"),
     UtilityState.DONE: N_("Done"),
     UtilityState.FAILED: N_("Failed"),
-    UtilityState.CANCELLED: N_("Stopped"),
+    UtilityState.CANCELLED: N_("Stopped before its end"),
     UtilityState.UNDONE: N_("Undone"),
 }
 _SPLIT = re.compile(r"[\s,;、\"<>()]+")
@@ -78,8 +79,9 @@ async def utility_list(
 
 @router.post("/utilities/{program}")
 async def try_program(
-    request: Request, principal: MayImport, programs: UtilitiesDep, segments: SegmentsDep, db: DbDep, program: str
-) -> Response:
+    request: Request, principal: MayImport, programs: UtilitiesDep, segments: SegmentsDep, db: DbDep, once: OnceDep,
+    program: str,
+) -> Response:  # fmt: skip
     """Try a program."""
     if program not in set(ProgramName):
         raise NotFound
@@ -91,7 +93,7 @@ async def try_program(
         errors = [_at_its_field(one, program) for one in found]
         typed = {name: value for name, value in form.items() if isinstance(value, str)}
         return await _page(request, principal, programs, segments, db, opened=program, typed=typed, errors=errors)
-    return pages.redirect(f"/utilities/runs/{made.id}")
+    return await once.redirect(f"/utilities/runs/{made.id}")
 
 
 @router.get("/utilities/runs/{run_id}")
@@ -103,21 +105,23 @@ async def run_page(
 
 
 @router.post("/utilities/runs/{run_id}/run")
-async def run(request: Request, principal: MayImport, programs: UtilitiesDep, db: DbDep, run_id: RunId) -> Response:
+async def run(
+    request: Request, principal: MayImport, programs: UtilitiesDep, db: DbDep, once: OnceDep, run_id: RunId
+) -> Response:
     """Run it; from 100 on with the count typed."""
     form = await read_form(request)
     typed = field(form, "count").strip().replace(",", "")
     count = int(typed[:18]) if typed.isascii() and typed.isdigit() else None
     try:
-        return to_job(request, await programs.start(run_id, count))
+        return await once_to_job(request, once, await programs.start(run_id, count))
     except CountDiffers as error:
         return await _run_page(request, principal, programs, db, run_id, problem=error.detail, status=error.status)
 
 
 @router.post("/utilities/runs/{run_id}/undo")
-async def undo(request: Request, programs: UtilitiesDep, run_id: RunId) -> Response:
+async def undo(request: Request, programs: UtilitiesDep, once: OnceDep, run_id: RunId) -> Response:
     """Take it back."""
-    return to_job(request, await programs.undo(run_id))
+    return await once_to_job(request, once, await programs.undo(run_id))
 
 
 async def _run_page(

@@ -158,9 +158,11 @@ class Utilities:
                 errors.append(field_error(("add",), "required"))
             if add & remove:
                 errors.append(field_error(("remove",), "utility_same_tag"))
-            reserved = await AddressRepository(self._session, self._principal).reserved(program.add or ["-"])
-            if add & reserved:
+            rows = AddressRepository(self._session, self._principal)
+            if add & await rows.reserved(program.add or ["-"]):
                 errors.append(field_error(("add",), "tag_reserved"))
+            if bound := await rows.bound(program.remove):
+                errors.append(field_error(("remove",), "tag_bound", tags="、".join(bound)))
             if errors:
                 raise InvalidInput(errors)
         return program

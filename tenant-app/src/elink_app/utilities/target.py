@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, false
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from elink_app.accounts.permissions import Principal
@@ -44,5 +44,8 @@ async def wanted(db: AsyncSession, principal: Principal, program: Program, tree:
     if isinstance(program, EditProgram):
         value = program.value or None
         if program.field.startswith(ATTRIBUTE) and value is not None:
-            value, _ = AttributeValues(await definitions(db)).parse(program.field.removeprefix(ATTRIBUTE), value)
+            value, wrong = AttributeValues(await definitions(db)).parse(program.field.removeprefix(ATTRIBUTE), value)
+            if wrong:
+                # The field or its choice is gone since the trial. Without a value it would be cleared.
+                return Wanted(audience, false(), None)
     return Wanted(audience, and_(audience, would_change(program, value, tags)), value)

@@ -26,6 +26,8 @@ from elink_app.contact import routes as contact_pages
 from elink_app.dashboard import api as dashboard_api
 from elink_app.dashboard import routes as dashboard_pages
 from elink_app.deliveries import api as deliveries_api
+from elink_app.deliveries import attachment_api as attachments_api
+from elink_app.deliveries import attachment_routes as attachments_pages
 from elink_app.deliveries import routes as deliveries_pages
 from elink_app.deliveries import running_routes as running_pages
 from elink_app.duplicates import api as duplicates_api
@@ -84,6 +86,7 @@ ROUTERS = (
     audit_pages.router,
     deliveries_pages.router,
     running_pages.router,
+    attachments_pages.router,
     templates_pages.router,
     optout_pages.router,
     clicks_pages.router,
@@ -110,6 +113,7 @@ ROUTERS = (
     audit_api.router,
     addresses_api.router,
     deliveries_api.router,
+    attachments_api.router,
     templates_api.router,
     senders_api.router,
     jobs_api.router,
@@ -168,8 +172,7 @@ def create_app(state: WebState) -> WebApp:
     """The application around its state; the order of the layers is the order of the questions asked of a request."""
     app = _framework()
     layered: ASGIApp = SameOrigin(app)
-    larger = dict.fromkeys(uploads.PATHS, state.settings.upload_limit_bytes)
-    layered = Limits(layered, state.settings.body_limit_bytes, larger)
+    layered = Limits(layered, lambda path: uploads.limit_of(path, state.settings))
     layered = Tenancy(layered, state.directory, state.metrics)
     layered = SecurityHeaders(layered)
     layered = RequestContext(layered, state)

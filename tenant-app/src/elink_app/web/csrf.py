@@ -20,7 +20,8 @@ from elink_app.web.forms import read_form
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FIELD = "csrf_token"
 HEADER = "X-CSRF-Token"
-UPLOAD_PATH = "/imports"
+# Forms with a file that is too large for memory, or may be: their reader (`web.uploads`) checks the token.
+_UPLOADS = re.compile(r"(/imports|/deliveries/[0-9]{1,19}/attachments)\Z")
 _SECRET_LENGTH = 43
 # Mail programs press this button (RFC 8058): they have no session and no page of ours. The token in the path is the
 # proof, and whoever knows it may press it.
@@ -84,4 +85,4 @@ async def guard(request: Request) -> None:
 def is_upload(request: Request) -> bool:
     """True for a form with a file: its reader (`web.uploads`) checks the token, which comes before the file."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return request.url.path == UPLOAD_PATH and kind == "multipart/form-data"
+    return _UPLOADS.match(request.url.path) is not None and kind == "multipart/form-data"

@@ -39,27 +39,34 @@ SessionsDep = Annotated[Sessions, Depends(sessions_for)]
 
 
 _OWN_PAGES = ("/account", "/api/v1/session", "/api/v1/account")
+# A token would outlive the step that is due.
+_OWN_TOKENS = "/account/tokens"
 
 
-async def current_principal(request: Request, sessions: SessionsDep, db: DbDep, state: StateDep) -> Principal:
+async def _identified(request: Request, state: WebState) -> Principal | None:
+    """In a transaction that is over before the route begins: many routes work with transactions of their own, and
+    requests that held a connection meanwhile would wait for each other as soon as there are as many as connections."""
+    token, secret = bearer_token(request.scope), cookies.session_secret(request)
+    if token is None and not secret:
+        return None
+    async with state.databases.transaction(tenant_of(request)) as db:
+        if token is not None:
+            return await Tokens(db, state.clock).identify(token)
+        return await Sessions(db, state.clock, state.session_policy).use(secret or "")
+
+
+async def current_principal(request: Request, state: StateDep) -> Principal:
     """Who makes this request; raises Unauthenticated. The one place where a request is given an identity.
 
     Raises ActFirst while the account must do something of its own before it may go on.
     """
-    token, secret = bearer_token(request.scope), cookies.session_secret(request)
-    if token is not None:
-        principal = await Tokens(db, state.clock).identify(token)
-    else:
-        principal = await sessions.identify(secret) if secret else None
-        if sessions.to_touch is not None:
-            # Not in the request's transaction: a route that ends this session in one of its own would wait for it.
-            async with state.databases.transaction(tenant_of(request)) as own:
-                await sessions_for(own, state).touch(sessions.to_touch)
+    principal = await _identified(request, state)
     if principal is None:
         raise Unauthenticated
     if principal.must_use_passkey:
         raise Unauthenticated.by_passkey_rule()
-    if not request.url.path.startswith(_OWN_PAGES):
+    path = request.url.path
+    if not path.startswith(_OWN_PAGES) or path.startswith(_OWN_TOKENS):
         if principal.must_change_password:
             raise ActFirst.by_password()
         if principal.must_add_factor:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.routing import Match
 
 from elink_app.accounts.permissions import Permission, Principal
 from elink_app.errors import FieldError
+from elink_app.numbers import number_text
+from elink_app.sentforms.service import new_form_key
 from elink_app.web import cookies, csrf
+from elink_app.web.forms import safe_next
 from elink_app.web.i18n import TRANSLATORS, catalog
 from elink_app.web.state import request_id_of, state_of, tenant_of, translator_of
 
@@ -33,6 +38,7 @@ def environment(language: str) -> Environment:
     )
     translator = TRANSLATORS[language]
     made.filters |= {"moment": translator.moment, "number": translator.number, "message": translator.text}
+    made.filters["digits"] = number_text
     made.globals["language"] = language
     return made
 
@@ -63,7 +69,7 @@ def render(
 ) -> HTMLResponse:
     """A whole page. A browser without a session gets a secret for its forms.
 
-    `path`: where the choice of language leads back to, when that is not the address of the request.
+    `path`: where the choice of language leads back to, when the address of the request does not tell.
     """
     state = state_of(request)
     usable = csrf.usable_secrets(request)
@@ -74,8 +80,11 @@ def render(
         principal=principal,
         Permission=Permission,
         csrf_token=csrf.csrf_token(secret),
+        new_form_key=new_form_key,
         asset=state.assets.url,
-        path=path or request.url.path,
+        path=request.url.path,
+        this_page=path or _this_page(request),
+        posted=request.method not in csrf.SAFE_METHODS,
         request_id=request_id_of(request.scope),
         **values,
     )
@@ -83,6 +92,22 @@ def render(
     if not usable:
         cookies.set_form(response, secret)
     return response
+
+
+def _this_page(request: Request) -> str:
+    """An address at which this page, or the nearest one above it, can be opened: not every form's own is one."""
+    path = request.url.path
+    if request.method in csrf.SAFE_METHODS:
+        # The query is part of the page: without it a link of a mail leads nowhere. What was done is not said again.
+        query = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "notice"])
+        return f"{path}?{query}" if query and safe_next(f"{path}?{query}") != "/" else path
+    app = request.scope.get("app")
+    while app is not None and path:
+        asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+        if any(route.matches(asked)[0] is Match.FULL for route in app.router.routes):
+            return path
+        path = path.rpartition("/")[0]
+    return "/"
 
 
 def redirect(path: str) -> RedirectResponse:

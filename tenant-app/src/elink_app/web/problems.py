@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from elink_app.database.errors import is_outage
-from elink_app.errors import ActFirst, AppError, InvalidInput, NotFound, Unauthenticated, Unavailable
+from elink_app.errors import ActFirst, AppError, InvalidInput, NotFound, SentBefore, Unauthenticated, Unavailable
 from elink_app.messages import N_, Message
 from elink_app.validation import field_errors
 from elink_app.web import pages
@@ -66,7 +66,7 @@ class Problem(BaseModel):
 _HTTP: Mapping[int, tuple[str, str, str]] = {
     400: ("bad-request", N_("The request could not be read"), N_("Open the page again and repeat what you did.")),
     405: ("method-not-allowed", N_("Not possible here"), N_("This address does not accept such a request.")),
-    413: ("body-too-large", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
+    413: ("body-too-large", N_("That is too much at once"), N_("Shorten the text or divide the file, and try again.")),
     414: ("address-too-long", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
     415: ("unsupported-media-type", N_("This format is not accepted"), N_("Send the data in the documented format.")),
     431: ("headers-too-large", N_("That is too much at once"), N_("Shorten what you sent and try again.")),
@@ -114,7 +114,7 @@ def respond(request: Request, error: AppError) -> Response:
     if wants_json(request):
         body = problem_body(error, translator_of(request), request_id_of(request.scope))
         return JSONResponse(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
-    if isinstance(error, ActFirst):
+    if isinstance(error, ActFirst | SentBefore):
         return pages.redirect(error.location)
     if isinstance(error, Unauthenticated) and request.method == "GET":
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")

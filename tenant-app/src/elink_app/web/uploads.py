@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -14,11 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from elink_app.errors import CsrfRefused
+from elink_app.settings import Settings
 from elink_app.web import csrf
 
-PATHS = frozenset({csrf.UPLOAD_PATH, f"/api/v1{csrf.UPLOAD_PATH}"})
-"""Where a request may be larger than elsewhere."""
-
+_IMPORTS = frozenset({"/imports", "/api/v1/imports"})
+_ATTACHMENTS = re.compile(r"(/api/v1)?/deliveries/[0-9]{1,19}/attachments\Z")
+# So that whoever chose a file that is somewhat too large, as photographs are, reads why, not of a broken connection.
+_REFUSED_KINDLY = 20_000_000
 _MAX_FIELD = 4096
 _MAX_PARTS = 20
 
@@ -83,11 +88,44 @@ class _Form:
             self.fields[self._part.name] = self._part.data.decode("utf-8", "replace")
 
 
-async def receive_form(request: Request, path: Path, room: int | None) -> str:
-    """Write the form's one file to `path`; what the user calls it. Raises CsrfRefused, HTTPException 400 or 413.
+@dataclass(frozen=True)
+class Received:
+    """What came with a file: what the user calls it, the SHA-256 of what is in it, and the other fields of the form."""
+
+    name: str
+    sha256: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class NoRoom(HTTPException):
+    """The file itself is larger than there is room for; as every other 413 where nobody says more of it."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
+
+
+def limit_of(path: str, settings: Settings) -> int:
+    """The most bytes that a request to this path may have."""
+    if path in _IMPORTS:
+        return settings.upload_limit_bytes
+    if _ATTACHMENTS.match(path):
+        return settings.attachments_limit_bytes + _REFUSED_KINDLY
+    return settings.body_limit_bytes
+
+
+async def drain(request: Request) -> None:
+    """Read what is left of a body and forget it: a browser that still sends hears no answer."""
+    with contextlib.suppress(ClientDisconnect):
+        async for _ in request.stream():
+            pass
+
+
+async def receive_form(request: Request, path: Path, room: int | None) -> Received:
+    """Write the form's one file to `path`. Raises CsrfRefused, HTTPException 400 or 413.
 
     `room`: how many bytes there is place for, None = no limit; beyond it 413.
-    The token must come before the file: nothing of a request without one reaches the disk.
+    A page's token must come before the file: nothing of a request without one reaches the disk. `csrf.guard` has
+    asked for the API's.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     form = _Form()
@@ -97,7 +135,7 @@ async def receive_form(request: Request, path: Path, room: int | None) -> str:
         parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
         async for chunk in request.stream():
             parser.write(chunk)
-            if form.filename is not None:
+            if form.filename is not None and csrf.is_upload(request):
                 csrf.check(request, form.fields.get(csrf.FIELD))
             if form.pending:
                 yield bytes(form.pending)
@@ -105,36 +143,39 @@ async def receive_form(request: Request, path: Path, room: int | None) -> str:
         parser.finalize()
 
     try:
-        await _write(file_bytes(), path, room)
+        sha256 = await _write(file_bytes(), path, room)
     except (FormParserError, KeyError) as error:
         raise HTTPException(400) from error
     if form.filename is None:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-        raise CsrfRefused if csrf.FIELD not in form.fields else HTTPException(400)
-    return form.filename
+        bare = csrf.is_upload(request) and csrf.FIELD not in form.fields
+        raise CsrfRefused if bare else HTTPException(400)
+    return Received(form.filename, sha256, form.fields)
 
 
-async def receive_body(request: Request, path: Path, room: int | None) -> str:
+async def receive_body(request: Request, path: Path, room: int | None) -> Received:
     """Write the body to `path` as it is; the name in the query. Raises HTTPException 413 beyond `room` bytes."""
-    await _write(request.stream(), path, room)
-    return request.query_params.get("name", "")
+    sha256 = await _write(request.stream(), path, room)
+    return Received(request.query_params.get("name", ""), sha256)
 
 
-async def _write(chunks: AsyncIterator[bytes], path: Path, room: int | None) -> None:
-    """A file that is not received whole is deleted."""
-    written = 0
+async def _write(chunks: AsyncIterator[bytes], path: Path, room: int | None) -> str:
+    """The SHA-256 of what was written. A file that is not received whole is deleted."""
+    written, digest = 0, hashlib.sha256()
     try:
         with await asyncio.to_thread(_create, path) as file:
             async for chunk in chunks:
                 written += len(chunk)
                 if room is not None and written > room:
-                    raise HTTPException(413)
+                    raise NoRoom
+                digest.update(chunk)
                 await asyncio.to_thread(file.write, chunk)
     except BaseException as error:
         await asyncio.to_thread(path.unlink, missing_ok=True)
         if isinstance(error, ClientDisconnect):
             raise HTTPException(400) from error
         raise
+    return digest.hexdigest()
 
 
 def _create(path: Path) -> BinaryIO:

@@ -20,6 +20,7 @@ from elink_app.mail.dkim import Signer
 from elink_app.registry.tenant import Tenant
 from elink_app.telemetry.metrics import Metrics
 from elink_app.worker.domain_rates import DomainRates, domain_of
+from elink_app.worker.doubts import Doubts
 from elink_app.worker.journal import Journal
 from elink_app.worker.relay_pool import RelayPool
 
@@ -35,10 +36,13 @@ class Tools:
     transaction: Transactions
     pool: RelayPool
     journal: Journal
+    doubts: Doubts
     domains: DomainRates
     signers: Executor
     metrics: Metrics
     clock: Clock
+    # The tenant is not in the registry any more: its database is gone, or about to go.
+    gone: Callable[[Tenant], bool]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Job:
     resend_unknown: bool
     # Adverts go only to those who have not withdrawn their consent since the audience was frozen.
     needs_consent: bool = False
+    # Bytes of files that the composer holds, before they were encoded.
+    attached: int = 0
 
 
 @dataclass
@@ -75,9 +81,7 @@ async def claim(tools: Tools, job: Job, now: datetime) -> Batch:
         try:
             await _Claim(tools, job, now, batch, taken).run()
         except BaseException:
-            # Not committed, as far as can be known: the lease ends what was.
-            name, delivery = job.tenant.name, job.delivery_id
-            tools.journal.settled((name, delivery, row.id, row.attempts) for row in batch.rows)
+            tools.doubts.add(job.tenant.name, job.delivery_id, _pairs(batch.rows), now)
             await tools.domains.give_back(taken)
             raise
         if batch.rows or not batch.again:
@@ -120,8 +124,7 @@ class _Claim:
             if job.tenant.limits.mails_per_hour is not None:
                 await sending.give_allowance(allowed - len(batch.rows))
             if batch.rows:
-                claimed = [(row.id, row.attempts) for row in batch.rows]
-                self.tools.journal.claiming(job.tenant.name, job.delivery_id, claimed, self.now)
+                self.tools.journal.claiming(job.tenant.name, job.delivery_id, _pairs(batch.rows), self.now)
 
     async def _within_pace(
         self, sending: Sending, consents: ConsentRepository, allowed: int
@@ -147,3 +150,7 @@ class _Claim:
 
     async def _unwanted(self, consents: ConsentRepository, keys: Sequence[str]) -> dict[str, str]:
         return await consents.unwanted(keys, adverts=self.job.needs_consent) if keys else {}
+
+
+def _pairs(rows: Sequence[Claimed]) -> list[tuple[int, int]]:
+    return [(row.id, row.attempts) for row in rows]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from elink_app.attachments.attachment import parse
+from elink_app.attachments.files import REASON, AttachmentLost
 from elink_app.clicks.repository import ClickRepository
 from elink_app.clock import Clock
 from elink_app.database.engines import TenantDatabases
@@ -20,7 +24,7 @@ from elink_app.deliveries.models import Delivery
 from elink_app.deliveries.sending import Sending
 from elink_app.deliveries.states import Category, after_quiet
 from elink_app.mail.address import BadMailbox
-from elink_app.mail.compose import Composer, Content, Origin
+from elink_app.mail.compose import Composer, Origin
 from elink_app.mail.dkim import Signer
 from elink_app.mail.placeholders import PlaceholderError
 from elink_app.mail.smtp import Outcome
@@ -32,10 +36,14 @@ from elink_app.registry.tenant import Tenant, TenantState
 from elink_app.registry.wakeups import Wakeups
 from elink_app.settings import Settings
 from elink_app.telemetry.metrics import Metrics
+from elink_app.transfer.store import FileStore
+from elink_app.worker.attached import FILES_WAIT, AttachedFiles, FilesWait
 from elink_app.worker.claiming import Job, Tools
+from elink_app.worker.content import content_of
 from elink_app.worker.delivery_results import result_of
 from elink_app.worker.delivery_run import DeliveryRun
 from elink_app.worker.domain_rates import DomainRates
+from elink_app.worker.doubts import Doubts
 from elink_app.worker.journal import Findings, Journal, Key, journals, orphan
 from elink_app.worker.relay_pool import RelayPool
 
@@ -52,10 +60,15 @@ _MOST_HELD = 5.0
 log = structlog.get_logger("deliveries")
 
 
+class _NotYet(Exception):
+    """A part of a journal could not be written down. What was is told again next time, which changes nothing."""
+
+
 @dataclass
 class _Running:
     run: DeliveryRun
     task: asyncio.Task[None]
+    attached: int
 
 
 class DeliverySender:
@@ -73,19 +86,23 @@ class DeliverySender:
         clock: Clock,
     ) -> None:
         self._settings = settings
+        self.files = AttachedFiles(FileStore(settings.tenants_dir))
         self._directory = directory
         self._wakeups = Wakeups(registry)
         self._clock = clock
         self._relay = settings.relay()
         pace = settings.domain_mails_per_minute
+        journal = Journal(settings.journals)
         self._tools = Tools(
             databases.transaction,
             RelayPool(self._relay, settings.smtp_connections),
-            Journal(settings.journals),
+            journal,
+            Doubts(journal),
             DomainRates(PaceTokens(registry, pace) if pace is not None else None),
             ThreadPoolExecutor(_SIGNER_THREADS, "dkim"),
             metrics,
             clock,
+            lambda tenant: directory.get(tenant.name) is None,
         )
         self._orphans = asyncio.Lock()
         self._orphans_at = float("-inf")
@@ -111,8 +128,9 @@ class DeliverySender:
             try:
                 await round_.end()
             finally:
-                if self._directory.get(tenant.name) is None:
+                if self._tools.gone(tenant):
                     self._tools.journal.forget(tenant.name)
+                    self._tools.doubts.forget(tenant.name)
         due = round_.next_due()
         if due is not None and not stop.asked:
             await self._wakeups.wake(tenant.name, due)
@@ -128,10 +146,22 @@ class DeliverySender:
             if time.monotonic() - self._orphans_at < _ORPHANS_SECONDS:
                 return
             for path in journals(self._settings.journals):
-                with orphan(path) as found:
+                with suppress(_NotYet), orphan(path) as found:
                     if found is not None:
-                        await self._adopt(found)
+                        await self._adopt_each(found)
             self._orphans_at = time.monotonic()
+
+    async def _adopt_each(self, found: Findings) -> None:
+        """Tenant by tenant: one whose database is away keeps nobody else waiting. Raises _NotYet to keep the file."""
+        late = False
+        for name, part in found.by_tenant().items():
+            try:
+                await self._adopt(part)
+            except Exception as error:
+                late = True
+                log.warning("journal not read yet; it is tried again", tenant=name, exc_info=error)
+        if late:
+            raise _NotYet
 
     async def _adopt(self, found: Findings) -> None:
         await self._unclaim(found)
@@ -180,24 +210,43 @@ class DeliverySender:
             log.info("claims given back", tenant=name, delivery=delivery_id, rows=freed)
 
     async def job(self, tenant: Tenant, delivery_id: int) -> Job | None:
-        """What a run needs. A delivery that cannot be composed is paused, with the reason."""
-        async with self._tools.transaction(tenant) as db:
-            sending = Sending(db)
-            row = await sending.delivery(delivery_id)
-            if row is None:
-                return None
-            secret = await sending.secret()
-            key = await sending.dkim_key(row.from_address.rpartition("@")[2])
-            try:
-                signer = Signer(key.domain, key.selector, key.private_pem) if key is not None else None
-                links = await ClickRepository(db).links(row.id) if row.count_clicks else {}
-                composer = Composer(row.id, _content(row, links), self._origin(tenant, row, secret))
-            except (BadMailbox, PlaceholderError, KeyError, ValueError) as error:
-                log.error("delivery cannot be composed", tenant=tenant.name, delivery=row.id, why=type(error).__name__)
-                await sending.pause(row.id, "cannot_compose", self._clock())
-                return None
-            needs_consent = row.category == Category.ADVERT
-            return Job(tenant, row.id, composer, signer, row.started_at, row.resend_unknown, needs_consent)
+        """What a run needs; `attached` of it is to be given back to `files`. Raises FilesWait.
+
+        A delivery that cannot be composed is paused, with the reason.
+        """
+        attached, job = 0, None
+        try:
+            async with self._tools.transaction(tenant) as db:
+                row = await Sending(db).delivery(delivery_id)
+                if row is not None:
+                    attached = self.files.reserve(parse(row.attachments))
+                    job = await self._job(tenant, db, row, attached)
+        except BaseException:
+            self.files.give_back(attached)
+            raise
+        if job is None:
+            self.files.give_back(attached)
+        return job
+
+    async def _job(self, tenant: Tenant, db: AsyncSession, row: Delivery, attached: int) -> Job | None:
+        sending = Sending(db)
+        secret = await sending.secret()
+        key = await sending.dkim_key(row.from_address.rpartition("@")[2])
+        try:
+            signer = Signer(key.domain, key.selector, key.private_pem) if key is not None else None
+            links = await ClickRepository(db).links(row.id) if row.count_clicks else {}
+            files = await asyncio.to_thread(self.files.parts, tenant, parse(row.attachments))
+            composer = Composer(row.id, content_of(row, links, files), self._origin(tenant, row, secret))
+        except AttachmentLost as error:
+            log.error("a file of a delivery is lost", tenant=tenant.name, delivery=row.id, file=str(error))
+            await sending.pause(row.id, REASON, self._clock())
+            return None
+        except (BadMailbox, PlaceholderError, KeyError, ValueError) as error:
+            log.error("delivery cannot be composed", tenant=tenant.name, delivery=row.id, why=type(error).__name__)
+            await sending.pause(row.id, "cannot_compose", self._clock())
+            return None
+        needs_consent = row.category == Category.ADVERT
+        return Job(tenant, row.id, composer, signer, row.started_at, row.resend_unknown, needs_consent, attached)
 
     def _origin(self, tenant: Tenant, row: Delivery, secret: bytes) -> Origin:
         frozen = row.frozen_at.isoformat() if row.frozen_at is not None else ""
@@ -246,6 +295,7 @@ class _Round:
             async with self._sender.tools.transaction(self._tenant) as db:
                 sending = Sending(db)
                 await sending.step_waiting(now)
+                await self._sender.tools.doubts.settle(self._tenant.name, sending, now)
                 await self._tidy(sending, now)
                 moving = await sending.moving()
                 waiting = {row.id: await sending.next_due(row.id) for row in moving if row.id not in self._running}
@@ -300,20 +350,29 @@ class _Round:
                 log.warning("mails without a result", tenant=self._tenant.name, delivery=delivery_id, mails=lost)
 
     async def _begin(self, delivery_id: int) -> None:
-        job = await self._sender.job(self._tenant, delivery_id)
+        try:
+            job = await self._sender.job(self._tenant, delivery_id)
+        except FilesWait:
+            self._not_before[delivery_id] = self._sender.now() + FILES_WAIT
+            return
         if job is None:
             return
         run = DeliveryRun(self._sender.tools, job)
         task = asyncio.create_task(run.run(self._sender.patience(self._stop)), name=f"delivery {delivery_id}")
-        self._running[delivery_id] = _Running(run, task)
+        self._running[delivery_id] = _Running(run, task, job.attached)
 
     async def _reap(self) -> None:
         """Runs that have ended: finish the delivery, or note when to go on."""
         for delivery_id, running in [(one, r) for one, r in self._running.items() if r.task.done()]:
             del self._running[delivery_id]
+            self._sender.files.give_back(running.attached)
             error = running.task.exception()
             if error is not None and not is_outage(error):
                 raise error
+            if error is not None:
+                # Also what is no outage of a database: a full disk under the journal.
+                why = f"{type(error).__name__}: {error}"[:300]
+                log.warning("sending is interrupted", tenant=self._tenant.name, delivery=delivery_id, why=why)
             now = self._sender.now()
             trouble = "database" if error is not None else running.run.trouble
             wait = self._sender.relay_back_off(self._tenant, failed=trouble == "relay")
@@ -330,17 +389,3 @@ class _Round:
             if ended:
                 log.info("delivery done", tenant=self._tenant.name, delivery=delivery_id)
             self._not_before[delivery_id] = now + wait
-
-
-def _content(row: Delivery, links: Mapping[str, int]) -> Content:
-    return Content(
-        subject=row.subject,
-        text=row.text_body,
-        html=row.html_body,
-        from_address=row.from_address,
-        from_name=row.from_name,
-        reply_to=row.reply_to,
-        fields=tuple(row.fields),
-        one_click=row.category == Category.ADVERT,
-        links=links,
-    )

@@ -57,10 +57,14 @@ def result_of(
 
 
 class ResultWriter:
-    """Collects results and writes them in groups, again and again until the database has taken them."""
+    """Collects results and writes them in groups, again and again until the database has taken them.
 
-    def __init__(self, write: Callable[[Sequence[Result]], Awaitable[None]]) -> None:
+    `gone()`: there is no such database any more.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Result]], Awaitable[None]], gone: Callable[[], bool]) -> None:
         self._write = write
+        self._gone = gone
         self._waiting: list[Result] = []
         self._enough = asyncio.Event()
         self._closing = False
@@ -102,6 +106,8 @@ class ResultWriter:
                 if not self.stalled:
                     log.warning("results wait for the database", results=len(group), why=type(error).__name__)
                 self.stalled = True
+                if self._gone():
+                    return
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self.stalled = False

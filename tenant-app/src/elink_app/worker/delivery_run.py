@@ -1,4 +1,4 @@
-"""One delivery being sent by this process: rows are claimed, composed, signed, marked, sent and written down."""
+"""One delivery being sent by this process: rows are claimed, composed, signed, sent and written down."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import structlog
 
 from elink_app.database.errors import is_outage
 from elink_app.deliveries.sending import MOST_WAIT, Claimed, Result, Sending
+from elink_app.deliveries.states import RecipientState
 from elink_app.mail.address import BadMailbox
 from elink_app.mail.compose import Message, Recipient
 from elink_app.mail.smtp import ConnectionFailed, Mail, Outcome
-from elink_app.worker.claiming import BATCH, Job, Tools, claim
+from elink_app.worker.claiming import BATCH, Batch, Job, Tools, claim
 from elink_app.worker.delivery_results import ResultWriter, result_of
 from elink_app.worker.domain_rates import domain_of
 
-_SIGN_CHUNK = 10
+_SIGN_CHUNK = 25
 # Mails that a connection may send in a row while other deliveries wait for one.
 _TURN = 100
-# While one batch is signed the next is claimed and the one before is marked.
+# While one batch is signed the next is claimed.
 _FILLERS = 3
 _SHORT_WHILE = 0.05
 _STALLED_SECONDS = 0.2
@@ -50,7 +51,8 @@ class DeliveryRun:
         self._filled = asyncio.Event()
         self._wanted = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._writer = ResultWriter(self._write)
+        self._claiming = asyncio.Lock()
+        self._writer = ResultWriter(self._write, lambda: tools.gone(job.tenant))
         self._counters = {outcome: tools.metrics.mails.labels(outcome) for outcome in Outcome}
         # Tokens of domains whose mails were not sent.
         self._unused: Counter[str] = Counter()
@@ -101,8 +103,7 @@ class DeliveryRun:
 
     async def _fill(self) -> bool:
         """Claim a batch and make it ready. False when nothing was due."""
-        now = self._tools.clock()
-        rows = await self._claim(now)
+        rows, now = await self._claim()
         if not rows:
             return False
         hands = [_InHand(row, now) for row in rows]
@@ -111,28 +112,24 @@ class DeliveryRun:
         self._tools.journal.claimed(job.tenant.name, job.delivery_id, [(row.id, row.attempts) for row in rows])
         try:
             ready = await self._compose(hands, now)
-            async with self._tools.transaction(job.tenant) as db:
-                ours = await Sending(db).mark_sending(
-                    job.delivery_id, [hand.row for hand in ready], self._tools.clock()
-                )
         except BaseException:
             for hand in hands:
                 if hand.row.id in self._in_hand:
                     self._say(hand, Outcome.UNSENT, "")
             raise
-        self._ready.extend(hand for hand in ready if hand.row.id in ours)
-        for hand in ready:
-            if hand.row.id not in ours:
-                self._forget(hand)
+        self._ready.extend(ready)
         self._filled.set()
         return True
 
-    async def _claim(self, now: datetime) -> list[Claimed]:
-        batch = await claim(self._tools, self._job, now)
+    async def _claim(self) -> tuple[list[Claimed], datetime]:
+        """One after the other: whoever claims beside another has to look through the rows that the other takes."""
+        async with self._claiming:
+            now = self._tools.clock()
+            batch = await claim(self._tools, self._job, now) if self._sending else Batch()
         self.trouble = batch.trouble or self.trouble
         if batch.over:
             self.stop()
-        return batch.rows
+        return batch.rows, now
 
     async def _compose(self, hands: Sequence[_InHand], now: datetime) -> list[_InHand]:
         """Fill in and sign; an address that cannot be written is refused."""
@@ -241,11 +238,6 @@ class DeliveryRun:
         if not self._in_hand:
             self._emptied.set()
 
-    def _forget(self, hand: _InHand) -> None:
-        self._drop(hand)
-        self._spare(hand)
-        self._tools.journal.settled([self._key(hand)])
-
     def _spare(self, hand: _InHand) -> None:
         if self._tools.domains.limited:
             self._unused[domain_of(hand.row.email_key)] += 1
@@ -255,9 +247,16 @@ class DeliveryRun:
         await self._tools.domains.give_back(unused)
 
     async def _write(self, group: Sequence[Result]) -> None:
-        job = self._job
+        job, now = self._job, self._tools.clock()
+        unsent = [one for one in group if one.state is RecipientState.QUEUED]
         async with self._tools.transaction(job.tenant) as db:
-            await Sending(db).record(job.delivery_id, group, self._tools.clock())
+            sending = Sending(db)
+            await sending.record(job.delivery_id, [one for one in group if one.state is not RecipientState.QUEUED], now)
+            spared = await sending.record(job.delivery_id, unsent, now)
+        if spared and job.tenant.limits.mails_per_hour is not None:
+            # By itself: a claim takes of the allowance first, and then touches what was written above.
+            async with self._tools.transaction(job.tenant) as db:
+                await Sending(db).give_allowance(spared)
         self._tools.journal.settled((job.tenant.name, job.delivery_id, one.id, one.attempts) for one in group)
         await self._give_back()
 

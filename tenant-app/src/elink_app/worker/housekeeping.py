@@ -11,16 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from elink_app.accounts.repository import AccountRepository, ThrottleRepository
 from elink_app.accounts.sessions import SessionPolicy, Sessions
 from elink_app.accounts.throttle import FORGET_AFTER
-from elink_app.addresses.erasing import erase_expired_attributes, purge_deleted
+from elink_app.addresses.erasing import erase, erase_expired_attributes, expired
 from elink_app.clicks.repository import ClickRepository
 from elink_app.clicks.rules import COUNTED_FOR
 from elink_app.clock import Clock
 from elink_app.consent.standing import judge_again
 from elink_app.database.engines import TenantDatabases
+from elink_app.duplicates.heirs import hand_on_results
+from elink_app.jobs.repository import JobRepository
 from elink_app.outbox.repository import OutboxRepository
 from elink_app.passkeys.repository import ChallengeRepository
+from elink_app.people.repository import PeopleRepository
 from elink_app.registry.tenant import Tenant
 from elink_app.security.repository import LinkRepository
+from elink_app.sentforms.repository import SentFormRepository
 from elink_app.telemetry.metrics import Metrics
 from elink_app.tokens.repository import TokenRepository
 from elink_app.utilities.repository import purge_utilities
@@ -30,6 +34,8 @@ _SETUP_MARKS = timedelta(days=90)
 # What is over is shown as over for a while.
 _OVER = timedelta(days=30)
 _SENT_MAILS = timedelta(days=30)
+# Nobody presses a button again after that.
+_SENT_FORMS = timedelta(days=1)
 _BATCH = 500
 # Longer than any transaction, and than the pause between two rounds.
 _JUDGED_AGAIN = timedelta(hours=1)
@@ -71,6 +77,8 @@ class Housekeeper:
             gone["links"] = await LinkRepository(db).purge(now - _OVER)
             gone["challenges"] = await ChallengeRepository(db).purge(now)
             gone["tokens"] = await TokenRepository(db).purge(now - _OVER)
+            gone["sent_forms"] = await SentFormRepository(db).purge(now - _SENT_FORMS)
+            gone["user_fields"] = await PeopleRepository(db).purge_fields(now - self._undo_window)
             gone["mails"] = await OutboxRepository(db).purge(now - _SENT_MAILS)
         gone["addresses"] = await self._in_batches(tenant, self._purge_addresses, _BATCH)
         async with self._databases.transaction(tenant) as db:
@@ -99,7 +107,14 @@ class Housekeeper:
                 after, count = await judge_again(db, self._clock() - _JUDGED_AGAIN, after, _JUDGED_BATCH)
 
     async def _purge_addresses(self, db: AsyncSession) -> int:
-        return await purge_deleted(db, self._clock() - self._undo_window, _BATCH)
+        if await JobRepository(db).under_way("utility-undo"):
+            # It was asked for in time and may bring them back, however long it waited (of a suspended tenant).
+            return 0
+        ids = await expired(db, self._clock() - self._undo_window, _BATCH)
+        if ids:
+            await hand_on_results(db, ids)
+            await erase(db, ids)
+        return len(ids)
 
     async def _erase_attributes(self, db: AsyncSession) -> int:
         return await erase_expired_attributes(db, self._clock() - self._undo_window, _BATCH)

@@ -13,7 +13,7 @@ import structlog
 
 from elink_app.clock import Clock
 from elink_app.database.errors import is_outage
-from elink_app.deliveries.bounces import apply_report
+from elink_app.deliveries.bounces import NotRecordedYet, apply_report
 from elink_app.deliveries.sending import Sending
 from elink_app.mail.reports import read_report
 from elink_app.mail.smtp_server import TryLater
@@ -45,6 +45,7 @@ class BounceMailboxes:
         self._metrics = metrics
         self._clock = clock
         self._secrets: OrderedDict[str, bytes] = OrderedDict()
+        directory.on_change(self._changed)
 
     async def knows(self, address: str) -> bool:
         """True for the sender address of a mail that a tenant of this server sent. Raises TryLater."""
@@ -63,6 +64,8 @@ class BounceMailboxes:
         try:
             async with self._transaction(tenant) as db:
                 known = await apply_report(db, ids, report, self._clock())
+        except NotRecordedYet as error:
+            raise TryLater from error
         except Exception as error:
             raise _later(error) from error
         log.info("report", tenant=tenant.name, delivery=ids.delivery_id, kind=report.kind, known=known)
@@ -72,6 +75,8 @@ class BounceMailboxes:
         mark = bounce_mark(local)
         if domain.lower() != self._domain or mark is None:
             return None
+        if not self._directory.loaded:
+            raise TryLater  # nobody is known yet, which makes no report a stranger's
         for tenant in self._directory.all():
             # A cancelled customer's database is about to be erased.
             if tenant.state is TenantState.CANCELLED or tenant_mark(tenant.uid or tenant.name) != mark:
@@ -83,8 +88,13 @@ class BounceMailboxes:
                 return tenant, ids
         return None
 
+    def _changed(self, old: Tenant | None, _new: Tenant | None) -> None:
+        """Read the key again: a restore (which closes the tenant for its time) may have brought another."""
+        if old is not None:
+            self._secrets.pop(_key(old), None)
+
     async def _secret(self, tenant: Tenant) -> bytes:
-        key = f"{tenant.uid}/{tenant.database}"
+        key = _key(tenant)
         if key not in self._secrets:
             try:
                 async with self._transaction(tenant) as db:
@@ -94,6 +104,10 @@ class BounceMailboxes:
             while len(self._secrets) > _SECRETS_KEPT:
                 self._secrets.popitem(last=False)
         return self._secrets[key]
+
+
+def _key(tenant: Tenant) -> str:
+    return f"{tenant.uid}/{tenant.database}"
 
 
 def _later(error: Exception) -> TryLater:

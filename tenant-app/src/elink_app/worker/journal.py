@@ -36,6 +36,19 @@ class Findings:
     answered: dict[Key, tuple[str, str]] = field(default_factory=dict)
     claiming: dict[Key, datetime] = field(default_factory=dict)
 
+    def by_tenant(self) -> dict[str, Findings]:
+        """The same, apart for each tenant."""
+        names = sorted({key[0] for key in (*self.claimed, *self.begun, *self.answered, *self.claiming)})
+        return {
+            name: Findings(
+                {key for key in self.claimed if key[0] == name},
+                {key for key in self.begun if key[0] == name},
+                {key: answer for key, answer in self.answered.items() if key[0] == name},
+                {key: moment for key, moment in self.claiming.items() if key[0] == name},
+            )
+            for name in names
+        }
+
 
 class _File:
     def __init__(self, folder: Path) -> None:
@@ -134,9 +147,12 @@ class Journal:
 
     def _write(self, line: list[object]) -> None:
         data = orjson.dumps(line) + b"\n"
-        if os.write(self._current.fd, data) != len(data):
+        current = self._current
+        if os.write(current.fd, data) != len(data):
+            # The next line would become the rest of this one, and nobody could read it.
+            os.ftruncate(current.fd, current.size)
             raise OSError("the journal's disk is full")
-        self._current.size += len(data)
+        current.size += len(data)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -16,22 +16,19 @@ MAX_TARGET_BYTES = 8_192
 
 
 class Limits:
-    """413 for a body over `body_limit` bytes (declared or real), 414 and 431 for a long target or headers.
+    """413 for a body (declared or real) over the bytes that `limit_of` its path, 414 and 431 for a long target or
+    headers."""
 
-    `larger` names paths with a limit of their own.
-    """
-
-    def __init__(self, app: ASGIApp, body_limit: int, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
         self._app = app
-        self._body_limit = body_limit
-        self._larger = larger
+        self._limit_of = limit_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._larger.get(scope["path"], self._body_limit)
+        limit = self._limit_of(scope["path"])
         refused = self._refused(scope, limit)
         if refused is not None:
             error = from_http(HTTPException(refused, headers={"Connection": "close"}))

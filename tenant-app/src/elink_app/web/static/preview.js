@@ -23,5 +23,9 @@
     clearTimeout(waiting);
     waiting = setTimeout(show, PAUSE_MILLISECONDS);
   });
+  // Of two submissions of a form at the same moment browsers keep the last: a preview must not replace a save.
+  form.addEventListener("submit", (event) => {
+    if (event.submitter !== button) clearTimeout(waiting);
+  });
   if (form.elements.source.value || form.elements.text_body.value) show();
 })();
