@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Stages share the machine: with `-j` (or MAKEFLAGS) tests and measurements would disturb each other.
+.NOTPARALLEL:
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python

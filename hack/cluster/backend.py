@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from hack.cluster.config import Cluster
+from hack.cluster import sandbox
+from hack.cluster.config import Cluster, past_proxy
 from hack.cluster.existing import Existing
 from hack.cluster.images import Image
 from hack.cluster.kind import Kind
@@ -56,18 +57,25 @@ class Backend(Protocol):
 
 
 def choose(cluster: Cluster, environment: Mapping[str, str], docker: bool | None = None) -> str:
-    """The back end's name: CLUSTER says it, else the running cluster's, else kind when Docker answers.
+    """The back end's name: that of the cluster that is there, else what CLUSTER says, else kind when Docker answers.
 
-    `ValueError` for a name that is none.
+    `ValueError` for a name that is none, `StepError` when CLUSTER says another one than is there: its kubeconfig and
+    notes would be overwritten, and nothing would find it any more to remove it.
     """
     asked = environment.get("CLUSTER", "")
-    if asked:
-        if asked not in NAMES:
-            raise ValueError(f"CLUSTER={asked}: it must be one of {', '.join(NAMES)}")
-        return asked
+    if asked and asked not in NAMES:
+        raise ValueError(f"CLUSTER={asked}: it must be one of {', '.join(NAMES)}")
     recorded = read_facts(cluster).get("backend")
-    if recorded in NAMES:
-        return str(recorded)
+    # Notes are written when a cluster is up: of a native one whose start was interrupted there are only its parts.
+    there = str(recorded) if recorded in NAMES else "native" if sandbox.exists(cluster) else ""
+    if asked and there and asked != there:
+        raise StepError(
+            f"CLUSTER={asked}: a cluster '{cluster.name}' is there already and is {there}",
+            advice=f"Remove it first (unset CLUSTER; make down CLUSTER_NAME={cluster.name}), "
+            f"or give the other one a name of its own: make up CLUSTER={asked} CLUSTER_NAME=other",
+        )
+    if asked or there:
+        return asked or there
     answers = succeeds("docker", "info") if docker is None else docker
     return "kind" if answers else "native"
 
@@ -106,8 +114,10 @@ def record(cluster: Cluster, backend: Backend) -> None:
     }
     write_atomic(cluster.state / "facts.json", json.dumps(facts, indent=1) + "\n")
     folder = backend.kubectl.program.parent
+    exempt = past_proxy(cluster, {})["NO_PROXY"]
     write_atomic(
         cluster.state / "env",
         f"# Use it with: . {cluster.state / 'env'}\n"
-        f'export KUBECONFIG="{cluster.kubeconfig}"\nexport PATH="{folder}:$PATH"\n',
+        f'export KUBECONFIG="{cluster.kubeconfig}"\nexport PATH="{folder}:$PATH"\n'
+        f'export NO_PROXY="${{NO_PROXY:-${{no_proxy:-}}}},{exempt}"\nexport no_proxy="$NO_PROXY"\n',
     )

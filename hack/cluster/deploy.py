@@ -19,16 +19,16 @@ _VALUES = {"operator": "operator", "tenant-app": "tenantApp", "postgres": "postg
 _READY_SECONDS = 300
 
 
-def chart_values(references: Mapping[str, str], external_port: int, *, bundled_store: bool) -> dict[str, Any]:
-    """Values of charts/elink for this cluster: its images (`<repository>:<tag>` by name), host names and store."""
-    values: dict[str, Any] = {
-        "baseDomain": BASE_DOMAIN,
-        "externalPort": external_port,
-        "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}", "from": f"elink@{BASE_DOMAIN}"},
-        "image": {},
-    }
-    if bundled_store:
-        values["backup"] = store.VALUES
+def chart_values(references: Mapping[str, str], external_port: int, *, bundled: bool) -> dict[str, Any]:
+    """Values of charts/elink: the images (`<repository>:<tag>` by name) and, of a cluster of ours, what it brings."""
+    values: dict[str, Any] = {"image": {}}
+    if bundled:
+        values |= {
+            "baseDomain": BASE_DOMAIN,
+            "externalPort": external_port,
+            "mail": {"bounceDomain": f"bounces.{BASE_DOMAIN}", "from": f"elink@{BASE_DOMAIN}"},
+            "backup": store.VALUES,
+        }
     for name, key in _VALUES.items():
         repository, _, tag = references[name].rpartition(":")
         values["image"][key] = {"repository": repository, "tag": tag}
@@ -40,16 +40,16 @@ def deploy(cluster: Cluster, backend: Backend, steps: Steps) -> None:
     references = backend.images(images.PRODUCT)
     write_atomic(cluster.state / "images.env", images.environment(references))
     values = cluster.state / "values.json"
-    # An existing cluster has no store of ours, unless the user's own values name one: backups go onto volumes.
+    # An existing cluster has a gateway, mail and store of its own: the chart's defaults and the user's values count.
     bundled = backend.name != "existing"
-    write_atomic(values, json.dumps(chart_values(references, cluster.https_port, bundled_store=bundled), indent=1))
+    write_atomic(values, json.dumps(chart_values(references, cluster.https_port, bundled=bundled), indent=1))
     _namespace(backend, steps)
     if bundled:
         backend.kubectl.apply_text(store.secret(cluster, SYSTEM))
     _helm(cluster, backend, steps, "elink-crds", values=[])
     _helm(cluster, backend, steps, "elink", values=[values, *_own_values()])
     _examples(backend, steps)
-    print(table(cluster, _logins(backend)))
+    print(table(cluster, _logins(backend), bundled=bundled))
 
 
 def _own_values() -> list[Path]:
@@ -129,7 +129,7 @@ def _logins(backend: Backend) -> list[dict[str, str]]:
     return found
 
 
-def table(cluster: Cluster, tenants: list[dict[str, str]]) -> str:
+def table(cluster: Cluster, tenants: list[dict[str, str]], *, bundled: bool) -> str:
     """What a person needs next. The one-time links are secrets: the command that shows one is printed, not the link."""
     lines = ["", f"elink is up on cluster '{cluster.name}'.", ""]
     rows = [("TENANT", "PLAN", "ADDRESS", "MASTER ACCOUNT")]
@@ -140,16 +140,22 @@ def table(cluster: Cluster, tenants: list[dict[str, str]]) -> str:
     logins = [
         f"kubectl get secret elink-{n}-master -n {SYSTEM} -o jsonpath='{{.data.setup-url}}' | base64 -d" for n in names
     ]
-    state = cluster.state.name
+    down = "make down" + ("" if cluster.name == "dev" else f" CLUSTER_NAME={cluster.name}")
     lines += [
         "",
-        f"  Use kubectl:       . {state}/env",
+        f"  Use kubectl:       . {cluster.state.name}/env",
         "  First log-in:",
         *(f"    {login}; echo" for login in logins),
-        f"  Trust the gateway: {state}/ca.crt is the authority; import it into your browser",
-        f"  Mails sent:        http://127.0.0.1:{cluster.mail_port}/api/v1/messages",
+        *(_bundled(cluster) if bundled else ()),
         "  Look around:       kubectl get elink    kubectl describe et aozora",
-        "  Remove it all:     make down" + ("" if cluster.name == "dev" else f" CLUSTER_NAME={cluster.name}"),
+        f"  Remove it all:     {down}" if bundled else f"  Forget it here:    {down}    (what is installed stays)",
         "",
     ]
     return "\n".join(lines)
+
+
+def _bundled(cluster: Cluster) -> list[str]:
+    return [
+        f"  Trust the gateway: {cluster.state.name}/ca.crt is the authority; import it into your browser",
+        f"  Mails sent:        http://127.0.0.1:{cluster.mail_port}/api/v1/messages",
+    ]

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hack.cluster import binaries, versions
 from hack.cluster.config import ROOT, cache_dir
 from hack.cluster.images import BASE, Image, reference
-from hack.cluster.steps import StepError, Steps, locked, read, succeeds
+from hack.cluster.steps import Steps, locked, read, succeeds
 
 _CA_VARIABLES = ("ELINK_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -43,18 +43,20 @@ def ca_bundle(environment: Mapping[str, str] | None = None, extra: Path = _EXTRA
 
 
 def debian_mirror(environment: Mapping[str, str] | None = None) -> str:
-    """Where the base image's packages come from: ELINK_DEBIAN_MIRROR, else the mirror that this host's apt uses."""
+    """Where the base image's packages come from: ELINK_DEBIAN_MIRROR, else the mirror that this host's apt uses.
+
+    A host that knows none (Ubuntu, or one whose package lists were removed) asks Debian's own.
+    """
     environment = os.environ if environment is None else environment
     if environment.get("ELINK_DEBIAN_MIRROR"):
         return environment["ELINK_DEBIAN_MIRROR"]
-    listed = read(
-        "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages", check=False
-    )
+    query = ("indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages")
+    listed = read("apt-get", *query, check=False) if shutil.which("apt-get") else ""
     for line in listed.splitlines():
         uri, _, origin = line.partition(" ")
         if origin == "Debian Debian":
             return uri
-    raise StepError("no Debian mirror is known", advice="Set ELINK_DEBIAN_MIRROR to the address of one.")
+    return "http://deb.debian.org/debian"
 
 
 def build_arguments(image: Image, name: str, root: Path, ca: Path | None) -> list[str]:
@@ -139,12 +141,26 @@ class Buildah:
             record = self._record(name)
             record.parent.mkdir(parents=True, exist_ok=True)
             manifest = record.with_suffix(".digest")
+            self._drop_broken_index()
             self._buildah(
                 "push", "--disable-compression", "--digestfile", manifest, name, f"oci:{self.layout}:{record.stem}"
             )
             record.with_suffix(".tmp").write_text(json.dumps({"name": name, "digest": manifest.read_text().strip()}))
             record.with_suffix(".tmp").rename(record)
             manifest.unlink()
+
+    def _drop_broken_index(self) -> None:
+        """buildah writes the layout's index in place, and refuses every push when a full disk has cut it off.
+
+        Nothing of ours reads it: images are found by the digests in their records.
+        """
+        index = self.layout / "index.json"
+        try:
+            json.loads(index.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            index.unlink()
 
     def _ensure_base(self) -> None:
         """The Debian root that Dockerfiles begin with, under the very name they say."""

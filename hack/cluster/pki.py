@@ -152,16 +152,20 @@ class Pki:
 
     def _publish(self, stem: str) -> None:
         """Put the finished pair in place, the certificate last: it is what marks the pair as complete."""
+        self.path(f"{stem}.crt").unlink(missing_ok=True)
         self.path(f".{stem}.key").rename(self.path(f"{stem}.key"))
         self.path(f".{stem}.crt").rename(self.path(f"{stem}.crt"))
         self.changed.append(stem)
 
     def _service_account_key(self) -> None:
         key, public = self.path("service-accounts.key"), self.path("service-accounts.pub")
-        if key.is_file() and public.is_file():
+        if key.is_file() and public.is_file() and public.stat().st_size:
             return
-        self._key("service-accounts").rename(key)
-        self.steps.run("openssl", "pkey", "-in", key, "-pubout", "-out", public)
+        if not key.is_file():
+            self._key("service-accounts").rename(key)
+        temporary = self.path(".service-accounts.pub")
+        self.steps.run("openssl", "pkey", "-in", key, "-pubout", "-out", temporary)
+        temporary.rename(public)
 
 
 def leaves(cluster: Cluster) -> list[Leaf]:

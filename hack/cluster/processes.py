@@ -52,7 +52,7 @@ def spawn(command: Sequence[str], log: Path) -> int:
 
 def everyone() -> Iterator[int]:
     """All PIDs of this PID namespace."""
-    for entry in os.listdir(_PROC):
+    for entry in os.listdir(_PROC) if _PROC.is_dir() else ():  # a Mac has none, and no native cluster either
         if entry.isdigit():
             yield int(entry)
 

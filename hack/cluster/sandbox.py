@@ -27,6 +27,11 @@ def owner(cluster: Cluster) -> Path | None:
     return None
 
 
+def exists(cluster: Cluster) -> bool:
+    """Whether there is a native cluster of this name, whole or half-made, on this host."""
+    return (NETNS / cluster.device).exists() or owner(cluster) is not None
+
+
 def refuse_foreign(cluster: Cluster) -> None:
     """`StepError` when another checkout runs a cluster of this name: ports and names would collide."""
     found = owner(cluster)

@@ -6,7 +6,13 @@ import shutil
 from pathlib import Path
 
 from hack.cluster import binaries
-from hack.cluster.steps import Steps
+from hack.cluster.steps import StepError, Steps
+
+_BY_HAND = {
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+    "helm": "https://helm.sh/docs/intro/install/",
+}
 
 
 def find(name: str, steps: Steps) -> Path:
@@ -15,5 +21,9 @@ def find(name: str, steps: Steps) -> Path:
     if found:
         return Path(found)
     source = next(source for source in binaries.SOURCES.values() if name in source.programs)
-    binaries.ensure([source.name], steps)
+    try:
+        binaries.ensure([source.name], steps)
+    except StepError as error:
+        advice = f"{error.advice} Or install {name} yourself: {_BY_HAND[name]}".strip()
+        raise StepError(str(error), log=error.log, advice=advice) from error
     return binaries.program(name)

@@ -63,6 +63,7 @@ capabilities: {drop: [ALL]}
 - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ index (splitList "." $host) 1 }}}}
 {{- else }}
 - ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16]}
+- ipBlock: {cidr: "::/0", except: ["fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"]}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -122,6 +123,8 @@ ELINK_BACKUP_S3_CREDENTIALS_DIR: /etc/elink/backup-store
 ELINK_BACKUP_S3_CA_FILE: {{ empty .s3.caSecretName | ternary "" "/etc/elink/backup-store-ca/ca.crt" | quote }}
 ELINK_BACKUP_S3_CIDRS: {{ join "," .s3.cidrs | quote }}
 {{- end }}
+ELINK_EXTERNAL_DATABASE_CIDRS: {{ join "," .Values.networkPolicy.externalDatabaseCIDRs | quote }}
+ELINK_EXTERNAL_DATABASE_NAMESPACES: {{ join "," .Values.networkPolicy.externalDatabaseNamespaces | quote }}
 ELINK_METRICS_PORT: 9000
 ELINK_WEBHOOK_ENABLED: {{ .Values.webhook.enabled | quote }}
 ELINK_WEBHOOK_PORT: 9443

@@ -123,8 +123,11 @@ class Agent:
             "pid": os.getpid(),
         }
         part = self._ready_file.with_name(self._ready_file.name + ".part")
-        part.write_text(json.dumps(status) + "\n")
-        part.replace(self._ready_file)
+        try:
+            part.write_text(json.dumps(status) + "\n")
+            part.replace(self._ready_file)
+        except OSError as error:  # a full disk: the rules are loaded all the same, and so are the next ones
+            log.warning("status not written: %s", error)
 
     def _forget_status(self) -> None:
         if self._ready_file is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import tempfile
 from typing import IO
 
 from .render import TABLE
@@ -17,8 +17,9 @@ class FilterError(Exception):
 
 def load(text: str) -> None:
     """Replace the table by `text` in one transaction; raise FilterError with nft's own words."""
-    with tempfile.TemporaryFile() as file:
-        # Not a pipe: were this process killed half-way, nft would take the part that says "delete" for the whole.
+    # In memory, as a full disk must not keep a policy from being enforced. Not a pipe: were this process killed
+    # half-way, nft would take the part that says "delete" for the whole.
+    with os.fdopen(os.memfd_create("rules"), "w+b") as file:
         file.write(text.encode())
         file.seek(0)
         _nft(["-f", "-"], file)
