@@ -2,13 +2,15 @@
 
 The whole way: a CP932 file, the real job, a real PostgreSQL with fsync. The floor, in the same run: the same file
 decoded, taken apart by `csv` and copied by asyncpg into a table without indexes. Prints one JSON line: rows per
-second, their ratio, the peak memory of the process (which plays the worker) and the machine.
+second, their ratio, the peak memory of the process (which plays the worker) and of the one that reads for it, and the
+machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import json
 import os
@@ -30,6 +32,7 @@ from elink_app.process_worker import tune_interpreter
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.handlers import make_handlers
 from elink_app.transfer.plan import Plan
+from elink_app.transfer.reader import Reader
 from elink_app.transfer.store import FileStore, Shelf
 
 from tests.bench.cpu import cpu_of_postgres
@@ -77,11 +80,34 @@ async def floor(connection: asyncpg.Connection, path: Path) -> float:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by the clock, and of a processor by this process and by PostgreSQL."""
+    """Seconds by the clock, and of a processor by this process, by the one that reads for it and by PostgreSQL."""
 
     clock: float
     worker: float
+    reader: float
     postgres: float
+    # The most memory of the one that reads, KiB.
+    reader_peak: int
+
+
+def cpu_of_ended_children() -> float:
+    """Processor seconds of children that this process has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def peak_of(pid: int | None) -> int:
+    """The most memory of a process so far, KiB; 0 when there is none."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+    return 0
+
+
+async def watch_memory(reader: Reader, peaks: list[int]) -> None:
+    """Append the most memory of the reader so far, again and again."""
+    while True:
+        peaks.append(peak_of(reader.pid))
+        await asyncio.sleep(0.2)
 
 
 async def whole(world: World, tenant: Tenant, file: str) -> tuple[Spent, dict[str, int]]:
@@ -90,17 +116,23 @@ async def whole(world: World, tenant: Tenant, file: str) -> tuple[Spent, dict[st
     parameters = {"file": file, "plan": plan, "rights": {"is_master": True}}
     async with world.parts.databases.transaction(tenant) as db:
         number = await Jobs(db, utc_now).start("import", parameters, SYSTEM)
-    handlers = make_handlers(FileStore(world.server.settings.tenants_dir), utc_now)
+    reader, peaks = Reader(), [0]
+    handlers = make_handlers(FileStore(world.server.settings.tenants_dir), utc_now, reader)
     postgres = world.server.postgres
+    watching = asyncio.create_task(watch_memory(reader, peaks))
     started, used, database = time.perf_counter(), time.process_time(), cpu_of_postgres(postgres)
+    read = cpu_of_ended_children()
     await JobRunner(world.parts.databases, handlers, utc_now).run(tenant, Stop())
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
-    database = cpu_of_postgres(postgres) - database
+    # Its end is waited for by a thread.
+    await asyncio.sleep(0.5)
+    read, database = cpu_of_ended_children() - read, cpu_of_postgres(postgres) - database
+    watching.cancel()
     async with world.server.inside(tenant.database) as inside:
         row = await inside.fetchrow("SELECT state, result::text FROM job WHERE id = $1", number)
     assert row is not None
     assert row["state"] == "done", row
-    return Spent(seconds, cpu, database), json.loads(row["result"])
+    return Spent(seconds, cpu, read, database, max(peaks)), json.loads(row["result"])
 
 
 async def measure(rows: int, folder: Path) -> dict[str, object]:
@@ -129,8 +161,10 @@ async def measure(rows: int, folder: Path) -> dict[str, object]:
         "floor_rows_per_second": round(rows / bare),
         "ratio": round(spent.clock / bare, 1),
         "worker_cpu_us_per_row": round(spent.worker / rows * 1e6),
+        "reader_cpu_us_per_row": round(spent.reader / rows * 1e6),
         "postgres_cpu_us_per_row": round(spent.postgres / rows * 1e6),
-        "peak_mib": peak >> 10,
+        "peak_mib": (peak + spent.reader_peak) >> 10,
+        "peak_reader_mib": spent.reader_peak >> 10,
         "peak_before_mib": before >> 10,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
     }

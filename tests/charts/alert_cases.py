@@ -69,6 +69,18 @@ CASES: dict[str, list[Case]] = {
         Case({'elink_api_missing{pod="a",kind="HTTPRoute"}': "1x30"}, 15, [{"kind": "HTTPRoute"}]),
         Case({'elink_api_missing{pod="a",kind="HTTPRoute"}': "0x30"}, 15),
     ],
+    "ElinkObjectNotReadable": [
+        Case(
+            {
+                'elink_object_not_readable{pod="a",kind="ElinkTenant",object="aozora"}': "1x30",
+                'elink_object_not_readable{pod="b",kind="ElinkTenant",object="aozora"}': "1x30",
+            },
+            15,
+            [{"kind": "ElinkTenant", "object": "aozora"}],
+        ),
+        # During an upgrade an old replica may see what only the new one can read.
+        Case({'elink_object_not_readable{pod="a",kind="ElinkTenant",object="aozora"}': "1x5 _x30"}, 15),
+    ],
     "ElinkQueueStuck": [
         Case({LEADER_A: "1x30", 'workqueue_longest_running_processor_seconds{pod="a"}': "290x30"}, 10, [{"pod": "a"}]),
         Case(
@@ -184,6 +196,18 @@ CASES: dict[str, list[Case]] = {
     "ElinkServerNotReady": [
         Case({'elink_server_ready{server="shared-1"}': "0x30"}, 20, [{"server": "shared-1"}]),
         Case({'elink_server_ready{server="shared-1"}': "1x30"}, 20),
+    ],
+    "ElinkServerChangeStuck": [
+        Case(
+            {
+                'elink_server_changing{pod="a",server="shared-1"}': "1x90",
+                'elink_server_changing{pod="b",server="shared-1"}': "1x90",
+                'elink_server_changing{pod="a",server="midori"}': "1x30 0x60",
+            },
+            65,
+            [{"server": "shared-1"}],
+        ),
+        Case({'elink_server_changing{pod="a",server="shared-1"}': "1x50 0x5 1x50"}, 100),
     ],
     "ElinkServerNearlyFull": [
         Case(
@@ -316,6 +340,11 @@ CASES: dict[str, list[Case]] = {
             [{"restore": "r", "tenant": "aozora", "mode": "InPlace"}],
         ),
         Case({'elink_restore_unfinished_seconds{restore="r",tenant="aozora",mode="Drill"}': "60+60x30"}, 20),
+    ],
+    "ElinkBackupDamaged": [
+        Case({'elink_backup_damaged_generations{tenant="aozora"}': "0x4 1x20"}, 20, [{"tenant": "aozora"}]),
+        Case({'elink_server_backup_damaged_generations{server="tokyo-1"}': "2x20"}, 20, [{"server": "tokyo-1"}]),
+        Case({'elink_backup_damaged_generations{tenant="aozora"}': "0x20"}, 20),
     ],
     "ElinkBackupGenerationsMissing": [
         Case(

@@ -17,8 +17,9 @@ import yaml
 
 from tests.charts import helm
 from tests.charts.helm import NAMESPACE, ROOT
-from tests.support.apiserver import ApiServer, free_port
+from tests.support.apiserver import ApiServer
 from tests.support.kubectl import eventually
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.apiserver
 
@@ -86,7 +87,7 @@ def refusals(operator: Operator) -> list[str]:
 
 
 def test_it_takes_its_lease(operator: Operator, installed: ApiServer) -> None:
-    eventually(lambda: "\nelink_leader 1.0" in operator.get("/metrics"), timeout=30, what="leadership")
+    eventually(lambda: "\nelink_leader 1.0" in operator.get("/metrics"), timeout=60, what="leadership")
     lease = installed.kubectl.json("get", "lease", "elink-operator", "-n", NAMESPACE)
     assert lease["spec"]["holderIdentity"]
 

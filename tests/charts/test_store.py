@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from elink_operator.desired.networkpolicy import ANYWHERE
 
 from tests.charts import helm
 
@@ -19,24 +20,20 @@ def rendered(s3: dict[str, Any]) -> tuple[list[Any], list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("s3", "peer", "port"),
+    ("s3", "peers", "port"),
     [
         (
             {"endpoint": "http://store.elink-backup-store.svc:7070"},
-            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elink-backup-store"}}},
+            [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elink-backup-store"}}}],
             7070,
         ),
-        ({"endpoint": "http://10.1.2.3"}, {"ipBlock": {"cidr": "10.1.2.3/32"}}, 80),
-        (
-            {"endpoint": "https://s3.example.jp"},
-            {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-            443,
-        ),
+        ({"endpoint": "http://10.1.2.3"}, [{"ipBlock": {"cidr": "10.1.2.3/32"}}], 80),
+        ({"endpoint": "https://s3.example.jp"}, [*ANYWHERE], 443),
     ],
 )
-def test_the_operator_reaches_the_store(s3: dict[str, Any], peer: dict[str, Any], port: int) -> None:
+def test_the_operator_reaches_the_store(s3: dict[str, Any], peers: list[dict[str, Any]], port: int) -> None:
     egress, mounted = rendered(s3)
-    assert {"to": [peer], "ports": [{"port": port, "protocol": "TCP"}]} in egress
+    assert {"to": peers, "ports": [{"port": port, "protocol": "TCP"}]} in egress
     assert "elink-backup-store" in mounted
 
 

@@ -51,6 +51,8 @@ BAD: dict[str, Obj] = {
     "webhook that waits too long": {"webhook": {"timeoutSeconds": 60}},
     "issuer of an unknown kind": {"webhook": {"certManager": {"issuerRef": {"kind": "CA", "name": "x"}}}},
     "address without a mask": {"networkPolicy": {"externalDatabaseCIDRs": ["10.0.0.1"]}},
+    "no port of external databases": {"networkPolicy": {"externalDatabasePorts": []}},
+    "namespace of databases in capitals": {"networkPolicy": {"externalDatabaseNamespaces": ["Databases"]}},
     "host name as address": {"networkPolicy": {"apiServer": {"cidrs": ["api.example.jp/32"]}}},
     "no address of the API server": {"networkPolicy": {"apiServer": {"cidrs": []}}},
     "monitoring switch": {"monitoring": {"rules": True}},

@@ -123,7 +123,7 @@ def test_an_advert_reaches_who_consented_once_each_and_one_click_ends_it(live: L
         items = master.call("GET", f"/deliveries/{first}/recipients")["items"]
         return str(next(row["state"] for row in items if row["email"] == email))
 
-    eventually(lambda: state_of(bounced) == "bounced", timeout=30, what="the bounce is in the history")
+    eventually(lambda: state_of(bounced) == "bounced", timeout=90, what="the bounce is in the history")
     with pytest.raises(KubectlError, match="550"):
         hand_over(live, home, f"b-nobody@{home}.bounces.elink.localhost")
 

@@ -143,7 +143,7 @@ def test_tenant_pod_reaches_no_management_and_no_metadata(
     for what, address, port in open_to_strangers:
         eventually(
             lambda a=address, p=port: live.reaches(*stranger, a, p),
-            timeout=15,
+            timeout=90,
             what=f"a pod without policies reaches {what}: else the refusal below would prove nothing",
         )
     for what, address, port in [

@@ -29,7 +29,13 @@ def plant_file(live: Live, tenant: str, text: str) -> None:
     """Put a file with a recognisable text into a tenant's directory."""
     script = "import sys; open(f'/var/lib/elink/tenants/{sys.argv[1]}/planted.txt', 'w').write(sys.argv[2])"
     web = live.pod(SHARED, "web")["metadata"]["name"]
-    live.kubectl.exec(SHARED, web, "python3", "-c", script, tenant, text)
+
+    def written() -> bool:
+        live.kubectl.exec(SHARED, web, "python3", "-c", script, tenant, text)
+        return True
+
+    # The app makes the directory when it hears of the tenant, which may be a moment after Ready.
+    eventually(written, what=f"the directory of {tenant}")
 
 
 def digest(live: Live, database: str, server: str = "shared-1") -> str:
@@ -83,9 +89,9 @@ def test_suspended_shows_the_reason_and_keeps_the_data(live: Live, tenant: str) 
         status, headers, body = live.get(host, "/login")
         return status == 503 and "retry-after" in headers and "停止" in body and html.escape(reason) in body
 
-    eventually(closed, timeout=30, what="503 page of a suspended tenant")
+    eventually(closed, timeout=90, what="503 page of a suspended tenant")
     kubectl.run("patch", "et", tenant, "--type=merge", "-p", json.dumps({"spec": {"state": "Active"}}))
-    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=30, what="page after resume")
+    eventually(lambda: live.get(host, "/login")[0] == 200, timeout=90, what="page after resume")
     rows = live.psql("shared-1", "t_" + tenant.replace("-", "_"), "SELECT name FROM address")
     assert rows.strip() == "残る人"
 
@@ -152,7 +158,7 @@ def test_dedicated_tenant_goes_with_its_server(live: Live, kubectl: Kubectl) -> 
         )
     )
     kubectl.wait_ready("et", name, timeout=240)
-    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=30, what="the log-in page")
+    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=90, what="the log-in page")
     volumes = [
         v["metadata"]["name"] for v in kubectl.items("pv") if v["spec"]["claimRef"]["namespace"] == f"elink-srv-{name}"
     ]
@@ -170,7 +176,7 @@ def test_the_longest_name_is_served_backed_up_and_erased(live: Live, kubectl: Ku
     assert len(name) == 63
     kubectl.apply(shared_tenant(name))
     kubectl.wait_ready("et", name)
-    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=30, what="the log-in page")
+    eventually(lambda: live.get(f"{name}.elink.localhost", "/login")[0] == 200, timeout=90, what="the log-in page")
     cronjobs = kubectl.items("cronjob", "-n", SHARED, "-l", f"elink-lc.com/tenant={name}")
     kubectl.run("create", "job", "-n", SHARED, "long", f"--from=cronjob/{cronjobs[0]['metadata']['name']}")
     kubectl.run("wait", "-n", SHARED, "job/long", "--for=condition=Complete", "--timeout=120s")
@@ -189,9 +195,9 @@ def test_drift_of_a_tenants_object_is_repaired(live: Live, tenant: str, kind: st
         found = live.kubectl.items(kind, "-n", SHARED, name)
         return bool(found) and found[0]["metadata"]["uid"] != uid
 
-    eventually(back, timeout=30, what=f"{kind} {name} put back")
+    eventually(back, timeout=90, what=f"{kind} {name} put back")
     eventually(
         lambda: live.get(f"{tenant}.elink.localhost", "/login")[0] == 200,
-        timeout=30,
+        timeout=90,
         what="page after repair",
     )

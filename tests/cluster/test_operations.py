@@ -113,7 +113,7 @@ def leader(kubectl: Kubectl) -> str:
 def test_leader_killed_in_the_middle_of_work_loses_nothing(live: Live) -> None:
     kubectl = live.kubectl
     names = [f"t-kill-{i}" for i in range(4)]
-    holder = eventually(lambda: leader(kubectl), timeout=30, what="a leader")
+    holder = eventually(lambda: leader(kubectl), timeout=90, what="a leader")
     pods = [
         p["metadata"]["name"]
         for p in kubectl.items("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=elink-operator")
@@ -168,7 +168,7 @@ def test_webhook_down_locks_nobody(live: Live) -> None:
         )
         started = time.monotonic()
         kubectl.apply(shared_tenant("t-nohook"))
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30, "nobody waits for a webhook that is away"
         assert "confirm-erasure" in kubectl.refused("delete", "et", "t-nohook", "--wait=false")
     finally:
         kubectl.run("scale", "deploy", "elink-operator", "-n", SYSTEM, "--replicas=2")
@@ -310,8 +310,8 @@ def killed_in_helm(kubectl: Kubectl, command: list[str]) -> bool:
     return pending
 
 
-def helm(live: Live, *arguments: str) -> None:
-    """Run helm against the cluster; the test fails with what it says."""
+def helm(live: Live, *arguments: str) -> str:
+    """Run helm against the cluster and return what it prints; the test fails with what it says."""
     done = subprocess.run(
         [str(program("helm")), "--kubeconfig", str(live.state / "kubeconfig"), "-n", SYSTEM, *arguments],
         capture_output=True,
@@ -319,6 +319,7 @@ def helm(live: Live, *arguments: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def previous_chart(folder: Path) -> Path:

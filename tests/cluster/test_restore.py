@@ -15,8 +15,8 @@ ENDED = {"Succeeded", "Failed", "RolledBack"}
 REMOVE = "import shutil, sys; shutil.rmtree(f'/var/lib/elink/tenants/{sys.argv[1]}')"
 
 
-def restore(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) -> dict[str, Any]:
-    """Make a restore and wait for its result; its status."""
+def begin(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) -> None:
+    """Make a restore."""
     marks = {"elink-lc.com/confirm-restore": tenant} if mode == "InPlace" else {}
     body = {
         "apiVersion": "elink-lc.com/v1",
@@ -25,6 +25,11 @@ def restore(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) ->
         "spec": {"tenant": tenant, "mode": mode, **spec},
     }
     kubectl.apply(json.dumps(body))
+
+
+def restore(kubectl: Kubectl, name: str, tenant: str, mode: str, **spec: Any) -> dict[str, Any]:
+    """Make a restore and wait for its result; its status."""
+    begin(kubectl, name, tenant, mode, **spec)
 
     def result() -> dict[str, Any] | None:
         status: dict[str, Any] = kubectl.json("get", "er", name).get("status", {})

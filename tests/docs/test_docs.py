@@ -62,6 +62,34 @@ def test_files_named_in_code_marks_exist(page: Path) -> None:
             assert (ROOT / text).exists(), f"`{text}` does not exist"
 
 
+def test_what_stays_on_the_machine_is_listed() -> None:
+    from hack.cluster import packages
+
+    page = (ROOT / "docs" / "first-ten-minutes.md").read_text()
+    tests = re.findall(r"^  \[([\w-]+)\]=|missing\+=\(([\w-]+)\)", (ROOT / "hack" / "prerequisites").read_text(), re.M)
+    for kind, wanted in (
+        ("of the native cluster", [*packages.NODE, *packages.BUILD]),
+        ("of the tests", [one or other for one, other in tests]),
+    ):
+        (listed,) = re.findall(rf"Debian packages {kind}: ([^(|]+) \(", page)
+        assert sorted(listed.split(", ")) == sorted(wanted)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_operators_own_command_is_run_where_it_is(page: Path) -> None:
+    """Nobody has `elink-operator` on the PATH: a command that is printed for copying goes into its pod."""
+    for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.M | re.S):
+        for line in block.splitlines():
+            assert not re.search(r"(^|\| *)elink-operator (changes|erasures|rebuild)", line), line
+
+
+def test_every_kind_is_on_the_map() -> None:
+    names = [path.name.split(".")[0] for path in (ROOT / "crds").glob("*.yaml")]
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    row = next(line for line in page.splitlines() if "API group/version" in line)
+    assert sorted(re.findall(r"`(elink[a-z]+s)`", row)) == sorted(names)
+
+
 def test_decisions_are_listed_and_numbered() -> None:
     folder = ROOT / "docs" / "adr"
     pages = sorted(p for p in folder.glob("[0-9]*.md"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import binaries
+from hack.cluster import binaries, tools
 from hack.cluster.binaries import Source
 from hack.cluster.steps import StepError, Steps
 
@@ -121,3 +121,30 @@ def test_digest_follows_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(binaries.SOURCES, "traefik", Source("traefik", "0", old.programs, old.make))
     assert binaries.digest(["traefik"]) != before
     assert before == hashlib.sha256(f"traefik={old.version}".encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("go", "told"),
+    [
+        ("", "the Go compiler is not installed"),
+        ("go version go1.19.8 linux/amd64", "Go 1.19 is too old"),
+    ],
+)
+def test_a_missing_or_old_compiler_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps, go: str, told: str
+) -> None:
+    """Debian 12's Go cannot even read our go.mod; and with Docker running, "start Docker" helps nobody."""
+    if go:
+        (tmp_path / "go").write_text(f"#!/bin/sh\necho '{go}'\n")
+        (tmp_path / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StepError, match=told) as caught:
+        tools.find("kind", steps)
+    assert "https://go.dev/dl/" in caught.value.advice
+    assert "install kind yourself: https://kind.sigs.k8s.io" in caught.value.advice
+
+
+@pytest.mark.parametrize("version", ["go version go1.21.0 linux/amd64", "go version devel go1.27-abc linux/amd64"])
+def test_a_compiler_that_can_fetch_a_newer_one_is_enough(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(binaries, "read", lambda *_, **__: version)
+    assert binaries.go_version() >= (1, 21)

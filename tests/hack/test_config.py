@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from hack.cluster.config import Cluster, cache_dir
+from hack.cluster import cli
+from hack.cluster.config import Cluster, cache_dir, past_proxy
 
 NAMES = ("dev", "test", "other")
 
@@ -56,3 +59,37 @@ def test_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.delenv("ELINK_CACHE")
     monkeypatch.setenv("HOME", "/somewhere")
     assert cache_dir() == Path("/somewhere/.cache/elink")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [({}, []), ({"no_proxy": "corp.example"}, ["corp.example"]), ({"NO_PROXY": "a,b", "no_proxy": "c"}, ["a", "b"])],
+)
+def test_a_proxy_of_the_host_is_not_asked_for_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], kept: list[str]
+) -> None:
+    """kubectl, the API server and Python would all ask it for 10.200.0.2, which it cannot reach."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    cluster = Cluster("dev")
+    added = past_proxy(cluster, given)
+    assert added["NO_PROXY"] == added["no_proxy"], "programs disagree on which one counts"
+    exempt = added["NO_PROXY"].split(",")
+    assert exempt[: len(kept)] == kept
+    assert {cluster.node_ip, cluster.service_cidr, cluster.pod_cidr, ".svc"} <= set(exempt)
+    assert past_proxy(cluster, added) == added, "no list that grows"
+    monkeypatch.setenv("no_proxy", added["no_proxy"])
+    assert urllib.request.proxy_bypass(cluster.node_ip)
+    assert urllib.request.proxy_bypass("aozora.elink.localhost:8443")
+    assert not urllib.request.proxy_bypass("registry.example")
+
+
+def test_every_command_goes_past_the_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ELINK_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLUSTER", "existing")
+    monkeypatch.setenv("NO_PROXY", "corp.example")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    assert cli.main(["up", "--name", "proxied"]) == 1, "it wants a KUBECONFIG"
+    seen = subprocess.run(["sh", "-c", "echo $NO_PROXY $no_proxy"], capture_output=True, text=True, check=True).stdout
+    assert seen.split() == [past_proxy(Cluster("proxied"), {"NO_PROXY": "corp.example"})["NO_PROXY"]] * 2

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hack.cluster import cgroups, ports, processes
-from hack.cluster.config import Cluster
+from hack.cluster import cgroups, packages, ports, processes
+from hack.cluster.config import ROOT, Cluster
 from hack.cluster.packages import missing
-from hack.cluster.steps import StepError, wait_for
+from hack.cluster.steps import StepError, Steps, wait_for
 from hack.cluster.teardown import mounts_below
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_children_are_found(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.pid in processes.children(os.getpid())
     # The kernel shows the arguments a moment after the new program has begun.
     wait_for(
-        lambda: sleeper.pid in processes.matching(lambda args: args == ["sleep", "60"]), timeout=5, what="it is found"
+        lambda: sleeper.pid in processes.matching(lambda args: args == ["sleep", "60"]), timeout=60, what="it is found"
     )
 
 
@@ -101,6 +105,61 @@ def test_missing_packages(tmp_path: Path) -> None:
     assert missing({"has": "/usr/a", "lacks": "/usr/b"}, tmp_path) == ["lacks"]
 
 
+def test_dockers_own_package_brings_runc_elsewhere(tmp_path: Path) -> None:
+    """Debian's runc would take its place, and with it Docker away."""
+    (tmp_path / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "usr" / "bin" / "runc").touch()
+    assert missing({"runc": packages.NODE["runc"]}, tmp_path) == []
+
+
+@pytest.fixture
+def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host that lacks the package `one`; apt-get writes its arguments into `apt` and whether services may start."""
+    program = tmp_path / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$* policy=$(cat {tmp_path}/policy-rc.d | tail -n 1)" >>{tmp_path}/apt\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(packages, "_POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(packages, "NODE", {"one": str(tmp_path / "one")})
+    monkeypatch.setattr(packages, "BUILD", {})
+    monkeypatch.setenv("ELINK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return tmp_path
+
+
+def test_nothing_is_removed_for_what_is_installed(debian: Path) -> None:
+    packages.ensure(Steps(debian / "logs", out=io.StringIO()))
+    update, install = (debian / "apt").read_text().splitlines()
+    assert " update " in update
+    assert "--no-remove" in install
+    assert install.endswith("one policy=exit 101")
+    assert not (debian / "policy-rc.d").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from hack.cluster import packages
+from hack.cluster.steps import Steps
+packages._POLICY, packages.NODE = Path(sys.argv[1]), {"one": sys.argv[1] + ".none"}
+packages._install = lambda *_: os.kill(os.getpid(), 9)
+packages.ensure(Steps(Path(sys.argv[2])))
+"""
+
+
+def test_a_killed_installation_does_not_keep_services_from_starting_for_ever(debian: Path) -> None:
+    policy = debian / "policy-rc.d"
+    assert subprocess.run([sys.executable, "-c", KILLED, policy, debian / "logs"], check=False).returncode == -9
+    assert policy.exists()
+    (debian / "one").touch()
+    packages.ensure(Steps(debian / "logs", out=io.StringIO()))
+    assert not policy.exists()
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    packages.ensure(Steps(debian / "logs", out=io.StringIO()))
+    assert policy.exists(), "the administrator's own stays"
+
+
 class Echo(threading.Thread):
     """A server that answers once its client has finished sending: only half-closed connections survive it."""
 
@@ -120,12 +179,6 @@ class Echo(threading.Thread):
                 connection.sendall(data[::-1])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_the_forwarder_carries_both_directions_to_their_ends(tmp_path: Path) -> None:
     echo, port = Echo(), free_port()
     echo.start()
@@ -135,14 +188,14 @@ def test_the_forwarder_carries_both_directions_to_their_ends(tmp_path: Path) -> 
         assert forwarder.stdout is not None
         assert b"forwarding" in forwarder.stdout.readline()
         payload = os.urandom(3_000_000)
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.sendall(payload)
             client.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         assert answer == payload[::-1]
         echo.socket.shutdown(socket.SHUT_RDWR)
         echo.socket.close()
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             assert client.recv(1) == b"", "a dead backend closes the connection, it does not hang"
         assert forwarder.poll() is None
     finally:
@@ -157,4 +210,38 @@ def test_a_taken_port_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(StepError, match=f"port {port}") as caught:
             ports.refuse_taken(Cluster("dev", tmp_path))
         assert "ss -ltnp" in caught.value.advice
-        wait_for(lambda: ports.busy(port), timeout=5, what="busy")
+        wait_for(lambda: ports.busy(port), timeout=60, what="busy")
+
+
+PLENTY = "df() { echo 99999999; }; awk() { echo 99999999; }\n"
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """Where hack/test-tmp keeps the files of user 65534."""
+    folder = Path("/dev/shm/elink-tests-65534")
+    yield folder
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the place of another user")
+@pytest.mark.parametrize("made", ["by nobody else", "as a folder", "as a link"])
+def test_tests_keep_nothing_where_another_user_may_write(nobodys: Path, made: str) -> None:
+    """Else the one who comes first has the other, perhaps root, overwrite a file or run a program."""
+    trap = Path(tempfile.mkdtemp(prefix="elink-trap-"))
+    if made == "as a folder":
+        nobodys.mkdir()
+        nobodys.chmod(0o777)
+    elif made == "as a link":
+        trap.chmod(0o777)
+        nobodys.symlink_to(trap)
+    shown = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-s"],
+        input=PLENTY + (ROOT / "hack" / "test-tmp").read_text(), capture_output=True, text=True, check=True,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": "/elsewhere"},
+    ).stdout.strip()  # fmt: skip
+    assert shown == (str(nobodys) if made == "by nobody else" else "/elsewhere")
+    assert list(trap.iterdir()) == []
+    trap.rmdir()

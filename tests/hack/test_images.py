@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from hack.cluster import images
 from hack.cluster.config import ROOT
-from hack.cluster.imagebuild import Buildah, build_arguments, ca_bundle
+from hack.cluster.imagebuild import Buildah, build_arguments, ca_bundle, debian_mirror
 from hack.cluster.images import ADDONS, PRODUCT, Image
 from hack.cluster.steps import Steps
 
@@ -108,6 +110,39 @@ def test_the_host_ca_is_a_build_secret_only_where_there_is_one(tmp_path: Path) -
     assert ca_bundle({}, extra) == Path("/etc/ssl/certs/ca-certificates.crt")
 
 
+@pytest.mark.parametrize(
+    ("listed", "mirror"),
+    [
+        ("http://mirror.example/debian Debian Debian", "http://mirror.example/debian"),
+        ("http://security.debian.org/debian-security Debian Debian-Security", "http://deb.debian.org/debian"),
+        ("http://archive.ubuntu.com/ubuntu Ubuntu Ubuntu", "http://deb.debian.org/debian"),
+        ("", "http://deb.debian.org/debian"),
+    ],
+)
+def test_debian_comes_from_the_hosts_mirror_or_from_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, mirror: str
+) -> None:
+    """A fresh Ubuntu knows no mirror of Debian, a machine whose package lists were removed none at all."""
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert debian_mirror({}) == mirror
+    assert debian_mirror({"ELINK_DEBIAN_MIRROR": "http://near.example/debian"}) == "http://near.example/debian"
+    (tmp_path / "apt-get").unlink()
+    assert debian_mirror({}) == "http://deb.debian.org/debian"
+
+
+@pytest.mark.parametrize("image", PRODUCT, ids=lambda i: i.name)
+def test_what_is_copied_is_readable_whatever_the_umask_of_the_checkout(image: Image) -> None:
+    """COPY keeps modes: with umask 027 or 077 the pods' user could read nothing of it."""
+    text = re.sub(r"\\\n", " ", (ROOT / image.dockerfile).read_text())
+    copied = re.findall(r"^COPY (\S+) (/(?:opt|usr)/\S+)$", text, re.M)
+    commands = "\n".join(re.findall(r"^RUN (.*)$", text, re.M))
+    for _, target in copied:
+        allowed = re.findall(r"chmod (?:-R a\+rX|755) (\S+)", commands)
+        assert any(Path(target) == Path(a) or Path(a) in Path(target).parents for a in allowed), target
+
+
 def _blob(layout: Path, content: bytes) -> dict[str, object]:
     digest = hashlib.sha256(content).hexdigest()
     file = layout / "blobs" / "sha256" / digest
@@ -143,3 +178,26 @@ def test_the_archive_shares_layers_and_names_images(tmp_path: Path, monkeypatch:
             if member.startswith("blobs/") and content:
                 assert hashlib.sha256(content.read()).hexdigest() == member.rsplit("/", 1)[1]
     assert [e["annotations"]["io.containerd.image.name"] for e in entries] == ["r/one:dev-1", "r/two:dev-1"]
+
+
+@pytest.mark.parametrize(("content", "kept"), [("", False), ('{"schemaVersion": 2, "mani', False), ("{}", True)])
+def test_an_index_that_a_full_disk_cut_off_does_not_fail_every_later_build(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, content: str, kept: bool
+) -> None:
+    """buildah writes it in place, and refuses a layout whose index it cannot read."""
+    monkeypatch.setenv("ELINK_CACHE", str(tmp_path / "cache"))
+    seen = []
+
+    def push(self: Buildah, *arguments: str | Path) -> None:
+        if arguments[0] == "push":
+            seen.append((self.layout / "index.json").exists())
+            Path(arguments[arguments.index("--digestfile") + 1]).write_text("sha256:0")
+
+    monkeypatch.setattr(Buildah, "_buildah", push)
+    monkeypatch.setattr(Buildah, "_ensure_base", lambda _: None)
+    monkeypatch.setattr(images, "content_hash", lambda *_: "0")
+    buildah = Buildah(Steps(tmp_path / "logs", out=io.StringIO()), root)
+    buildah.layout.mkdir(parents=True)
+    (buildah.layout / "index.json").write_text(content)
+    buildah.ensure([TOY])
+    assert seen == [kept]

@@ -30,7 +30,7 @@ def define(supervisor: Supervisor, name: str, script: str, **env: str) -> None:
     (supervisor.folder / f"{name}.json").write_text(text)
 
 
-def until(supervisor: Supervisor, true: Callable[[], bool], seconds: float = 8) -> None:
+def until(supervisor: Supervisor, true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "did not happen"

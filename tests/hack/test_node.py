@@ -67,13 +67,13 @@ def test_starting_twice_keeps_the_node(node: Sandbox) -> None:
 def test_services_run_inside_and_end_with_the_node(cluster: Cluster, node: Sandbox) -> None:
     Services(cluster).define("beat", ["/bin/sh", "-c", "echo up in $(hostname); exec sleep 1000"])
     log = cluster.logs / "beat.log"
-    wait_for(lambda: log.exists() and "up in elink-unit" in log.read_text(), timeout=10, what="the service runs")
+    wait_for(lambda: log.exists() and "up in elink-unit" in log.read_text(), timeout=60, what="the service runs")
     inside = cgroups.members(cluster.device)
     assert len(inside) >= 2
     pid = node.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(processes.start_time(p) for p in inside), timeout=10, what="all are gone")
+    wait_for(lambda: not any(processes.start_time(p) for p in inside), timeout=60, what="all are gone")
     assert node.pid is None
 
 
@@ -124,6 +124,6 @@ def test_definitions_of_a_dead_node_are_not_started_again(cluster: Cluster, node
     pid = node.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: node.pid is None, timeout=10, what="the node is gone")
+    wait_for(lambda: node.pid is None, timeout=60, what="the node is gone")
     start(node)
     assert list(services.iterdir()) == []

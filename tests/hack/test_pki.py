@@ -57,6 +57,35 @@ def test_a_lost_certificate_is_made_again(pki: Pki) -> None:
     assert again.changed == ["scheduler"]
 
 
+def test_a_renewal_that_was_killed_half_way_is_finished(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new key beside the old certificate: no program would start with the pair."""
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.suffix == ".crt":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Pki, "_fresh", lambda _, stem, __: stem != "scheduler")
+        patch.setattr(Path, "rename", killed)
+        Pki(pki.cluster, pki.steps).ensure_all()
+    again = Pki(pki.cluster, pki.steps)
+    again.ensure_all()
+    assert again.changed == ["scheduler"]
+    context = ssl.create_default_context()
+    context.load_cert_chain(pki.path("scheduler.crt"), pki.path("scheduler.key"))
+
+
+def test_a_public_key_that_a_full_disk_cut_off_is_made_again(pki: Pki) -> None:
+    public, key = pki.path("service-accounts.pub"), pki.path("service-accounts.key")
+    before, private = public.read_bytes(), key.read_bytes()
+    public.write_bytes(b"")
+    Pki(pki.cluster, pki.steps).ensure_all()
+    assert public.read_bytes() == before
+    assert key.read_bytes() == private, "tokens that are out stay valid"
+
+
 def test_a_certificate_of_another_authority_is_replaced(pki: Pki) -> None:
     pki.path("kube-proxy.crt").write_bytes(pki.path("gateway.crt").read_bytes())
     again = Pki(pki.cluster, pki.steps)

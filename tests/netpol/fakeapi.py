@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.netpol.builders import Obj
+from tests.support.ports import free_port
 
 PATHS = {
     "/api/v1/pods": "pods",
@@ -51,7 +52,7 @@ class FakeApi:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port or free_port()), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -195,7 +196,7 @@ def _answer(request: BaseHTTPRequestHandler, status: int, body: Any, headers: di
     request.wfile.write(data)
 
 
-def eventually(condition: Any, seconds: float = 10.0) -> float:
+def eventually(condition: Any, seconds: float = 60.0) -> float:
     """Wait until `condition()` holds; give how long it took, or fail."""
     start = time.monotonic()
     while not condition():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ import urllib3
 from hack.cluster.binaries import bin_dir
 from tests.support.certificates import Authority, write_rsa_key
 from tests.support.kubectl import Kubectl
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 240
@@ -37,13 +37,6 @@ def program(name: str) -> Path:
     if not path.exists():
         pytest.fail(f"{name} is missing: run 'python3 hack/cluster binaries' (about 15 minutes the first time)")
     return path
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

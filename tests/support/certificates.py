@@ -1,4 +1,4 @@
-"""A certificate authority for tests: server certificates for loopback, valid for two days."""
+"""A certificate authority for tests: server certificates, valid for two days."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ class Authority:
         )
         self.certificate.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A server certificate for 127.0.0.1 and localhost; returns the paths of certificate and key."""
+    def issue(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """A server certificate for `hosts`, else for 127.0.0.1 and localhost; the paths of certificate and key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(host) for host in hosts] or here
         certificate = (
             self._builder(_name(name), key)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)

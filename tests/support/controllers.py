@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.apiserver import ApiServer, free_port, program
+from tests.support.apiserver import ApiServer, program
+from tests.support.ports import free_port
 
 CONTROLLERS = (
     "deployment-controller",

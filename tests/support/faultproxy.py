@@ -19,14 +19,14 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
 import aiohttp
 from aiohttp import web
 
-Effect = Literal["status", "drop", "lose", "delay", "gone"]
+Effect = Literal["status", "drop", "lose", "delay", "hold", "gone"]
 _HOP_HEADERS = {"transfer-encoding", "connection", "keep-alive", "content-length", "host", "content-encoding"}
 
 
@@ -35,7 +35,8 @@ class Fault:
     """One thing that goes wrong. `method` and `path` (a regular expression, searched in path?query) choose requests.
 
     status: answer `status` without asking the server. drop: cut the connection before the server hears of it.
-    lose: the server does it, the answer is lost. delay: wait `seconds`, then go on. gone: a watch gets ERROR 410.
+    lose: the server does it, the answer is lost. delay: wait `seconds`, then go on. hold: wait until `go` is set.
+    gone: a watch gets ERROR 410.
     """
 
     effect: Effect
@@ -45,6 +46,7 @@ class Fault:
     status: int = 500
     retry_after: int | None = None
     seconds: float = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
     hits: int = 0
 
     def matches(self, request: web.Request) -> bool:
@@ -96,6 +98,7 @@ class FaultProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.heal()
         self.cut_watches()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -133,12 +136,18 @@ class FaultProxy:
         """Answer late; other faults still apply."""
         return self.add(Fault("delay", method=method, path=path, times=times, seconds=seconds))
 
+    def hold(self, *, method: str | None = None, path: str = "", times: int | None = None) -> Fault:
+        """Keep requests back until `go` of the fault is set; other faults still apply."""
+        return self.add(Fault("hold", method=method, path=path, times=times))
+
     def expire(self, *, path: str = "", times: int | None = 1) -> Fault:
         """Answer the next watches with ERROR 410."""
         return self.add(Fault("gone", path=rf"{path}.*watch=1|{path}.*watch=true", times=times))
 
     def heal(self) -> None:
-        """Remove all faults."""
+        """Remove all faults, and let go what is held."""
+        for fault in self._faults:
+            fault.go.set()
         self._faults.clear()
 
     def cut_watches(self, path: str = "") -> int:
@@ -177,6 +186,10 @@ class FaultProxy:
         """Every request that the server got and that could change something, Leases excepted."""
         return [seen for seen in self.seen if seen.method != "GET" and seen.forwarded and "/leases" not in seen.path]
 
+    def calls(self) -> list[Seen]:
+        """Every request but watches, which begin anew from time to time whatever happens, and Leases."""
+        return [seen for seen in self.seen if "watch=" not in seen.path and "/leases" not in seen.path]
+
     @property
     def open_watches(self) -> int:
         """Watches that are open now."""
@@ -196,8 +209,8 @@ class FaultProxy:
             if not fault.matches(request):
                 continue
             fault.hits += 1
-            if fault.effect == "delay":
-                await asyncio.sleep(fault.seconds)
+            if fault.effect in ("delay", "hold"):
+                await (asyncio.sleep(fault.seconds) if fault.effect == "delay" else fault.go.wait())
                 if request.transport is None or request.transport.is_closing():
                     # The client was killed meanwhile: the server never heard of it.
                     return self._cut(request, forwarded=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 USER, PASSWORD = "elink", "relay password"
 _DAEMONS = Path("/usr/lib/postfix/sbin")

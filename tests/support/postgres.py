@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
+from tests.support.ports import free_port
 
 _ADMIN_PASSWORD = "operator-password"
 _APP_PASSWORD = "app-password"
@@ -99,13 +100,6 @@ def _as_postgres(command: list[str], *options: str) -> list[str]:
     """The command under setpriv, as another user when this one is root: PostgreSQL refuses to run as root."""
     user = ["--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
     return ["setpriv", *user, *options, *command] if user or options else command
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -31,6 +31,7 @@ _PAUSE = 0.1
 _REST = 1.0
 _PODS = "/api/v1/pods"
 _ROUTES = "/apis/gateway.networking.k8s.io/v1/httproutes"
+_NAMESPACES = "/api/v1/namespaces"
 _CLAIMS = "/api/v1/persistentvolumeclaims"
 
 Answer = tuple[int, str] | list[tuple[int, str]]
@@ -58,6 +59,8 @@ class Standin:
         self._watches: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._left: set[str] = set()
+        """Namespaces of an earlier test, which Kubernetes is still removing: their Jobs are nobody's."""
         self.errors: list[str] = []
 
     async def __aenter__(self) -> Standin:
@@ -67,6 +70,7 @@ class Standin:
         self._session = aiohttp.ClientSession(
             headers=self._headers, connector=aiohttp.TCPConnector(ssl=context, limit=20)
         )
+        self._left = {namespace["metadata"]["name"] for namespace in await self.list(_NAMESPACES)}
         self._loop = asyncio.create_task(self._run())
         self._watches = [asyncio.create_task(self._watch(path)) for path in (_PODS, _ROUTES, _CLAIMS)]
         return self
@@ -129,6 +133,8 @@ class Standin:
             phase = pod.get("status", {}).get("phase", "Pending")
             if pod["metadata"].get("deletionTimestamp"):
                 await self._end(pod)
+            elif pod["metadata"]["namespace"] in self._left:
+                continue
             elif component in self._programs:
                 uid = pod["metadata"]["uid"]
                 if phase == "Pending" and uid not in self._jobs:

@@ -19,7 +19,7 @@ from hack.cluster import binaries
 from hack.cluster.config import cache_dir
 from hack.cluster.steps import Steps
 from tests.support.certificates import Authority
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 ACCESS, SECRET = "store-admin", "store/admin+secret"
 REGION = "ap-northeast-1"

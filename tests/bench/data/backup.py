@@ -3,14 +3,15 @@
 Floor: `pg_dump | zstd` and `zstd -d | pg_restore`. Peer: what an administrator does with restic by hand: `pg_dump` into
 `restic backup --stdin`, then `restic check --read-data`; `restic dump | pg_restore`. All sides count the bytes of the
 uncompressed dump, so a ratio is that of the times. elink-backup also sums up every row of the dump, and compares a
-restored database with these sums. Every backup goes into a new repository, made before the clock starts: a second
-generation of the same data would cost nearly nothing.
+restored database with these sums. Every backup goes into a new repository, made before the clock starts by the side
+that uses it: a second generation of the same data would cost nearly nothing. The key is random, as the operator's are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -29,6 +30,11 @@ PROGRAMS = Path(__file__).resolve().parents[3] / "hack" / "images" / "backup"
 SOURCE = "bench_source"
 TARGET = "bench_target"
 _ROW_BYTES = 400
+_KEY = secrets.token_urlsafe(32)
+_MAKE = (
+    "import os; from elink_backup.job import Job; from elink_backup.repository import Repository;"
+    " store = Repository.of(Job.from_environment(os.environ)); store.ensure(); store.quicken()"
+)
 _RESTIC = "restic --no-cache -r $ELINK_BENCH_ROOT"
 
 
@@ -47,7 +53,7 @@ class Scene:
             "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
             "PYTHONPATH": str(PROGRAMS),
             "PGPASSWORD": self.postgres.admin_password,
-            "RESTIC_PASSWORD": "bench-key",
+            "RESTIC_PASSWORD": _KEY,
             "ELINK_BENCH_ROOT": str(self.root),
             "ELINK_TENANT_ID": "bench",
             "ELINK_SECRET_DIR": str(self.root / "secrets"),
@@ -61,7 +67,11 @@ class Scene:
 
     def program(self, store: Path, *arguments: str) -> None:
         """The backup image's program."""
-        command = [sys.executable, "-m", "elink_backup.backup", *arguments]
+        self.python(store, "-m", "elink_backup.backup", *arguments)
+
+    def python(self, store: Path, *arguments: str) -> None:
+        """Python with the backup image's code."""
+        command = [sys.executable, *arguments]
         done = subprocess.run(
             command, env={**self.environment, "ELINK_STORE": str(store)}, capture_output=True, text=True, check=False
         )
@@ -99,7 +109,8 @@ def measure_backup(megabytes: int, rounds: int) -> Iterator[dict[str, Any]]:
             def new_repositories() -> None:
                 for name in ("store", "peer"):
                     _empty(root / name)
-                scene.shell(f"{_RESTIC}/store/repository init -q; {_RESTIC}/peer init -q")
+                scene.python(root / "store", "-c", _MAKE)
+                scene.shell(f"{_RESTIC}/peer init -q")
 
             def own_backup() -> None:
                 scene.program(root / "store", "run")
@@ -137,7 +148,7 @@ def _prepare(scene: Scene, megabytes: int) -> Scene:
         "database": SOURCE,
         "username": scene.postgres.superuser,
         "password": scene.postgres.admin_password,
-        "repository-key": "bench-key",
+        "repository-key": _KEY,
     }
     for key, value in values.items():
         (scene.root / "secrets" / key).write_text(value)

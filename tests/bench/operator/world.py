@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 import re
-import sys
+import shutil
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.bench.operator import standin
 from tests.bench.operator.api import Api, connect
-from tests.bench.operator.process import Usage
+from tests.bench.operator.process import Usage, image_python
 from tests.support import apiserver, postgres
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,7 +56,7 @@ class World:
         }
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "elink_operator", "run", env=environ, stdout=log, stderr=log
+                str(image_python()), "-m", "elink_operator", "run", env=environ, stdout=log, stderr=log
             )
 
     async def stop_operator(self) -> None:
@@ -104,7 +104,7 @@ class World:
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
-    """A fresh world with one Ready Shared server; everything is gone afterwards."""
+    """A fresh world with one Ready Shared server; everything is gone after a run that ended well."""
     folder = Path(tempfile.mkdtemp(prefix="elink-bench-"))
     with apiserver.running(folder / "api") as server, postgres.running(fsync=True) as database:
         server.install_crds()
@@ -132,6 +132,8 @@ async def world() -> AsyncIterator[World]:
             finally:
                 helper.cancel()
                 await found.stop_operator()
+    # Of a run that failed the operator's log stays.
+    shutil.rmtree(folder)
 
 
 async def _prepare(world: World) -> None:
