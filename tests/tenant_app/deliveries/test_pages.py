@@ -264,3 +264,24 @@ async def test_only_whom_one_may_see_and_large_numbers(office: Office) -> None:
     for query in ("after=99999999999999999999", "state=%00", "q=%00", "q=" + "x" * 321):
         answer = await office.me.get(f"/deliveries/{made['id']}/recipients?{query}")
         assert answer.status_code in (200, 404), query
+
+
+async def test_another_one_like_it_takes_the_words_along_and_nothing_else(office: Office) -> None:
+    me = office.me
+    made = await office.draft(name="夏の案内 " + "長" * 195, text_body="冷やし中華はじめました", count_clicks=True)
+    path = f"/deliveries/{made['id']}"
+    link = f"/deliveries/new?copy={made['id']}"
+    assert f'href="{link}"' in (await me.get(path)).text
+    shown = (await me.get(link)).text
+    assert "冷やし中華はじめました" in shown
+    assert "添付ファイルはコピーされません" not in shown, "there are none"
+    assert re.search(r'id="count_clicks"[^>]* checked', shown)
+    assert f'<option value="{office.segment}" selected>' in shown
+    tag = re.search(r'<input[^>]* name="name"[^>]*>', shown)
+    name = re.search(r'value="([^"]*)"', tag[0]) if tag else None
+    assert name is not None
+    assert (name[1][:5], len(name[1])) == ("夏の案内 ", 200)
+    answer = await me.post("/deliveries", form(office, name=name[1], text_body="冷やし中華はじめました"))
+    assert answer.status_code == 303, answer.text
+    assert answer.headers["location"].partition("?")[0] != path
+    assert (await me.get("/deliveries/new?copy=999999")).status_code == 404

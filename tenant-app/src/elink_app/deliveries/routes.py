@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -18,11 +19,19 @@ from elink_app.deliveries.calendar import next_business_morning
 from elink_app.deliveries.deps import DeliveriesDep, MayApprove, MayDraft, MaySee, MaySeePeople
 from elink_app.deliveries.errors import WrongState
 from elink_app.deliveries.running import Running
-from elink_app.deliveries.schemas import DeliveryInput, DeliveryOutput, DeliveryUpdate, Rejection, TestMail
+from elink_app.deliveries.schemas import (
+    NAME_LENGTH,
+    AttachmentOutput,
+    DeliveryInput,
+    DeliveryOutput,
+    DeliveryUpdate,
+    Rejection,
+    TestMail,
+)
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import DeliveryState
 from elink_app.errors import AppError, EditConflict, InvalidInput, NotFound
-from elink_app.messages import Message
+from elink_app.messages import N_, Message
 from elink_app.sentforms.deps import OnceDep
 from elink_app.templates.deps import TemplatesDep
 from elink_app.templates.routes import chosen_address, preview_page
@@ -30,7 +39,7 @@ from elink_app.validation import field_errors
 from elink_app.web import pages, previews
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
 from elink_app.web.forms import field, read_form
-from elink_app.web.state import state_of
+from elink_app.web.state import state_of, translator_of
 
 router = APIRouter(include_in_schema=False, prefix="/deliveries")
 
@@ -76,8 +85,9 @@ async def new_form(
     deliveries: DeliveriesDep,
     templates: TemplatesDep,
     template: OptionalId = None,
+    copy: OptionalId = None,
 ) -> Response:
-    """An empty form, or one with the texts of a template."""
+    """An empty form, one with the texts of a template, or one with all that another delivery says but its files."""
     values: dict[str, Any] = {
         **dict.fromkeys(_FIELDS, ""),
         "category": "notice",
@@ -89,7 +99,12 @@ async def new_form(
         found = await templates.get(template)
         values |= found.model_dump(mode="json", include={"subject", "text_body", "layout", "source"})
         values["template_id"] = str(template)
-    return await _form(request, principal, deliveries, templates, None, values)
+    if copy is None:
+        return await _form(request, principal, deliveries, templates, None, values)
+    found = await deliveries.get(copy)
+    name = translator_of(request).text(Message(N_("Copy of %(name)s"), {"name": found.name}))
+    values = {**_values(found), "name": name[:NAME_LENGTH], "version": ""}
+    return await _form(request, principal, deliveries, templates, None, values, without=found.attachments)
 
 
 @router.post("")
@@ -335,6 +350,7 @@ async def _form(
     *,
     errors: pages.FormErrors | None = None,
     problem: Message | None = None,
+    without: Sequence[AttachmentOutput] = (),
     status: int = 200,
 ) -> Response:
     return pages.render(
@@ -346,6 +362,7 @@ async def _form(
         values=values,
         errors=errors or pages.FormErrors(),
         problem=problem,
+        without=without,
         sender_choices=[(row.email, row.email) for row in await deliveries.senders.addresses()],
         segments=await deliveries.audience.choices(),
         templates=[] if saved else await templates.all(),

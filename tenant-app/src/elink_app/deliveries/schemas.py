@@ -55,12 +55,17 @@ OptionalEmail = Annotated[str, Line(320), AfterValidator(_email_or_nothing)]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
+NAME_LENGTH = 200
+
+
 class DeliveryInput(BaseModel):
     """A delivery as a person writes it. Only name and category have to be given at first."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    name: Annotated[str, Line(200, min_length=1), Field(description="For your own list; recipients do not see it")]
+    name: Annotated[
+        str, Line(NAME_LENGTH, min_length=1), Field(description="For your own list; recipients do not see it")
+    ]
     category: Annotated[
         Category, Field(description="advert: goes only to whom consent is on record for, with the legal footer")
     ]
