@@ -84,7 +84,13 @@ async def test_from_the_upload_to_the_approval(office: Office) -> None:
     assert [answer.status_code for answer in pressed] == [303, 303], pressed[1].text
     assert {answer.headers["location"] for answer in pressed} == {f"{path}?notice=attached#attachments"}
     [kept] = (await office.call("GET", path))["attachments"]
-    assert kept == {"name": NAME, "media_type": "application/pdf", "size": len(PDF), "sha256": sha256(PDF)}
+    assert kept == {
+        "name": NAME,
+        "media_type": "application/pdf",
+        "size": len(PDF),
+        "sha256": sha256(PDF),
+        "kept": True,
+    }
     assert len(shelf(office)) == 1, "the second press leaves nothing"
     page = (await office.me.get(f"{path}?notice=attached")).text
     for shown in (NAME, "6 kB", sha256(PDF), "ファイルを添付しました"):
@@ -414,3 +420,41 @@ async def test_files_of_many_deliveries_are_not_all_held_at_once(
         assert sender.files._held == 0
         states = [(await office.call("GET", f"/deliveries/{number}"))["state"] for number in numbers]
         assert states == ["done"] * 3
+
+
+async def test_what_was_sent_can_be_deleted_and_stays_on_record(office: Office, world: World) -> None:
+    number = await released(office)
+    path, file = f"/deliveries/{number}", f"/deliveries/{number}/attachments/{sha256(PDF)}"
+    await office.call("DELETE", file, 409)
+    await office.sql("UPDATE delivery SET state = 'done', finished_at = now()")
+    assert "この配信のメールは、もう再送できなくなります" in (await office.me.get(f"{file}/delete")).text
+    reader, _, _ = await member(world, office.tenant, office.me, "deliveries:approve", "deliveries:send")
+    assert (await reader.post(f"{file}/delete")).status_code == 403
+    answer = await office.me.post(f"{file}/delete")
+    assert answer.headers["location"].endswith("notice=discarded#attachments")
+    page = (await office.me.get(answer.headers["location"])).text
+    assert "名前、大きさ、指紋は記録に残ります" in page
+    assert "送信後に削除済み" in page
+    assert f'href="{file}"' not in page
+    assert "送信済みのファイルを削除" in page, "the history says so"
+    found = await office.call("GET", path)
+    [kept] = found["attachments"]
+    assert (found["state"], kept["name"], kept["sha256"], kept["kept"]) == ("done", NAME, sha256(PDF), False)
+    assert await office.call("GET", f"{path}/attachments") == [kept]
+    for method, place in (("GET", file), ("GET", f"{file}/delete"), ("POST", f"{file}/delete")):
+        answer = await (office.me.get(place) if method == "GET" else office.me.post(place))
+        assert answer.status_code == 404, (method, place)
+    await office.call("DELETE", file, 404)
+    # The content goes with the next round of the worker; what was approved is still what was approved.
+    tenant = office.world.parts.directory.get(office.tenant.name)
+    assert tenant is not None
+    store, later = FileStore(office.world.server.settings.tenants_dir), timedelta(hours=1)
+    cleaner = AttachmentCleaner(office.world.parts.databases, store, lambda: utc_now() + later)
+    await cleaner.run(tenant, Stop())
+    assert shelf(office) == []
+    # Nothing is sent without it.
+    await office.sql("UPDATE delivery_recipient SET state = 'unknown', next_at = NULL")
+    await office.sql("UPDATE delivery SET unknown = total")
+    problem = await office.call("POST", f"{path}/resend-unknown", 409, json={"typed_count": found["counts"]["total"]})
+    assert problem["type"].endswith("/attachments-deleted")
+    assert "添付なしで送ることはありません" in (await office.me.get(path)).text

@@ -9,13 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Attachment:
-    """`size` in bytes, `sha256` in hexadecimal. `file` is its name on the tenant's shelf, told to nobody."""
+    """`size` in bytes, `sha256` in hexadecimal. `file` is its name on the tenant's shelf, told to nobody; empty when
+    the content was deleted after it was sent and only the record stays."""
 
     name: str
     media_type: str
     size: int
     sha256: str
     file: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is more of it than its record."""
+        return bool(self.file)
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ ACTIONS: Mapping[str, str] = {
     "delivery.attached": N_("File attached to a delivery"),
     "delivery.cancelled": N_("Delivery cancelled"),
     "delivery.detached": N_("File of a delivery taken off"),
+    "delivery.discarded": N_("File that a delivery sent deleted"),
     "delivery.export": N_("Results of a delivery exported"),
     "delivery.made": N_("Delivery begun"),
     "delivery.paused": N_("Delivery paused"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elink_app.attachments import rules
 from elink_app.attachments.attachment import Attachment, parse
 from elink_app.attachments.files import AttachmentLost, read
 from elink_app.audit.service import Actor
+from elink_app.deliveries.errors import WrongState
 from elink_app.deliveries.service import Deliveries
+from elink_app.deliveries.states import ENDED, OPEN, DeliveryState
 from elink_app.errors import InvalidInput, NotFound
 from elink_app.registry.tenant import Tenant
 from elink_app.transfer.store import FileStore, Shelf
@@ -88,13 +90,26 @@ class Attaching:
         """One file; raises NotFound."""
         return self._one(await self.all(delivery_id), sha256)
 
-    async def remove(self, actor: Actor, delivery_id: int, sha256: str) -> None:
-        """Take a file off; an approval is taken back. Raises NotFound, WrongState once it is on its way."""
-        row = await self._deliveries.hold_open(delivery_id)
+    async def remove(self, actor: Actor, delivery_id: int, sha256: str) -> str:
+        """Take a file off (`detached`); an approval is taken back. Of a delivery that has ended, delete the content
+        (`discarded`): what mails had stays on record by name, size and hash.
+
+        Returns which of the two was done. Raises NotFound, WrongState while the delivery is on its way.
+        """
+        row, _ = await self._deliveries.load(delivery_id, lock=True)
         there = parse(row.attachments)
         gone = self._one(there, sha256)
+        if DeliveryState(row.state) in ENDED:
+            if not gone.kept:
+                raise NotFound
+            left = [replace(one, file="") if one is gone else one for one in there]
+            await self._deliveries.change_record(actor, row, left, "discarded", gone)
+            return "discarded"
+        if DeliveryState(row.state) not in OPEN:
+            raise WrongState
         left = [one for one in there if one is not gone]
         await self._deliveries.change_attachments(actor, row, left, "detached", gone)
+        return "detached"
 
     def too_large(self) -> InvalidInput:
         """The refusal of too much."""

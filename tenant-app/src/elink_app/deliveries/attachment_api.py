@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response, status
 
 from elink_app.deliveries.api import Id
 from elink_app.deliveries.attachment_routes import Sha256, file_response
-from elink_app.deliveries.deps import AttachingDep, MayDraft, MaySee
+from elink_app.deliveries.deps import AttachingDep, DeliveriesDep, MayDraft, MaySee
 from elink_app.deliveries.receiving import may_attach, receive
 from elink_app.deliveries.schemas import AttachmentOutput
 from elink_app.deliveries.service import attachment_output
@@ -43,9 +43,9 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", responses=problems(422))
-async def list_attachments(_principal: MaySee, attaching: AttachingDep, delivery_id: Id) -> list[AttachmentOutput]:
+async def list_attachments(_principal: MaySee, deliveries: DeliveriesDep, delivery_id: Id) -> list[AttachmentOutput]:
     """The files that go with the delivery (three at most)."""
-    return [attachment_output(one) for one in await attaching.all(delivery_id)]
+    return (await deliveries.get(delivery_id)).attachments
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems(409, 413, 422), openapi_extra=_FORM)
@@ -69,5 +69,6 @@ async def get_attachment(_principal: MaySee, attaching: AttachingDep, delivery_i
 async def remove_attachment(
     _principal: MayDraft, actor: ActorDep, attaching: AttachingDep, delivery_id: Id, sha256: Sha256
 ) -> None:
-    """Take a file off. An approval is taken back by it."""
+    """Take a file off. An approval is taken back by it. When the delivery has ended, the file's content is deleted and
+    the record keeps name, size and hash; 409 while it is on its way."""
     await attaching.remove(actor, delivery_id, sha256)

@@ -43,6 +43,24 @@ class ContentChanged(AppError):
         )
 
 
+class FilesDeleted(AppError):
+    """Its mails cannot be made again."""
+
+    status = 409
+    code = "attachments-deleted"
+    title = N_("The files were deleted")
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(
+                N_(
+                    "Files that these mails had were deleted after sending, and nothing is sent without them. Begin "
+                    "another delivery like this one and attach them again."
+                )
+            )
+        )
+
+
 class RestoredDelivery(AppError):
     """It came back with a restored database, and nobody has said yet that some of its mails may have left before."""
 

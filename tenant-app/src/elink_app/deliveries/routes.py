@@ -101,10 +101,10 @@ async def new_form(
         values["template_id"] = str(template)
     if copy is None:
         return await _form(request, principal, deliveries, templates, None, values)
-    found = await deliveries.get(copy)
-    name = translator_of(request).text(Message(N_("Copy of %(name)s"), {"name": found.name}))
-    values = {**_values(found), "name": name[:NAME_LENGTH], "version": ""}
-    return await _form(request, principal, deliveries, templates, None, values, without=found.attachments)
+    like = await deliveries.get(copy)
+    name = translator_of(request).text(Message(N_("Copy of %(name)s"), {"name": like.name}))
+    values = {**_values(like), "name": name[:NAME_LENGTH], "version": ""}
+    return await _form(request, principal, deliveries, templates, None, values, without=like.attachments)
 
 
 @router.post("")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from elink_app.addresses.visibility import Action
+from elink_app.attachments.attachment import parse
 from elink_app.audit.service import Actor
 from elink_app.clicks.service import forget_links, freeze_links
 from elink_app.clock import JST
 from elink_app.deliveries.calendar import next_business_morning
-from elink_app.deliveries.errors import RestoredDelivery, WrongState
+from elink_app.deliveries.errors import FilesDeleted, RestoredDelivery, WrongState
 from elink_app.deliveries.models import Delivery, DeliveryRecipient
 from elink_app.deliveries.schemas import DeliveryOutput, RecipientOutput, RecipientPage, Release, Resend, When
 from elink_app.deliveries.sending import Sending
@@ -128,14 +129,16 @@ class Running:
     async def resend_unknown(self, actor: Actor, delivery_id: int, order: Resend) -> DeliveryOutput:
         """Send again, in an ended delivery, what may or may not have left: some people may get it twice.
 
-        Raises NotFound, WrongState (not ended, or nothing is unknown), ContentChanged, InvalidInput (a wrong number,
-        a sender that is gone).
+        Raises NotFound, WrongState (not ended, or nothing is unknown), ContentChanged, FilesDeleted, InvalidInput (a
+        wrong number, a sender that is gone).
         """
         row, _ = await self._deliveries.load(delivery_id, lock=True)
         count = await self.unknown(delivery_id)
         if not count:
             raise WrongState
         self._deliveries.require_content(row)
+        if not all(one.kept for one in parse(row.attachments)):
+            raise FilesDeleted
         if order.typed_count != count:
             raise InvalidInput([field_error(("typed_count",), "typed_count")])
         if not await self._deliveries.senders.is_allowed(row.from_address):

@@ -36,6 +36,7 @@ _ATTACHMENT: dict[str, JsonValue] = {
     "media_type": "application/pdf",
     "size": 48213,
     "sha256": "0" * 64,
+    "kept": True,
 }
 
 
@@ -110,6 +111,7 @@ class AttachmentOutput(BaseModel):
     media_type: Annotated[str, Field(description="As mails name it: told by the ending, not by who uploaded it")]
     size: Annotated[int, Field(description="Bytes")]
     sha256: Annotated[str, Field(description="Hexadecimal, of the content; names the file in paths")]
+    kept: Annotated[bool, Field(description="False: only this record is left, the content was deleted")]
 
 
 class DeliveryOutput(DeliveryInput):

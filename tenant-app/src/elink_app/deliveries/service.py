@@ -32,7 +32,7 @@ from elink_app.deliveries.schemas import (
     EventOutput,
     TestMail,
 )
-from elink_app.deliveries.states import Category, DeliveryState, may_follow
+from elink_app.deliveries.states import OPEN, Category, DeliveryState, may_follow
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
 from elink_app.mail.compose import unsubscribe_url
 from elink_app.mail.links import find
@@ -47,7 +47,6 @@ from elink_app.validation import field_error
 
 PAGE_SIZE = 50
 _HISTORY = 200
-_OPEN = (DeliveryState.DRAFT, DeliveryState.AWAITING_APPROVAL, DeliveryState.APPROVED)
 # What the delivery's row keeps as it was written.
 _KEPT = ("name", "from_name", "from_address", "reply_to", "subject", "count_clicks")
 
@@ -66,9 +65,10 @@ def _seen_counts(states: Mapping[str, int]) -> Counts:
     return Counts(total=total, pending=total - sum(ended.values()), **ended)
 
 
-def attachment_output(attachment: Attachment) -> AttachmentOutput:
-    """A file as it is shown."""
-    return AttachmentOutput(**attachment.shown, media_type=attachment.media_type)
+def attachment_output(attachment: Attachment, *, given_up: bool = False) -> AttachmentOutput:
+    """A file as it is shown; of a delivery that was given up before anything was sent none is kept."""
+    kept = attachment.kept and not given_up
+    return AttachmentOutput(**attachment.shown, media_type=attachment.media_type, kept=kept)
 
 
 def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None) -> DeliveryOutput:
@@ -77,6 +77,7 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
         name: value.astimezone(JST) if (value := getattr(row, name)) is not None else None
         for name in ("made_at", "approved_at", "scheduled_at", "hold_until", "started_at", "finished_at", "updated_at")
     }
+    given_up = row.state == DeliveryState.CANCELLED and row.started_at is None
     return DeliveryOutput.model_validate(
         {
             **{name: getattr(row, name) for name in (*_KEPT, "id", "version", "state", "state_reason", "category")},
@@ -89,7 +90,7 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
             "made_by": row.made_by_name,
             "approved_by": row.approved_by_name,
             "content_sha256": row.content_sha256.hex() if row.content_sha256 else "",
-            "attachments": [attachment_output(one) for one in parse(row.attachments)],
+            "attachments": [attachment_output(one, given_up=given_up) for one in parse(row.attachments)],
             "counts": counts or _kept_counts(row),
         }
     )  # fmt: skip
@@ -177,10 +178,19 @@ class Deliveries:
             actor, row.id, action, file=changed.name, size=changed.size, sha256=changed.sha256
         )  # fmt: skip
 
+    async def change_record(
+        self, actor: Actor, row: Delivery, attachments: Sequence[Attachment], action: str, changed: Attachment
+    ) -> DeliveryOutput:
+        """The same for a delivery that has ended: what was approved stays approved."""
+        await self.rows.change(row.id, {"attachments": dump(attachments), "updated_at": self.clock()})
+        return await self.step(
+            actor, row.id, action, file=changed.name, size=changed.size, sha256=changed.sha256
+        )  # fmt: skip
+
     async def hold_open(self, delivery_id: int) -> Delivery:
         """The row, held, while its content may be changed. Raises NotFound, WrongState once it is on its way."""
         row, _ = await self.load(delivery_id, lock=True)
-        if DeliveryState(row.state) not in _OPEN:
+        if DeliveryState(row.state) not in OPEN:
             raise WrongState
         return row
 

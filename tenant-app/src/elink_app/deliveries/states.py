@@ -53,6 +53,11 @@ TOO_LATE = timedelta(hours=2)
 # after the backup was made. A person who knows that may resume it.
 RESTORED = "restored"
 
+# Its content may still be changed.
+OPEN = frozenset({DeliveryState.DRAFT, DeliveryState.AWAITING_APPROVAL, DeliveryState.APPROVED})
+# Nothing leaves any more, unless a person sends again what is unknown.
+ENDED = frozenset({DeliveryState.DONE, DeliveryState.CANCELLED})
+
 # `next_at` is set in these states, and only in these.
 PENDING = frozenset({RecipientState.QUEUED, RecipientState.CLAIMED, RecipientState.SENDING, RecipientState.DEFERRED})
 
