@@ -149,6 +149,8 @@ class Browser:
     def __init__(self, client: httpx.AsyncClient, host: str) -> None:
         self.client = client
         self.host = host
+        # By the session's cookie, to which it belongs: a page that stays open has it, too.
+        self._tokens: dict[str, str] = {}
 
     async def get(self, path: str, **options: object) -> httpx.Response:
         return await self.client.get(path, **options)
@@ -159,11 +161,21 @@ class Browser:
     async def post(
         self, path: str, data: dict[str, object] | None = None, *, page: str | None = None, **headers: str
     ) -> httpx.Response:
-        """Send a form with the token of `page`."""
-        token = await self.token(page or ("/login" if self.cookie() is None else "/account"))
+        """Send a form with the token of `page`; without one, that of the session."""
+        token = await (self.token(page) if page else self.session_token() if self.cookie() else self.token())
         return await self.client.post(
             path, data={"csrf_token": token, **(data or {})}, headers={**ORIGIN_HEADERS, **headers}
         )
+
+    async def session_token(self) -> str:
+        """The token for forms and calls of this session; empty when the server knows of no session."""
+        cookie = self.cookie()
+        if cookie is None or cookie not in self._tokens:
+            token = (await self.client.get("/api/v1/session")).json().get("csrf_token", "")
+            if cookie is None or not token:
+                return str(token)
+            self._tokens[cookie] = token
+        return self._tokens[cookie]
 
     def cookie(self, name: str = "__Host-elink-session") -> str | None:
         return next((cookie.value for cookie in self.client.cookies.jar if cookie.name == name), None)
@@ -183,7 +195,7 @@ class Browser:
 
     async def api(self, method: str, path: str, *, token: str | None = None, **options: object) -> httpx.Response:
         """A call of the JSON API with everything that an unsafe call needs."""
-        given = token or (await self.client.get("/api/v1/session")).json().get("csrf_token", "")
+        given = token or await self.session_token()
         headers = {**ORIGIN_HEADERS, "X-CSRF-Token": given, **options.pop("headers", {})}  # type: ignore[dict-item]
         return await self.client.request(method, path, headers=headers, **options)
 
