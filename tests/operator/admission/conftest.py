@@ -130,7 +130,7 @@ def wait_for_policies(server: ApiServer) -> None:
     eventually(lambda: server.request("DELETE", path)[0] in (403, 422), timeout=60, what="admission policies")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def refusing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server of its own with CRDs and policies: they would be in the way of other tests."""
     folder = tmp_path_factory.mktemp("admission")
@@ -143,7 +143,7 @@ def refusing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def webhook(refusing: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
     """The real webhook, called by the API server as the chart says."""
     folder = tmp_path_factory.mktemp("webhook")

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.postgres)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[ApiServer]:
     """An API server of these tests alone: they delete namespaces and restart it."""
     folder = Path(tempfile.mkdtemp(prefix="elink-reconcile-"))
@@ -43,7 +43,7 @@ def cluster() -> Iterator[ApiServer]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def second_postgres() -> Iterator[Postgres]:
     """For tests with two servers: each needs a PostgreSQL of its own."""
     with postgres_running() as server:
