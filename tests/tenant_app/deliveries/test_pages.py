@@ -69,6 +69,7 @@ async def test_from_the_first_word_to_the_order_and_back(office: Office) -> None
     ("reason", "words"),
     [
         ("sender_refused", "この差出人からの送信を受け付けません"),
+        ("too_large", "受け付ける大きさを超えています"),
         ("cannot_compose", "メールを作成できません"),
         ("too_late", "2 時間以上過ぎています"),
     ],

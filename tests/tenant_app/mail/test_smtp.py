@@ -20,6 +20,7 @@ A, D, R, U, UNSENT, S = (
     Outcome.UNSENT,
     Outcome.SENDER_REFUSED,
 )
+LARGE = Outcome.TOO_LARGE
 OK = b"250 2.0.0 ok\r\n"
 BOTH = pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "one-by-one"])
 
@@ -85,6 +86,12 @@ REFUSALS = [
     ("DATA", b"554 5.5.1 no valid recipients\r\n", [A, R, A]),
     ("DATA", b"452 4.3.1 full\r\n", [A, D, A]),
     ("BODY", b"550 5.7.1 spam\r\n", [A, R, A]),
+    ("BODY", b"552 5.3.4 Error: message file too big\r\n", [A, LARGE, A]),
+    ("BODY", b"552 Message size exceeds fixed maximum message size\r\n", [A, LARGE, A]),
+    ("MAIL", b"552 5.3.4 Message size exceeds fixed limit\r\n", [A, LARGE, A]),
+    # These are about one recipient's mailbox.
+    ("BODY", b"552 5.2.2 mailbox full, message too large\r\n", [A, R, A]),
+    ("BODY", b"554 5.2.3 message too large for this mailbox\r\n", [A, R, A]),
     ("BODY", b"450-4.7.1 first\r\n450 4.7.1 second\r\n", [A, D, A]),
 ]
 

@@ -59,11 +59,13 @@ async def counts(inside: asyncpg.Connection, delivery: int) -> dict[str, Any]:
 @dataclass
 class CountingRelay:
     """A relay that remembers every mail it took. `answer(recipient)` may refuse at RCPT; `delay` is thinking time.
+    What is larger than `most_bytes` is refused as Postfix does.
 
     While `answering` is not set it takes mails and says nothing about it.
     """
 
     answer: Callable[[str], bytes] = lambda _recipient: b"250 2.1.5 ok\r\n"
+    most_bytes: int = 1 << 22
     delay: float = 0.0
     accepted: Counter[str] = field(default_factory=Counter)
     bodies: list[bytes] = field(default_factory=list)
@@ -103,6 +105,9 @@ class CountingRelay:
                 body = await reader.readuntil(b"\r\n.\r\n")
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                if len(body) > self.most_bytes:
+                    writer.write(b"552 5.3.4 Error: message file too big\r\n")
+                    continue
                 self.accepted[recipient] += 1
                 self.bodies.append(body)
                 await self.answering.wait()

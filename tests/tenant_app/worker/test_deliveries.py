@@ -387,6 +387,19 @@ async def test_a_relay_that_refuses_the_sender_pauses_the_delivery(world: World)
             assert (await states(inside, delivery)) == {"queued": 300}
 
 
+async def test_a_relay_to_which_the_mails_are_too_large_pauses_the_delivery(world: World) -> None:
+    relay = CountingRelay(most_bytes=100)
+    async with relaying(relay):
+        office = await open_office(world, relay)
+        async with office.inside() as inside:
+            delivery = await make_delivery(inside, 300)
+            await office.send()
+            row = await counts(inside, delivery)
+            assert (row["state"], row["state_reason"]) == ("paused", "too_large")
+            assert (await states(inside, delivery)) == {"queued": 300}
+            assert relay.accepted.total() == 0
+
+
 async def test_no_relay_loses_nothing_and_is_left_alone_for_a_while(world: World) -> None:
     relay = CountingRelay(port=free_port())
     office = await open_office(world, relay)

@@ -25,6 +25,7 @@ def test_back_off_grows_to_four_hours() -> None:
         (Outcome.REFUSED, False, RecipientState.REFUSED),
         (Outcome.UNSENT, False, RecipientState.QUEUED),
         (Outcome.SENDER_REFUSED, False, RecipientState.QUEUED),
+        (Outcome.TOO_LARGE, False, RecipientState.QUEUED),
         (Outcome.UNKNOWN, False, RecipientState.UNKNOWN),
         (Outcome.UNKNOWN, True, RecipientState.DEFERRED),
         (Outcome.DEFERRED, False, RecipientState.DEFERRED),

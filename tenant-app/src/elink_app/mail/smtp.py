@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from elink_app.mail.address import Mailbox, mailbox
-from elink_app.mail.smtp_reply import ProtocolError, Reply, is_about_sender
+from elink_app.mail.smtp_reply import ProtocolError, Reply, is_about_sender, is_about_size
 from elink_app.mail.smtp_wire import Wire
 
 
 class Outcome(StrEnum):
-    """`DEFERRED`: 4xx; `REFUSED`: 5xx; `SENDER_REFUSED`: the relay does not let us send under this name at all."""
+    """`DEFERRED`: 4xx; `REFUSED`: 5xx; `SENDER_REFUSED`: the relay does not let us send under this name at all;
+    `TOO_LARGE`: it takes no mail of this size, whoever gets it."""
 
     ACCEPTED = "accepted"
     DEFERRED = "deferred"
     REFUSED = "refused"
     SENDER_REFUSED = "sender_refused"
+    TOO_LARGE = "too_large"
     UNSENT = "unsent"
     UNKNOWN = "unknown"
 
@@ -217,6 +219,8 @@ class SmtpConnection:
             await self._end_empty_body()
         if first.transient:
             return Outcome.DEFERRED, str(first)
+        if is_about_size(first.code, str(first)):
+            return Outcome.TOO_LARGE, str(first)
         if first is sender or (first is recipient and is_about_sender(first.code, str(first))):
             return Outcome.SENDER_REFUSED, str(first)
         return Outcome.REFUSED, str(first)
@@ -244,7 +248,7 @@ class SmtpConnection:
         if reply.transient:
             return Outcome.DEFERRED, str(reply)
         if reply.permanent:
-            return Outcome.REFUSED, str(reply)
+            return Outcome.TOO_LARGE if is_about_size(reply.code, str(reply)) else Outcome.REFUSED, str(reply)
         self.abort()
         return Outcome.UNKNOWN, str(reply)
 

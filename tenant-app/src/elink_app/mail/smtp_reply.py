@@ -19,6 +19,10 @@ _SENDER = re.compile(
     r"\b5\.1\.[78]\b|relay access denied|relay(ing)? (denied|not permitted)|(sender address|client host) rejected",
     re.IGNORECASE,
 )
+# Of the message for this system (RFC 3463); 5.2.3, of one mailbox, is the recipient's own.
+_TOO_LARGE = re.compile(r"\b5\.3\.4\b")
+_ENHANCED = re.compile(r"\b5\.[0-9]{1,3}\.[0-9]{1,3}\b")
+_SIZE = re.compile(r"\b(size|large|big)\b", re.IGNORECASE)
 
 
 class ProtocolError(Exception):
@@ -55,6 +59,13 @@ class Reply:
 def is_about_sender(code: int, words: str) -> bool:
     """True when a refusal at RCPT says that the relay lets us send to nobody: no recipient is to be blamed for it."""
     return code in _LOG_IN or (code >= 500 and _SENDER.search(words) is not None)
+
+
+def is_about_size(code: int, words: str) -> bool:
+    """True when a refusal says that the relay takes no mail as large as this one, whoever gets it."""
+    if code < 500:
+        return False
+    return bool(_TOO_LARGE.search(words) or (code == 552 and not _ENHANCED.search(words) and _SIZE.search(words)))
 
 
 # Relays say the same few lines thousands of times; the one with a queue's number in it is soon forgotten.

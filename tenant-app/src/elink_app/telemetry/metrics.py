@@ -113,7 +113,7 @@ class Metrics:
         )
         self.mails = Counter(
             "elink_app_mails_total",
-            "Mails of deliveries: accepted, deferred, refused, sender_refused, unsent, unknown.",
+            "Mails of deliveries: accepted, deferred, refused, sender_refused, too_large, unsent, unknown.",
             ["outcome"],
             registry=registry,
         )

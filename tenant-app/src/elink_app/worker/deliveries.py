@@ -41,7 +41,7 @@ from elink_app.worker.attached import FILES_WAIT, AttachedFiles, FilesWait
 from elink_app.worker.claiming import Job, Tools
 from elink_app.worker.content import content_of
 from elink_app.worker.delivery_results import result_of
-from elink_app.worker.delivery_run import DeliveryRun
+from elink_app.worker.delivery_run import FOR_EVERYBODY, DeliveryRun
 from elink_app.worker.domain_rates import DomainRates
 from elink_app.worker.doubts import Doubts
 from elink_app.worker.journal import Findings, Journal, Key, journals, orphan
@@ -383,7 +383,7 @@ class _Round:
                 wait = max(wait, timedelta(seconds=min(self._sender.tools.domains.wait(self._tenant.name), _MOST_HELD)))
             async with self._sender.tools.transaction(self._tenant) as db:
                 sending = Sending(db)
-                if trouble == "sender_refused":
+                if trouble in FOR_EVERYBODY:
                     await sending.pause(delivery_id, trouble, now)
                 ended = await sending.finish(delivery_id, now)
             if ended:

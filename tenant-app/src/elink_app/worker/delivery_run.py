@@ -21,6 +21,8 @@ from elink_app.worker.claiming import BATCH, Batch, Job, Tools, claim
 from elink_app.worker.delivery_results import ResultWriter, result_of
 from elink_app.worker.domain_rates import domain_of
 
+FOR_EVERYBODY = frozenset({Outcome.SENDER_REFUSED, Outcome.TOO_LARGE})
+"""What the relay says of all mails of a delivery: no recipient is blamed, the delivery stands still."""
 _SIGN_CHUNK = 25
 # Mails that a connection may send in a row while other deliveries wait for one.
 _TURN = 100
@@ -58,7 +60,7 @@ class DeliveryRun:
         self._unused: Counter[str] = Counter()
         # Mails given back in a row because a connection broke before their body.
         self._broken = 0
-        # "" or: relay, sender_refused, allowance, domains.
+        # "" or: relay, allowance, domains, one of FOR_EVERYBODY.
         self.trouble = ""
 
     def stop(self) -> None:
@@ -203,9 +205,9 @@ class DeliveryRun:
     def ended(self, mail: Mail, outcome: Outcome, words: str) -> None:
         """What became of the mail."""
         hand = self._in_hand[mail.id]
-        if outcome is Outcome.SENDER_REFUSED:
-            log.error("the relay refuses the sender", tenant=self._job.tenant.name, why=words)
-            self.trouble = "sender_refused"
+        if outcome in FOR_EVERYBODY:
+            log.error("the relay refuses all mails of a delivery", tenant=self._job.tenant.name, why=words)
+            self.trouble = outcome.value
             self.stop()
         self._broken = self._broken + 1 if outcome is Outcome.UNSENT else 0
         if self._broken > 2 * self._tools.pool.size:
