@@ -1,7 +1,6 @@
 # Test, lint and bench targets. Included by the Makefile.
 TEST_CLUSTER := test
 PYTEST := $(PYTHON) -m pytest
-LOCAL_JOBS ?= 3
 
 .PHONY: test test-fast test-local test-cluster test-on-cluster lint prerequisites bench-app bench-data bench-addresses bench-delivery bench-import
 
@@ -20,7 +19,7 @@ test-fast: $(VENV_STAMP) lint ## Unit tests: no cluster, no database, no browser
 
 test-local: $(VENV_STAMP) prerequisites ## Tests on real parts that need no pods: API server, etcd, PostgreSQL, packets
 	python3 hack/cluster binaries
-	TMPDIR=$$(hack/test-tmp) $(PYTEST) -m "not cluster and not browser" -n $(LOCAL_JOBS) --dist loadfile --no-loadscope-reorder
+	TMPDIR=$$(hack/test-tmp) $(PYTEST) -m "not cluster and not browser" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the browser included; starts and removes its own cluster
 	hack/with-cluster $(TEST_CLUSTER) $(MAKE) --no-print-directory test-on-cluster
@@ -30,9 +29,7 @@ test-on-cluster: # On the cluster that ELINK_CLUSTER names
 	$(PYTEST) -m "(cluster or browser) and not alone" -n 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) -m alone
 
-# The cluster's tests mostly wait, the others mostly work: beside each other they take little longer than one of them.
-test: $(VENV_STAMP) prerequisites lint ## Everything
-	hack/beside "local=$(MAKE) --no-print-directory test-local LOCAL_JOBS=2" "cluster=$(MAKE) --no-print-directory test-cluster"
+test: lint test-local test-cluster ## Everything, stage by stage: beside each other they are no faster on two cores
 
 bench-delivery: $(VENV_STAMP) prerequisites ## Mails per second beside a floor in the same run, and what a kill -9 costs
 	PYTHONPATH=operator/src:tenant-app/src:. $(PYTHON) -m tests.bench.delivery $(BENCH_ARGS)
