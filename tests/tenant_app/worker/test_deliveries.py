@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import dkim
@@ -375,27 +376,24 @@ async def test_a_domain_is_not_flooded(world: World) -> None:
             assert dict(waiting) == {"attempts": 0, "due": True}, "who waits for a token was left as it was"
 
 
-async def test_a_relay_that_refuses_the_sender_pauses_the_delivery(world: World) -> None:
-    relay = CountingRelay(lambda _recipient: b"530 5.7.0 log in first\r\n")
+@pytest.mark.parametrize(
+    ("refusing", "reason"),
+    [
+        ({"answer": lambda _recipient: b"530 5.7.0 log in first\r\n"}, "sender_refused"),
+        ({"most_bytes": 100}, "too_large"),
+    ],
+)
+async def test_a_relay_that_refuses_all_mails_pauses_the_delivery(
+    world: World, refusing: dict[str, Any], reason: str
+) -> None:
+    relay = CountingRelay(**refusing)
     async with relaying(relay):
         office = await open_office(world, relay)
         async with office.inside() as inside:
             delivery = await make_delivery(inside, 300)
             await office.send()
             row = await counts(inside, delivery)
-            assert (row["state"], row["state_reason"]) == ("paused", "sender_refused")
-            assert (await states(inside, delivery)) == {"queued": 300}
-
-
-async def test_a_relay_to_which_the_mails_are_too_large_pauses_the_delivery(world: World) -> None:
-    relay = CountingRelay(most_bytes=100)
-    async with relaying(relay):
-        office = await open_office(world, relay)
-        async with office.inside() as inside:
-            delivery = await make_delivery(inside, 300)
-            await office.send()
-            row = await counts(inside, delivery)
-            assert (row["state"], row["state_reason"]) == ("paused", "too_large")
+            assert (row["state"], row["state_reason"]) == ("paused", reason)
             assert (await states(inside, delivery)) == {"queued": 300}
             assert relay.accepted.total() == 0
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from elink_app.clock import utc_now
 from elink_app.mail.smtp import Outcome, Relay, SmtpConnection, connect, make_mail
@@ -48,6 +49,13 @@ async def report(relay: Relay, to: str, data: bytes, sender: str = "") -> tuple[
     return queue.results[1], queue.words[1]
 
 
+async def bounce_address(office: Office, inside: asyncpg.Connection, delivery: int, recipient: int = 1) -> str:
+    """The sender of the mail to one recipient, to which reports come back."""
+    secret = await inside.fetchval("SELECT secret FROM mail_secret")
+    local = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(recipient)
+    return f"{local}@bounce.example"
+
+
 @pytest.mark.postgres
 async def test_what_comes_back_is_written_down(world: World) -> None:
     senders: list[str] = []
@@ -57,27 +65,27 @@ async def test_what_comes_back_is_written_down(world: World) -> None:
         async with office.inside() as inside:
             delivery = await make_delivery(inside, 6)
             await office.send()
-            secret = await inside.fetchval("SELECT secret FROM mail_secret")
 
-            def address(recipient: int) -> str:
-                local = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(recipient)
-                senders.append(f"{local}@bounce.example")
+            async def address(recipient: int) -> str:
+                senders.append(await bounce_address(office, inside, delivery, recipient))
                 return senders[-1]
 
             async with inbound(office) as mx:
                 taken = (Outcome.ACCEPTED, "250 2.0.0 taken")
-                assert await report(mx, address(1), dsn()) == taken
-                assert await report(mx, address(1), dsn()) == taken
-                assert await report(mx, address(2), dsn("delayed", "4.4.1")) == taken
-                assert await report(mx, address(3), complaint(), "fbl@provider.example") == taken
-                assert await report(mx, address(4), AWAY, "to4@there.example") == taken
-                assert await report(mx, address(5).upper(), dsn(status="5.2.2", words="smtp; 552 full")) == taken
-                assert await report(mx, address(6), dsn("delivered", "2.0.0", "smtp; 250 ok")) == taken
-                forged = address(1).partition("@")[0]
+                assert await report(mx, await address(1), dsn()) == taken
+                assert await report(mx, await address(1), dsn()) == taken
+                assert await report(mx, await address(2), dsn("delayed", "4.4.1")) == taken
+                assert await report(mx, await address(3), complaint(), "fbl@provider.example") == taken
+                assert await report(mx, await address(4), AWAY, "to4@there.example") == taken
+                assert (
+                    await report(mx, (await address(5)).upper(), dsn(status="5.2.2", words="smtp; 552 full")) == taken
+                )
+                assert await report(mx, await address(6), dsn("delivered", "2.0.0", "smtp; 250 ok")) == taken
+                forged = (await address(1)).partition("@")[0]
                 forged = forged[:-1] + ("b" if forged.endswith("a") else "a")
                 wrong = [
                     f"{forged}@bounce.example", "b-x@bounce.example", "info@bounce.example",
-                    address(1).replace("bounce.example", "other.example"), f"b-{'a' * 50}@bounce.example",
+                    (await address(1)).replace("bounce.example", "other.example"), f"b-{'a' * 50}@bounce.example",
                 ]  # fmt: skip
                 for stranger in wrong:
                     assert await report(mx, stranger, dsn()) == (Outcome.REFUSED, "550 5.1.1 no such mailbox")
@@ -135,8 +143,7 @@ async def test_a_database_that_is_away_asks_to_try_later(world: World) -> None:
         async with office.inside() as inside:
             delivery = await make_delivery(inside, 1)
             await office.send()
-            secret = await inside.fetchval("SELECT secret FROM mail_secret")
-        to = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1) + "@bounce.example"
+            to = await bounce_address(office, inside, delivery)
         async with inbound(office) as mx, world.server.inside("postgres") as admin:
             await admin.execute(f"ALTER DATABASE {office.tenant.database} ALLOW_CONNECTIONS false")
             await admin.execute(
@@ -160,16 +167,12 @@ async def test_after_a_restore_the_key_is_read_again(world: World) -> None:
             delivery = await make_delivery(inside, 1)
             await office.send()
 
-            async def address() -> str:
-                secret = await inside.fetchval("SELECT secret FROM mail_secret")
-                local = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1)
-                return f"{local}@bounce.example"
-
-            assert (await report(mx, await address(), dsn("delayed", "4.4.1")))[0] is Outcome.ACCEPTED
+            before = await bounce_address(office, inside, delivery)
+            assert (await report(mx, before, dsn("delayed", "4.4.1")))[0] is Outcome.ACCEPTED
             await world.change(office.tenant, state="Maintenance")
             await inside.execute("UPDATE mail_secret SET secret = decode(repeat('ab', 32), 'hex')")
             await world.change(office.tenant, state="Active")
-            assert (await report(mx, await address(), dsn()))[0] is Outcome.ACCEPTED
+            assert (await report(mx, await bounce_address(office, inside, delivery), dsn()))[0] is Outcome.ACCEPTED
             assert (await counts(inside, delivery))["bounced"] == 1
 
 
@@ -182,8 +185,7 @@ async def test_a_report_that_is_faster_than_our_own_record_comes_again(world: Wo
         async with office.inside() as inside:
             delivery = await make_delivery(inside, 1)
             await office.send()
-            secret = await inside.fetchval("SELECT secret FROM mail_secret")
-            to = DeliveryTokens(secret, tenant_mark(office.known.uid), delivery, "").bounce(1) + "@bounce.example"
+            to = await bounce_address(office, inside, delivery)
             async with inbound(office) as mx:
                 await inside.execute("UPDATE delivery_recipient SET state = 'sending', next_at = now()")
                 await inside.execute("UPDATE delivery SET state = 'sending', accepted = 0")

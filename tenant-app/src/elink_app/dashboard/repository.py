@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from elink_app.deliveries.models import Delivery, DeliveryRecipient, MailAllowance
-from elink_app.deliveries.states import DeliveryState, RecipientState
+from elink_app.deliveries.models import Delivery, MailAllowance
+from elink_app.deliveries.states import DeliveryState
 
 _HOUR = timedelta(hours=1)
 _UNDER_WAY = (DeliveryState.SCHEDULED, DeliveryState.HOLDING, DeliveryState.SENDING, DeliveryState.PAUSED)
@@ -43,20 +43,6 @@ class DashboardRepository:
         )
         few = or_(begun.c.mails <= most, begun.c.mails == begun.c.total)
         return (await self._session.scalars(select(begun.c.id).where(few))).all()
-
-    async def seen(
-        self, deliveries: Sequence[int], visible: ColumnElement[bool]
-    ) -> dict[int, dict[RecipientState, int]]:
-        """By delivery (one of these ids): how many recipients that fulfil `visible` are in each state."""
-        statement = (
-            select(DeliveryRecipient.delivery_id, DeliveryRecipient.state, func.count())
-            .where(DeliveryRecipient.delivery_id.in_(deliveries), visible)
-            .group_by(DeliveryRecipient.delivery_id, DeliveryRecipient.state)
-        )
-        found: dict[int, dict[RecipientState, int]] = {}
-        for delivery_id, state, count in (await self._session.execute(statement)).all():
-            found.setdefault(delivery_id, {})[RecipientState(state)] = count
-        return found
 
     async def mails_last_hour(self, now: datetime) -> int:
         """About how many mails left in the 60 minutes before `now`, as far as the plan's limit had them counted.

@@ -18,6 +18,7 @@ from elink_app.addresses.visibility import id_reached, restricted
 from elink_app.dashboard.repository import DashboardRepository
 from elink_app.dashboard.schemas import Verdict
 from elink_app.deliveries.models import DeliveryRecipient
+from elink_app.deliveries.repository import DeliveryRepository
 from elink_app.deliveries.states import PENDING, RecipientState
 from elink_app.registry.tenant import Limits
 
@@ -116,14 +117,15 @@ async def sending(db: AsyncSession, principal: Principal, now: datetime, mails_p
     # The kept counts hold those whom labels hide from the account.
     visible = id_reached(principal, DeliveryRecipient.address_id)
     ids = [row.id for row in under_way]
-    seen = await rows.seen(ids, visible)
+    recipients = DeliveryRepository(db)
+    seen = await recipients.counts(ids, visible)
     ended = {row.id: sum(n for state, n in seen.get(row.id, {}).items() if state not in PENDING) for row in under_way}
     shown = [
         UnderWay(row.id, row.name, row.state, sum(seen.get(row.id, {}).values()), ended[row.id]) for row in under_way
     ]
-    results = Counter[RecipientState]()
+    results = Counter[str]()
     newest = await rows.begun_since(now - _PERIOD, _MOST_COUNTED)
-    for counts in (await rows.seen(newest, visible)).values():
+    for counts in (await recipients.counts(newest, visible)).values():
         results.update(counts)
     failed = results[RecipientState.REFUSED] + results[RecipientState.BOUNCED]
     return Sending(shown, Health(results[RecipientState.ACCEPTED], failed), mails)

@@ -52,9 +52,15 @@ async def send_invitation(db: AsyncSession, tenant: Tenant, account: Account, ba
     token, until = secrets.token_urlsafe(32), now + INVITE_HOLDS
     await LinkRepository(db).issue(account.id, INVITE, hash_link(token), now, until)
     mail = mails.invitation(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
+    await _write_to(db, account, mail, "invitation", until)
+
+
+async def _write_to(
+    db: AsyncSession, account: Account, mail: mails.MailText, kind: str, expires_at: datetime | None = None
+) -> None:
     await enqueue(
-        db, to=account.email, subject=mail.subject, text=mail.text, kind="invitation", account_id=account.id,
-        expires_at=until,
+        db, to=account.email, subject=mail.subject, text=mail.text, kind=kind, account_id=account.id,
+        expires_at=expires_at,
     )  # fmt: skip
 
 
@@ -121,14 +127,7 @@ class Credentials:
             )
             if purpose == RESET:
                 mail = mails.password_changed(tenant.language, tenant.display_name)
-                await enqueue(
-                    db,
-                    to=account.email,
-                    subject=mail.subject,
-                    text=mail.text,
-                    kind="password-changed",
-                    account_id=account.id,
-                )
+                await _write_to(db, account, mail, "password-changed")
             if await has_factor(db, account):
                 sessions = Sessions(db, self.accounts.clock, self.accounts.policy)
                 secret = await sessions.open(account, client, replaces=replaces, awaits_factor=True)
@@ -157,15 +156,7 @@ class Credentials:
             token, until = secrets.token_urlsafe(32), now + RESET_HOLDS
             await links.issue(account.id, RESET, hash_link(token), now, until)
             mail = mails.forgotten(tenant.language, tenant.display_name, f"{base_url}/welcome?token={token}", until)
-            await enqueue(
-                db,
-                to=account.email,
-                subject=mail.subject,
-                text=mail.text,
-                kind="password-reset",
-                account_id=account.id,
-                expires_at=until,
-            )
+            await _write_to(db, account, mail, "password-reset", until)
             actor = Actor(None, "", client.address)
             await record(
                 db, actor, "account.ask_reset", kind="account", key=str(account.id), now=now
@@ -242,15 +233,7 @@ class Credentials:
             await OfferRepository(db).put(master.id, heir.id, until)
             url, name = f"{base_url}/settings/master", tenant.display_name
             mail = mails.master_offered(tenant.language, name, master.email, url, until)
-            await enqueue(
-                db,
-                to=heir.email,
-                subject=mail.subject,
-                text=mail.text,
-                kind=mails.OFFER_MAIL,
-                account_id=heir.id,
-                expires_at=until,
-            )
+            await _write_to(db, heir, mail, mails.OFFER_MAIL, until)
             actor = Actor(master.id, master.email, client.address)
             await record(db, actor, "master.offer", kind="account", key=str(heir.id), after={"to": heir.email}, now=now)
 
