@@ -10,8 +10,8 @@ from elink_app.attachments import rules
 from elink_app.attachments.attachment import Attachment, parse
 from elink_app.attachments.files import AttachmentLost, read
 from elink_app.audit.service import Actor
-from elink_app.deliveries.errors import WrongState
-from elink_app.deliveries.service import Deliveries
+from elink_app.deliveries.schemas import AttachmentOutput
+from elink_app.deliveries.service import Deliveries, attachments_output
 from elink_app.deliveries.states import ENDED, OPEN, DeliveryState
 from elink_app.errors import InvalidInput, NotFound
 from elink_app.registry.tenant import Tenant
@@ -41,14 +41,14 @@ class Attaching:
         self._store = store
         self._limit = limit
 
-    async def all(self, delivery_id: int) -> Sequence[Attachment]:
-        """In the order in which they were attached; raises NotFound."""
+    async def all(self, delivery_id: int) -> Sequence[AttachmentOutput]:
+        """As they are shown, in the order in which they were attached; raises NotFound."""
         row, _ = await self._deliveries.load(delivery_id)
-        return parse(row.attachments)
+        return attachments_output(row)
 
     async def read(self, delivery_id: int, sha256: str) -> tuple[Attachment, bytes]:
         """One file with its content; raises NotFound for one that this delivery does not have, or not any more."""
-        found = self._one(await self.all(delivery_id), sha256)
+        found, _ = await self.get(delivery_id, sha256)
         try:
             return found, await asyncio.to_thread(read, self._store, self._tenant, found)
         except AttachmentLost:
@@ -65,7 +65,7 @@ class Attaching:
         Raises NotFound, WrongState once the delivery is on its way, InvalidInput for a name or a content that is not
         accepted, for too much, and for what is there already.
         """
-        row = await self._deliveries.hold_open(delivery_id)
+        row = await self._deliveries.hold(delivery_id, OPEN)
         there = parse(row.attachments)
         if not new.name:
             raise InvalidInput([rules.wrong("required")])
@@ -86,9 +86,10 @@ class Attaching:
         await self._deliveries.change_attachments(actor, row, [*there, made], "attached", made)
         return made
 
-    async def get(self, delivery_id: int, sha256: str) -> Attachment:
-        """One file; raises NotFound."""
-        return self._one(await self.all(delivery_id), sha256)
+    async def get(self, delivery_id: int, sha256: str) -> tuple[Attachment, DeliveryState]:
+        """One file, and the state of its delivery; raises NotFound."""
+        row, _ = await self._deliveries.load(delivery_id)
+        return self._one(parse(row.attachments), sha256), DeliveryState(row.state)
 
     async def remove(self, actor: Actor, delivery_id: int, sha256: str) -> str:
         """Take a file off (`detached`); an approval is taken back. Of a delivery that has ended, delete the content
@@ -96,20 +97,15 @@ class Attaching:
 
         Returns which of the two was done. Raises NotFound, WrongState while the delivery is on its way.
         """
-        row, _ = await self._deliveries.load(delivery_id, lock=True)
+        row = await self._deliveries.hold(delivery_id, OPEN | ENDED)
         there = parse(row.attachments)
         gone = self._one(there, sha256)
         if DeliveryState(row.state) in ENDED:
-            if not gone.kept:
-                raise NotFound
-            left = [replace(one, file="") if one is gone else one for one in there]
-            await self._deliveries.change_record(actor, row, left, "discarded", gone)
-            return "discarded"
-        if DeliveryState(row.state) not in OPEN:
-            raise WrongState
-        left = [one for one in there if one is not gone]
-        await self._deliveries.change_attachments(actor, row, left, "detached", gone)
-        return "detached"
+            done, left = "discarded", [replace(one, file="") if one is gone else one for one in there]
+        else:
+            done, left = "detached", [one for one in there if one is not gone]
+        await self._deliveries.change_attachments(actor, row, left, done, gone)
+        return done
 
     def too_large(self) -> InvalidInput:
         """The refusal of too much."""
@@ -118,6 +114,6 @@ class Attaching:
     @staticmethod
     def _one(there: Sequence[Attachment], sha256: str) -> Attachment:
         for one in there:
-            if one.sha256 == sha256:
+            if one.sha256 == sha256 and one.kept:
                 return one
         raise NotFound

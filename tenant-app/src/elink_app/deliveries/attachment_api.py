@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response, status
 
 from elink_app.deliveries.api import Id
 from elink_app.deliveries.attachment_routes import Sha256, file_response
-from elink_app.deliveries.deps import AttachingDep, DeliveriesDep, MayDraft, MaySee
+from elink_app.deliveries.deps import AttachingDep, MayDraft, MaySee
 from elink_app.deliveries.receiving import may_attach, receive
 from elink_app.deliveries.schemas import AttachmentOutput
 from elink_app.deliveries.service import attachment_output
@@ -43,9 +43,9 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", responses=problems(422))
-async def list_attachments(_principal: MaySee, deliveries: DeliveriesDep, delivery_id: Id) -> list[AttachmentOutput]:
+async def list_attachments(_principal: MaySee, attaching: AttachingDep, delivery_id: Id) -> list[AttachmentOutput]:
     """The files that go with the delivery (three at most)."""
-    return (await deliveries.get(delivery_id)).attachments
+    return list(await attaching.all(delivery_id))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems(409, 413, 422), openapi_extra=_FORM)

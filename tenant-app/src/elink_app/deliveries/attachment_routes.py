@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from elink_app.attachments.attachment import Attachment
-from elink_app.deliveries.deps import AttachingDep, DeliveriesDep, MayDraft, MaySee
+from elink_app.deliveries.deps import AttachingDep, MayDraft, MaySee
 from elink_app.deliveries.errors import WrongState
 from elink_app.deliveries.receiving import desk, may_attach, receive
 from elink_app.deliveries.routes import Id, refused
 from elink_app.deliveries.states import ENDED
-from elink_app.errors import InvalidInput, NotFound
+from elink_app.errors import InvalidInput
 from elink_app.messages import N_, Message
 from elink_app.transfer.service import StorageFull
 from elink_app.web import deletions, pages
@@ -46,14 +46,11 @@ async def download(_principal: MaySee, attaching: AttachingDep, delivery_id: Id,
 
 @router.get("/{sha256}/delete")
 async def ask_to_remove(
-    request: Request, principal: MayDraft, attaching: AttachingDep, deliveries: DeliveriesDep, delivery_id: Id,
-    sha256: Sha256,
-) -> Response:  # fmt: skip
+    request: Request, principal: MayDraft, attaching: AttachingDep, delivery_id: Id, sha256: Sha256
+) -> Response:
     """What goes with a file."""
-    found = await attaching.get(delivery_id, sha256)
-    if (await deliveries.get(delivery_id)).state in ENDED:
-        if not found.kept:
-            raise NotFound
+    found, state = await attaching.get(delivery_id, sha256)
+    if state in ENDED:
         points = [
             Message(N_("Its name, size and fingerprint stay on record. The space it takes is free soon.")),
             Message(N_("Mails of this delivery can no longer be sent again.")),

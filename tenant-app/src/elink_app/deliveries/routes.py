@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
-from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
@@ -31,13 +30,14 @@ from elink_app.deliveries.schemas import (
 from elink_app.deliveries.service import Deliveries
 from elink_app.deliveries.states import DeliveryState
 from elink_app.errors import AppError, EditConflict, InvalidInput, NotFound
+from elink_app.jobs.deps import wake_after
 from elink_app.messages import N_, Message
 from elink_app.sentforms.deps import OnceDep
 from elink_app.templates.deps import TemplatesDep
 from elink_app.templates.routes import chosen_address, preview_page
 from elink_app.validation import field_errors
 from elink_app.web import pages, previews
-from elink_app.web.deps import ActorDep, StateDep, TenantDep
+from elink_app.web.deps import ActorDep
 from elink_app.web.forms import field, read_form
 from elink_app.web.state import state_of, translator_of
 
@@ -88,6 +88,11 @@ async def new_form(
     copy: OptionalId = None,
 ) -> Response:
     """An empty form, one with the texts of a template, or one with all that another delivery says but its files."""
+    if copy is not None:
+        like = await deliveries.get(copy)
+        name = translator_of(request).text(Message(N_("Copy of %(name)s"), {"name": like.name}))
+        copied = {**_values(like), "name": name[:NAME_LENGTH], "version": ""}
+        return await _form(request, principal, deliveries, templates, None, copied, without=like.attachments)
     values: dict[str, Any] = {
         **dict.fromkeys(_FIELDS, ""),
         "category": "notice",
@@ -99,12 +104,7 @@ async def new_form(
         found = await templates.get(template)
         values |= found.model_dump(mode="json", include={"subject", "text_body", "layout", "source"})
         values["template_id"] = str(template)
-    if copy is None:
-        return await _form(request, principal, deliveries, templates, None, values)
-    like = await deliveries.get(copy)
-    name = translator_of(request).text(Message(N_("Copy of %(name)s"), {"name": like.name}))
-    values = {**_values(like), "name": name[:NAME_LENGTH], "version": ""}
-    return await _form(request, principal, deliveries, templates, None, values, without=like.attachments)
+    return await _form(request, principal, deliveries, templates, None, values)
 
 
 @router.post("")
@@ -249,9 +249,8 @@ async def audience(request: Request, principal: MaySeePeople, deliveries: Delive
 
 @router.post("/{delivery_id}/test")
 async def send_test(
-    request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, state: StateDep,
-    tenant: TenantDep, delivery_id: Id, once: OnceDep,
-) -> Response:  # fmt: skip
+    request: Request, principal: MayDraft, actor: ActorDep, deliveries: DeliveriesDep, delivery_id: Id, once: OnceDep
+) -> Response:
     """Send test mails."""
     typed = field(await read_form(request), "to")
     try:
@@ -262,7 +261,7 @@ async def send_test(
             request, principal, deliveries, delivery_id, errors=errors_of(error), typed={"to": typed}, status=422
         )
     answer = await once.redirect(f"/deliveries/{delivery_id}?notice=tested")
-    answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
+    answer.background = wake_after(request)
     return answer
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
-from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from elink_app.accounts.permissions import Permission, Principal
@@ -19,6 +18,7 @@ from elink_app.deliveries.running import Running, csv_row
 from elink_app.deliveries.schemas import Release, Resend
 from elink_app.deliveries.states import RecipientState
 from elink_app.errors import AppError, InvalidInput
+from elink_app.jobs.deps import wake_after
 from elink_app.registry.tenant import Tenant
 from elink_app.web import csv, pages
 from elink_app.web.deps import ActorDep, StateDep, TenantDep
@@ -33,7 +33,7 @@ _EXPORT_BATCH = 1000
 @router.post("/{delivery_id}/release")
 async def release(
     request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    state: StateDep, tenant: TenantDep, delivery_id: Id,
+    delivery_id: Id,
 ) -> Response:  # fmt: skip
     """Order to send."""
     form = await read_form(request)
@@ -49,7 +49,7 @@ async def release(
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
     answer = pages.redirect(f"/deliveries/{delivery_id}?notice=released")
-    answer.background = BackgroundTask(state.wakeups.wake, tenant.name, made.scheduled_at or made.hold_until)
+    answer.background = wake_after(request, made.scheduled_at or made.hold_until)
     return answer
 
 
@@ -65,13 +65,13 @@ def _add_step(path: str, notice: str, work: Callable[[Running, Actor, int], Awai
     @router.post(f"/{{delivery_id}}/{path}")
     async def step(
         request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-        state: StateDep, tenant: TenantDep, delivery_id: Id,
+        delivery_id: Id,
     ) -> Response:  # fmt: skip
         try:
             await work(running, actor, delivery_id)
         except AppError as error:
             return await refused(request, principal, deliveries, delivery_id, error)
-        return _woken(state, tenant, delivery_id, notice)
+        return _woken(request, delivery_id, notice)
 
 
 _add_step("take-back", "taken-back", Running.take_back)
@@ -82,7 +82,7 @@ _add_step("cancel", "cancelled", Running.cancel)
 @router.post("/{delivery_id}/resume")
 async def resume(
     request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    state: StateDep, tenant: TenantDep, delivery_id: Id,
+    delivery_id: Id,
 ) -> Response:  # fmt: skip
     """Go on; what was restored only when the person accepts that some may get it twice."""
     form = await read_form(request)
@@ -90,20 +90,20 @@ async def resume(
         await running.resume(actor, delivery_id, accept_repeats=field(form, "accept_repeats") == "1")
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
-    return _woken(state, tenant, delivery_id, "resumed")
+    return _woken(request, delivery_id, "resumed")
 
 
-def _woken(state: WebState, tenant: Tenant, delivery_id: int, notice: str) -> Response:
+def _woken(request: Request, delivery_id: int, notice: str) -> Response:
     """Back to the page; the worker looks at once."""
     answer = pages.redirect(f"/deliveries/{delivery_id}?notice={notice}")
-    answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
+    answer.background = wake_after(request)
     return answer
 
 
 @router.post("/{delivery_id}/resend-unknown")
 async def resend_unknown(
     request: Request, principal: MaySend, actor: ActorDep, deliveries: DeliveriesDep, running: RunningDep,
-    state: StateDep, tenant: TenantDep, delivery_id: Id,
+    delivery_id: Id,
 ) -> Response:  # fmt: skip
     """Send again what may or may not have left."""
     typed = {"typed_count": field(await read_form(request), "typed_count")}
@@ -115,7 +115,7 @@ async def resend_unknown(
         return await show(request, principal, deliveries, delivery_id, errors=errors_of(error), typed=typed, status=422)
     except AppError as error:
         return await refused(request, principal, deliveries, delivery_id, error)
-    return _woken(state, tenant, delivery_id, "resent-unknown")
+    return _woken(request, delivery_id, "resent-unknown")
 
 
 @router.get("/{delivery_id}/recipients")

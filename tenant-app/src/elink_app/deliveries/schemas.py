@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
-from elink_app.deliveries.states import Category, DeliveryState, RecipientState
+from elink_app.deliveries.states import ENDED, OPEN, Category, DeliveryState, RecipientState, given_up
 from elink_app.emails import clean_email, email_key
 from elink_app.templates.layout import Layout
 from elink_app.templates.schemas import MAX_SOURCE, MAX_TEXT
@@ -152,6 +152,21 @@ class DeliveryOutput(DeliveryInput):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     updated_at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        """Its content may still be changed."""
+        return self.state in OPEN
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing leaves any more by itself."""
+        return self.state in ENDED
+
+    @property
+    def given_up(self) -> bool:
+        """It ended before anything was sent."""
+        return given_up(self.state, self.started_at)
 
 
 class DeliveryPage(BaseModel):

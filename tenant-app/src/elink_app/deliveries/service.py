@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +32,7 @@ from elink_app.deliveries.schemas import (
     EventOutput,
     TestMail,
 )
-from elink_app.deliveries.states import OPEN, Category, DeliveryState, may_follow
+from elink_app.deliveries.states import OPEN, Category, DeliveryState, given_up, may_follow
 from elink_app.errors import EditConflict, FieldError, InvalidInput, NotFound
 from elink_app.mail.compose import unsubscribe_url
 from elink_app.mail.links import find
@@ -65,10 +65,17 @@ def _seen_counts(states: Mapping[str, int]) -> Counts:
     return Counts(total=total, pending=total - sum(ended.values()), **ended)
 
 
-def attachment_output(attachment: Attachment, *, given_up: bool = False) -> AttachmentOutput:
-    """A file as it is shown; of a delivery that was given up before anything was sent none is kept."""
-    kept = attachment.kept and not given_up
-    return AttachmentOutput(**attachment.shown, media_type=attachment.media_type, kept=kept)
+def attachment_output(attachment: Attachment) -> AttachmentOutput:
+    """A file as it is shown."""
+    return AttachmentOutput(**attachment.shown, media_type=attachment.media_type, kept=attachment.kept)
+
+
+def attachments_output(row: Delivery) -> list[AttachmentOutput]:
+    """The files of a delivery; of one that was given up before anything was sent none is kept."""
+    files = [attachment_output(one) for one in parse(row.attachments)]
+    if given_up(DeliveryState(row.state), row.started_at):
+        return [one.model_copy(update={"kept": False}) for one in files]
+    return files
 
 
 def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None) -> DeliveryOutput:
@@ -77,7 +84,6 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
         name: value.astimezone(JST) if (value := getattr(row, name)) is not None else None
         for name in ("made_at", "approved_at", "scheduled_at", "hold_until", "started_at", "finished_at", "updated_at")
     }
-    given_up = row.state == DeliveryState.CANCELLED and row.started_at is None
     return DeliveryOutput.model_validate(
         {
             **{name: getattr(row, name) for name in (*_KEPT, "id", "version", "state", "state_reason", "category")},
@@ -90,7 +96,7 @@ def to_output(row: Delivery, draft: DeliveryDraft, counts: Counts | None = None)
             "made_by": row.made_by_name,
             "approved_by": row.approved_by_name,
             "content_sha256": row.content_sha256.hex() if row.content_sha256 else "",
-            "attachments": [attachment_output(one, given_up=given_up) for one in parse(row.attachments)],
+            "attachments": attachments_output(row),
             "counts": counts or _kept_counts(row),
         }
     )  # fmt: skip
@@ -161,7 +167,7 @@ class Deliveries:
 
         Raises NotFound, InvalidInput, WrongState once it is on its way, EditConflict when `data.version` is old.
         """
-        row = await self.hold_open(delivery_id)
+        row = await self.hold(delivery_id, OPEN)
         if data.version is not None and data.version != row.version:
             raise EditConflict
         content = await self._check(data)
@@ -171,26 +177,18 @@ class Deliveries:
     async def change_attachments(
         self, actor: Actor, row: Delivery, attachments: Sequence[Attachment], action: str, changed: Attachment
     ) -> DeliveryOutput:
-        """Replace the files of a delivery that `hold_open` gave; as any save, it takes an approval back."""
-        values = {"attachments": dump(attachments), "version": row.version + 1, "updated_at": self.clock()}
-        await self.rows.change(row.id, {**_UNAPPROVED, **values})
+        """Replace the files of a delivery that `hold` gave. As any save, it takes an approval back; of one that has
+        ended, what was approved stays approved."""
+        saved = {**_UNAPPROVED, "version": row.version + 1} if DeliveryState(row.state) in OPEN else {}
+        await self.rows.change(row.id, {**saved, "attachments": dump(attachments), "updated_at": self.clock()})
         return await self.step(
             actor, row.id, action, file=changed.name, size=changed.size, sha256=changed.sha256
         )  # fmt: skip
 
-    async def change_record(
-        self, actor: Actor, row: Delivery, attachments: Sequence[Attachment], action: str, changed: Attachment
-    ) -> DeliveryOutput:
-        """The same for a delivery that has ended: what was approved stays approved."""
-        await self.rows.change(row.id, {"attachments": dump(attachments), "updated_at": self.clock()})
-        return await self.step(
-            actor, row.id, action, file=changed.name, size=changed.size, sha256=changed.sha256
-        )  # fmt: skip
-
-    async def hold_open(self, delivery_id: int) -> Delivery:
-        """The row, held, while its content may be changed. Raises NotFound, WrongState once it is on its way."""
+    async def hold(self, delivery_id: int, states: Collection[DeliveryState]) -> Delivery:
+        """The row, held, while it is in one of `states`. Raises NotFound, WrongState."""
         row, _ = await self.load(delivery_id, lock=True)
-        if DeliveryState(row.state) not in OPEN:
+        if DeliveryState(row.state) not in states:
             raise WrongState
         return row
 

@@ -88,6 +88,11 @@ _NEXT: dict[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
+def given_up(state: DeliveryState, started_at: datetime | None) -> bool:
+    """True for a delivery that ended before anything was sent: it keeps no files."""
+    return state is DeliveryState.CANCELLED and started_at is None
+
+
 def may_follow(before: DeliveryState, after: DeliveryState) -> bool:
     """True when a delivery in state `before` may go to `after`."""
     return after in _NEXT[before]

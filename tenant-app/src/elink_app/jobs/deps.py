@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -25,9 +26,9 @@ def jobs_service(db: DbDep, state: StateDep) -> Jobs:
 JobsDep = Annotated[Jobs, Depends(jobs_service)]
 
 
-def wake_after(request: Request) -> BackgroundTask:
-    """For a response: the worker is woken when the answer has gone, and thus after the commit."""
-    return BackgroundTask(state_of(request).wakeups.wake, tenant_of(request).name)
+def wake_after(request: Request, at: datetime | None = None) -> BackgroundTask:
+    """For a response: the worker is woken (for `at`) when the answer has gone, and thus after the commit."""
+    return BackgroundTask(state_of(request).wakeups.wake, tenant_of(request).name, at)
 
 
 def to_job(request: Request, job_id: int) -> Response:

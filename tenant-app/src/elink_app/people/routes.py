@@ -7,25 +7,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
-from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from elink_app.accounts.permissions import Principal
 from elink_app.errors import FieldError, Forbidden, InvalidInput
+from elink_app.jobs.deps import wake_after
 from elink_app.messages import N_, Message
 from elink_app.people.deps import UserFieldsDep, UsersDep
 from elink_app.people.schemas import FieldInput, FieldKind, FieldOutput, Status, UserInput, UserOutput, UserUpdate
 from elink_app.people.service import Users
-from elink_app.registry.tenant import Tenant
 from elink_app.roles.deps import RolesDep
 from elink_app.roles.service import Roles
 from elink_app.sentforms.deps import OnceDep
 from elink_app.validation import field_errors
 from elink_app.web import deletions, pages
-from elink_app.web.deps import MasterDep, MayManageUsers, SessionsDep, StateDep, TenantDep
+from elink_app.web.deps import MasterDep, MayManageUsers, SessionsDep, StateDep
 from elink_app.web.forms import field, fields, read_form
-from elink_app.web.state import WebState
 
 router = APIRouter(include_in_schema=False)
 
@@ -79,8 +77,6 @@ async def invite(
     users: UsersDep,
     roles: RolesDep,
     own: UserFieldsDep,
-    state: StateDep,
-    tenant: TenantDep,
     once: OnceDep,
 ) -> Response:
     """Register a user and send the invitation."""
@@ -90,7 +86,9 @@ async def invite(
         made = await users.invite(UserInput.model_validate(values))
     except (ValidationError, InvalidInput) as error:
         return await _form(request, principal, roles, known, None, values, error)
-    return _mailed(state, tenant, await once.redirect(f"/users/{made.id}?notice=invited"))
+    answer = await once.redirect(f"/users/{made.id}?notice=invited")
+    answer.background = wake_after(request)
+    return answer
 
 
 @router.get("/users/{user_id}")
@@ -167,15 +165,11 @@ for _name, _act in _ACTIONS.items():
 
 
 @router.post("/users/{user_id}/invite")
-async def invite_again(users: UsersDep, state: StateDep, tenant: TenantDep, once: OnceDep, user_id: UserId) -> Response:
+async def invite_again(request: Request, users: UsersDep, once: OnceDep, user_id: UserId) -> Response:
     """Send a new invitation: the link of the older one ends."""
     await users.invite_again(user_id)
-    return _mailed(state, tenant, await once.redirect(f"/users/{user_id}?notice=invited"))
-
-
-def _mailed(state: WebState, tenant: Tenant, answer: Response) -> Response:
-    """The worker is woken when the answer has gone: before the commit it would find no mail."""
-    answer.background = BackgroundTask(state.wakeups.wake, tenant.name)
+    answer = await once.redirect(f"/users/{user_id}?notice=invited")
+    answer.background = wake_after(request)
     return answer
 
 
