@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from elink_app.worker.domain_rates import DomainRates, domain_of
 from elink_app.worker.doubts import Doubts
 from elink_app.worker.journal import Journal
 from elink_app.worker.relay_pool import RelayPool
+from elink_app.worker.signing import Signing
 
 BATCH = 250
 
@@ -38,7 +38,7 @@ class Tools:
     journal: Journal
     doubts: Doubts
     domains: DomainRates
-    signers: Executor
+    signing: Signing
     metrics: Metrics
     clock: Clock
     # The tenant is not in the registry any more: its database is gone, or about to go.

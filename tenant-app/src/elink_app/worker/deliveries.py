@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,14 +45,13 @@ from elink_app.worker.domain_rates import DomainRates
 from elink_app.worker.doubts import Doubts
 from elink_app.worker.journal import Findings, Journal, Key, journals, orphan
 from elink_app.worker.relay_pool import RelayPool
+from elink_app.worker.signing import Signing
 
 _LOOK_SECONDS = 0.5
 _SWEEP_SECONDS = 30.0
 _ORPHANS_SECONDS = 10.0
 _STOP_PATIENCE = 8.0
 _FIRST_BACK_OFF, _LAST_BACK_OFF = 2.0, 60.0
-# Signing uses whole cores; more threads than cores only wait.
-_SIGNER_THREADS = 2
 _MOST_RUNS = 4
 _MOST_HELD = 5.0
 
@@ -99,7 +97,7 @@ class DeliverySender:
             journal,
             Doubts(journal),
             DomainRates(PaceTokens(registry, pace) if pace is not None else None),
-            ThreadPoolExecutor(_SIGNER_THREADS, "dkim"),
+            Signing(),
             metrics,
             clock,
             lambda tenant: directory.get(tenant.name) is None,
@@ -111,7 +109,7 @@ class DeliverySender:
     async def close(self) -> None:
         """End connections, threads and the journal; after the last run."""
         await self._tools.pool.close()
-        self._tools.signers.shutdown()
+        self._tools.signing.close()
         self._tools.journal.close()
 
     async def run(self, tenant: Tenant, stop: Stop) -> bool:

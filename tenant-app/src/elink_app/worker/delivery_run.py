@@ -23,7 +23,6 @@ from elink_app.worker.domain_rates import domain_of
 
 FOR_EVERYBODY = frozenset({Outcome.SENDER_REFUSED, Outcome.TOO_LARGE})
 """What the relay says of all mails of a delivery: no recipient is blamed, the delivery stands still."""
-_SIGN_CHUNK = 25
 # Mails that a connection may send in a row while other deliveries wait for one.
 _TURN = 100
 # While one batch is signed the next is claimed.
@@ -147,15 +146,10 @@ class DeliveryRun:
         if signer is None:
             for hand, message in good:
                 hand.mail = message.mail()
-            return [hand for hand, _ in good]
-        loop = asyncio.get_running_loop()
-
-        def sign(chunk: list[tuple[_InHand, Message]]) -> None:
-            for hand, message in chunk:
-                hand.mail = message.mail(signer)
-
-        chunks = [good[at : at + _SIGN_CHUNK] for at in range(0, len(good), _SIGN_CHUNK)]
-        await asyncio.gather(*(loop.run_in_executor(self._tools.signers, sign, chunk) for chunk in chunks))
+        else:
+            mails = await self._tools.signing.sign([message for _, message in good], signer)
+            for (hand, _), mail in zip(good, mails, strict=True):
+                hand.mail = mail
         return [hand for hand, _ in good]
 
     async def _lane(self) -> None:
