@@ -201,7 +201,9 @@ async def test_results_of_merged_addresses_go_over_to_the_one_that_is_kept(offic
     undone = await office.call("POST", "/duplicates/merge", json={"keep": last, "merge": [first]})
     await office.call("POST", f"/duplicates/merges/{undone['id']}/undo")
     await office.call("DELETE", f"/addresses/{first}", 204)
-    # One into another, which goes into the last.
+    # One, whose e-mail has changed since, into another, which goes into the last.
+    moved = "UPDATE address_email SET email = 'new@c.example', email_key = 'new@c.example' WHERE address_id = $1"
+    await office.sql(moved, gone)
     middle = (await office.call("POST", "/addresses", 201, json={"name": "中の 人"}))["id"]
     await office.call("POST", "/duplicates/merge", json={"keep": middle, "merge": [gone]})
     await office.call("POST", "/duplicates/merge", json={"keep": last, "merge": [middle]})

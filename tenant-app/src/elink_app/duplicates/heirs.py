@@ -8,27 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, BigInteger, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from elink_app.addresses.models import Address, AddressEmail
-from elink_app.deliveries.models import Delivery, DeliveryRecipient
+from elink_app.addresses.models import Address
+from elink_app.deliveries.models import DeliveryRecipient
 from elink_app.duplicates.models import Merge
 
 
 async def hand_on_results(session: AsyncSession, address_ids: Sequence[int]) -> None:
-    """Of these addresses, which are about to be erased."""
+    """Of these addresses, which are about to be erased. One look through all results: no index finds an address in it,
+    and one by e-mail would miss those that it had before."""
     heirs = _last(await _heirs(session, address_ids))
-    for gone, kept in heirs.items():
-        keys = select(AddressEmail.email_key).where(AddressEmail.address_id == gone)
-        # By e-mail, which an index finds in each delivery: there is none by address.
-        results = update(DeliveryRecipient).where(
-            DeliveryRecipient.delivery_id.in_(select(Delivery.id)),
-            DeliveryRecipient.email_key.in_(keys),
-            DeliveryRecipient.address_id == gone,
-        )
-        await session.execute(results.values(address_id=kept).execution_options(synchronize_session=False))
+    if not heirs:
+        return
+    columns = [cast(list(ids), ARRAY(BigInteger)) for ids in (heirs.keys(), heirs.values())]
+    pairs = func.unnest(*columns).table_valued("gone", "kept").render_derived()
+    results = update(DeliveryRecipient).where(DeliveryRecipient.address_id == pairs.c.gone)
+    await session.execute(results.values(address_id=pairs.c.kept).execution_options(synchronize_session=False))
 
 
 async def _heirs(session: AsyncSession, address_ids: Sequence[int]) -> dict[int, int]:
