@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.disk import forget_deleted_files
 from tests.operator.reconcile.conftest import surroundings
 from tests.operator.reconcile.harness import SYSTEM, World, is_ready, until
 from tests.operator.reconcile.test_erase import erase_now, fill, plant_files
@@ -26,6 +27,7 @@ _ROWS = 100
 
 async def measure_erasure(tenants: int) -> dict[str, Any]:
     """Seconds from the deletion to the tenant's end, of `tenants` that are deleted at once beside as many that stay."""
+    forget_deleted_files()
     folder = Path(tempfile.mkdtemp(prefix="elink-bench-erasure-"))
     try:
         with api_running(folder / "api") as api, postgres_running(fsync=True) as postgres:

@@ -21,6 +21,7 @@ from elink_operator import naming
 from elink_operator.rebuild import rebuild
 from elink_operator.schedule import default_schedule
 
+from tests.bench.disk import forget_deleted_files
 from tests.bench.data.cost import measured
 from tests.operator.reconcile.conftest import surroundings
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
@@ -44,6 +45,7 @@ SELECT '山田 ' || n, 'ヤマダ', 'ヤマダ' || n, md5($2 || n), '{}' FROM ge
 
 async def measure_server(tenants: int, at_once: int, *, lose: bool) -> list[dict[str, Any]]:
     """Figures: the backups of `tenants` small tenants, `at_once` Jobs at a time; with `lose` their way back too."""
+    forget_deleted_files()
     folder = Path(tempfile.mkdtemp(prefix="elink-bench-server-"))
     try:
         with (
