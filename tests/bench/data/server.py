@@ -21,8 +21,8 @@ from elink_operator import naming
 from elink_operator.rebuild import rebuild
 from elink_operator.schedule import default_schedule
 
-from tests.bench.disk import forget_deleted_files
 from tests.bench.data.cost import measured
+from tests.bench.disk import forget_deleted_files
 from tests.operator.reconcile.conftest import surroundings
 from tests.operator.reconcile.harness import SYSTEM, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.test_backup_bucket import in_buckets
