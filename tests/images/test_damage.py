@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,3 +185,33 @@ def test_a_folder_that_cannot_be_read_does_not_come_back_as_an_empty_one(bench: 
     with empty_database(bench, postgres) as database:
         code, back = bring_back(bench, database)
     assert (code, back["reason"]) == (1, "StoreDamaged"), back
+
+
+def test_a_backup_that_removes_what_is_being_read_is_no_damage(bench: Bench, postgres: Postgres) -> None:
+    """A drill of the oldest generation, and the night's backup between its look at the store and its reading."""
+    two_days(bench)
+    programs, night = bench.root / "programs", bench.root / "night"
+    programs.mkdir()
+    backup = shlex.join([sys.executable, "-m", "elink_backup.backup", "run"])
+    (programs / "restic").write_text(
+        f"""#!/bin/sh
+export PATH={shlex.quote(bench.environ["PATH"])}
+case " $* " in *" dump "*)
+    [ -e {night} ] || {{ touch {night}; ELINK_TERMINATION_LOG={night} ELINK_GENERATIONS=1 {backup} >&2; }}
+esac
+exec restic "$@"
+"""
+    )
+    (programs / "restic").chmod(0o700)
+    oldest = named(1, 1)[0]
+    with empty_database(bench, postgres) as database:
+        before = bench.environ["PATH"]
+        bench.environ["PATH"] = f"{programs}:{before}"
+        code, back = bring_back(bench, database, "--generation", oldest)
+        bench.environ["PATH"] = before
+    assert json.loads(night.read_text())["generations"] == 1, "the backup was made, and pruned"
+    assert (code, back["reason"], back["generation"]) == (1, "StillRunning", oldest), back
+    shutil.rmtree(bench.root / "back")
+    with empty_database(bench, postgres, "again_") as database:
+        code, back = bring_back(bench, database, "--generation", oldest)
+    assert (code, back["reason"]) == (1, "GenerationMissing"), "the next try says what is true"

@@ -30,7 +30,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "DatabaseAway": "the database cannot be reached from the Job",
     "DatabaseTooNew": "PostgreSQL is newer than the pg_dump of the backup image, so nothing can be compared",
     "FilesUnreadable": "files cannot be read or written",
-    "StillRunning": "a backup of the tenant did not end",
+    "StillRunning": "a backup of the tenant did not end, or changed the store while it was read",
     "BackupFailed": "a program of the Job failed; see its log",
     "MigrationFailed": "the restored database cannot be brought to the server's version; see the Job's log",
     "SchemaTooNew": "the generation's database was migrated by a newer version of the app than the server has now: set "

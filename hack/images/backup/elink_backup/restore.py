@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elink_backup import database, folders, generations
+from elink_backup import database, errors, folders, generations
 from elink_backup.errors import BackupError
+from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.repository import Contents, Repository
 from elink_backup.unpack import look
@@ -16,6 +18,9 @@ from elink_backup.unpack import look
 _LISTED, _LISTED_BYTES = 20, 2500
 """A termination message has no room for more."""
 _OTHERS = 10
+_OF_THE_STORE = frozenset({errors.STORE_DAMAGED, errors.BACKUP_FAILED})
+"""How restic's failure counts when a backup took away what it was about to read; the tenant's lock keeps no reader out,
+as it is in a database that may be lost."""
 
 
 def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) -> dict[str, Any]:
@@ -28,8 +33,9 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
     began = time.monotonic()
     _prepare(job, into_directory)
     store = Repository.of(job)
+    everything = store.snapshots() if store.exists else []
     # What an earlier tenant of the same name left must not come back.
-    own = [s for s in store.snapshots() if s.tags.get("uid", job.uid) == job.uid] if store.exists else []
+    own = [s for s in everything if s.tags.get("uid", job.uid) == job.uid]
     chosen = generations.choose(own, job.tenant, wanted)
     names = [s.name for s in reversed(generations.present(own, job.tenant))]
     if chosen is None:
@@ -37,14 +43,18 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
         missing.facts = {"others": names[:_OTHERS]}
         raise missing
     about = {"generation": chosen.name, "others": [name for name in names if name != chosen.name][:_OTHERS]}
+    before = _state(store, everything)
     # Read once: a second pass costs its time, and a second copy its room.
     try:
         with database.filling(job, into_database) as dump:
             into_directory.mkdir(mode=0o700, exist_ok=True)
             contents = store.read(chosen, dump, into_directory)
     except BackupError as error:
+        if error.reason in _OF_THE_STORE and _has_changed(store, before):
+            words = f"a backup changed the store while generation {chosen.name} was read; it is read again"
+            error = BackupError(words, errors.STILL_RUNNING)
         error.facts = about
-        raise
+        raise error
     different = _compare(job, contents, into_database, into_directory)
     tables = contents.manifest["tables"]
     return {
@@ -57,6 +67,18 @@ def bring_back(job: Job, wanted: str, into_database: str, into_directory: Path) 
         "seconds": round(time.monotonic() - began),
         "different": first_of(different),
     }
+
+
+def _state(store: Repository, snapshots: Sequence[Snapshot]) -> tuple[frozenset[str], bool]:
+    """What a backup changes before it removes data that only old generations use."""
+    return frozenset(one.id for one in snapshots), store.location.has_locks()
+
+
+def _has_changed(store: Repository, before: tuple[frozenset[str], bool]) -> bool:
+    try:
+        return _state(store, store.snapshots()) != before
+    except (BackupError, OSError):
+        return False
 
 
 def first_of(texts: list[str]) -> list[str]:
