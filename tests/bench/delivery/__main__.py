@@ -1,8 +1,8 @@
 """Deliveries per second beside a floor in the same run, and what a kill -9 costs. `make bench-delivery`.
 
 `python -m tests.bench.delivery [--people 20000] [--rounds 3] [--kills 5] [--workers 1]`. PostgreSQL with fsync, sender
-and sink share the machine. Rounds interleave the worker and the floor; medians count. Prints one JSON line per run and
-one at the end.
+and sink share the machine. Rounds interleave the worker and the floor; medians count. At the end two more deliveries
+are watched: what pages take meanwhile. Prints one JSON line per run and one at the end.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from elink_operator.database.model import TenantDb
 
 from tests.bench.cpu import cpu_of, cpu_of_postgres
 from tests.bench.delivery.message import HTML, SUBJECT, TEXT
+from tests.bench.delivery.pages import reader
 from tests.support.postgres import running
 from tests.tenant_app.support import Server, make_settings, new_tenant
 
@@ -174,6 +175,31 @@ class Bench:
             accepted = await inside.fetchval("SELECT accepted FROM delivery WHERE id = $1", delivery)
         return self.figures(accepted, cpu) | {"rss_mb": peak, "db_bytes_frozen": before, "db_bytes_sent": after}
 
+    async def watched(self, *, signed: bool) -> dict[str, float]:
+        """Seconds that pages take while a delivery is being sent."""
+        tenant, delivery, _ = await self.tenant(signed=signed)
+        async with self.server.inside(tenant.database) as inside:
+            await inside.execute("INSERT INTO delivery_draft (delivery_id) VALUES ($1)", delivery)
+        own = f"/deliveries/{delivery}"
+        async with AsyncExitStack() as stack:
+            person = await stack.enter_async_context(reader(self.server, tenant))
+            for _ in range(self.workers):
+                await at_rest((await stack.enter_async_context(self.worker())).pid)
+            await self.release(tenant, delivery)
+            reading = asyncio.create_task(person.read(["/", "/deliveries", own, f"{own}/recipients", "/addresses"]))
+            done = asyncio.create_task(self.done(tenant, delivery))
+            await asyncio.wait([reading, done], return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await done
+        took = sorted(person.took)
+        return {
+            "pages": len(took),
+            "page_p50_s": statistics.median(took),
+            "page_p95_s": took[len(took) * 95 // 100],
+            "page_max_s": took[-1],
+        }
+
     async def floor(self, *, signed: bool) -> dict[str, float]:
         """The bare protocol with the bare rows."""
         self.sink.ask("reset")
@@ -305,6 +331,9 @@ def main() -> None:
             kills.append(asyncio.run(bench.kill()))
             print(json.dumps({"run": "kill -9"} | kills[-1]), flush=True)
         result = summary(rounds, signing) if rounds else {}
+        for signed in (False, True):
+            name = "pages_signed" if signed else "pages_unsigned"
+            result[name] = {k: round(v, 3) for k, v in asyncio.run(bench.watched(signed=signed)).items()}
         result |= {f"kill_{key}": [round(kill[key], 1) for kill in kills] for key in (kills[0] if kills else {})}
         print(json.dumps(result))
 
