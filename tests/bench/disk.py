@@ -12,7 +12,8 @@ def forget_deleted_files() -> None:
 
     ext4 without a journal does not use an inode again for some minutes after its deletion, and looks at each such inode
     in its cache before it takes a free one. 450 tenants' databases took 110 s right after another run had removed its
-    own, and 44 s with empty caches; three quarters of the processor time went into that search (perf, 2026-11-30).
+    own, and 44 s with empty caches; three quarters of PostgreSQL's processor time went into that search (perf,
+    2026-11-30).
     """
     os.sync()
     try:

@@ -33,6 +33,7 @@ from elink_operator.database.model import TenantDb
 from tests.bench.cpu import cpu_of, cpu_of_postgres
 from tests.bench.delivery.message import HTML, SUBJECT, TEXT
 from tests.bench.delivery.pages import reader
+from tests.bench.operator.process import percentile
 from tests.support.postgres import running
 from tests.tenant_app.support import Server, make_settings, new_tenant
 
@@ -192,12 +193,11 @@ class Bench:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             await done
-        took = sorted(person.took)
         return {
-            "pages": len(took),
-            "page_p50_s": statistics.median(took),
-            "page_p95_s": took[len(took) * 95 // 100],
-            "page_max_s": took[-1],
+            "pages": len(person.took),
+            "page_p50_s": percentile(person.took, 0.5),
+            "page_p95_s": percentile(person.took, 0.95),
+            "page_max_s": max(person.took),
         }
 
     async def floor(self, *, signed: bool) -> dict[str, float]:

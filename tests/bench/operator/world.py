@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVER = "bench"
 TENANTS = "/apis/elink-lc.com/v1/elinktenants"
 _METRICS_PORT = 19000
+_REQUESTS = "rest_client_requests_total"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Scrape:
     text: str
 
     def sum(self, name: str, **labels: str) -> float:
-        """Sum of a metric over all series that have `labels`."""
+        """Sum of a metric over all series that have `labels`; 0 of an empty page."""
         total = 0.0
         for line in self.text.splitlines():
             found = re.match(r"(\w+)(?:\{(.*)\})? ([^ ]+)$", line)
@@ -89,10 +90,6 @@ class World:
         assert self.process.returncode is None, f"the operator ended; see {self.log}"
         return Usage.of(self.process.pid)
 
-    def metric(self, name: str, **labels: str) -> float:
-        """Sum of a metric of the operator over all series that have `labels`; 0 while it does not answer."""
-        return self.scrape().sum(name, **labels)
-
     def scrape(self) -> Scrape:
         """The operator's metrics page, or nothing. It costs the operator some 30 ms for a thousand tenants."""
         try:
@@ -103,14 +100,16 @@ class World:
 
     def requests(self, *verbs: str) -> float:
         """Requests of the operator to the API server so far: all, or those of some verbs."""
+        page = self.scrape()
         if not verbs:
-            return self.metric("rest_client_requests_total")
-        return sum(self.metric("rest_client_requests_total", verb=verb) for verb in verbs)
+            return page.sum(_REQUESTS)
+        return sum(page.sum(_REQUESTS, verb=verb) for verb in verbs)
 
     def requests_for_tenants(self) -> float:
         """All of them but those about the lease and the server with its credentials, whose number depends on time."""
         others = ({"kind": "Lease"}, {"kind": "ElinkServer"}, {"kind": "Secret", "verb": "get"})
-        return self.requests() - sum(self.metric("rest_client_requests_total", **labels) for labels in others)
+        page = self.scrape()
+        return page.sum(_REQUESTS) - sum(page.sum(_REQUESTS, **labels) for labels in others)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from elink_operator.database.model import TenantDb
@@ -23,6 +23,9 @@ MJML = (
     "</mj-text>"
     "<mj-image src='https://example.invalid/x.png' alt='看板'/></mj-column></mj-section></mj-body></mjml>"
 )
+
+Go = Callable[[str], None]
+"""Opens a path of the tenant."""
 
 
 @pytest.fixture(params=[("desktop", "light", "ja"), ("phone", "dark", "en")])
@@ -56,6 +59,18 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
         page.goto(site.url(tenant, path))
 
     enter(page, site, tenant)
+    name_the_sender(page, go)
+    add_an_address(page, go)
+    site.run(add_segment(site, tenant))
+    write_a_template(page, go)
+    begin_with_the_template(page, go)
+    attach_a_file(page)
+    send_and_look(page)
+    go("/deliveries")
+    check(page, "44-deliveries")
+
+
+def name_the_sender(page: Page, go: Go) -> None:
     go("/settings/sender")
     check(page, "30-sender-empty")
     page.locator("#organisation").fill("株式会社さくら商店")
@@ -74,12 +89,17 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
     go("/settings/dkim")
     page.get_by_role("button", name=words(page, "鍵を作成", "Make a key")).click()
     check(page, "33-dkim")
+
+
+def add_an_address(page: Page, go: Go) -> None:
     go("/addresses/new")
     page.locator("#name").fill("山田 太郎")
     page.locator("#emails-0").fill("taro@yamada.example")
     page.locator("#tags").fill("顧客")
     page.locator(".form-foot button").click()
-    site.run(add_segment(site, tenant))
+
+
+def write_a_template(page: Page, go: Go) -> None:
     go("/templates")
     page.locator("#image").set_input_files({"name": "看板.png", "mimeType": "image/png", "buffer": PNG})
     page.get_by_role("button", name=words(page, "アップロード", "Upload")).click()
@@ -98,6 +118,9 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
     page.get_by_role("link", name=words(page, "プレビュー", "Preview")).click()
     expect(page.frame_locator("iframe").get_by_text("山田 太郎 様")).to_be_visible()
     check(page, "37-preview")
+
+
+def begin_with_the_template(page: Page, go: Go) -> None:
     go("/deliveries/new")
     page.get_by_role("button", name=words(page, "このテンプレートで始める", "Begin with this template")).click()
     page.locator("#name").fill("4月の案内")
@@ -110,6 +133,9 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
         page.get_by_role("heading", name=words(page, "クリック(参考値)", "Clicks (reference values)"))
     ).to_be_visible()
     expect(page.get_by_role("rowheader", name="https://www.sakura.example/")).to_be_visible()
+
+
+def attach_a_file(page: Page) -> None:
     attach = page.get_by_role("button", name=words(page, "添付する", "Attach"), exact=True)
     page.locator("#file").set_input_files({"name": "x.exe", "mimeType": "application/pdf", "buffer": PDF})
     attach.click()
@@ -119,6 +145,9 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
     attach.click()
     expect(page.get_by_role("link", name="御見積書.pdf", exact=True)).to_be_visible()
     check(page, "39-delivery-draft")
+
+
+def send_and_look(page: Page) -> None:
     page.get_by_role(
         "link", name=words(page, "宛先と、除外されるアドレス・理由", "Who gets it, and who not and why")
     ).click()
@@ -133,8 +162,6 @@ def test_a_delivery(visitor: Page, site: Site) -> None:
     page.get_by_role("link", name=words(page, "メールごとの結果", "What became of each mail")).click()
     expect(page.get_by_text("taro@yamada.example")).to_be_visible()
     check(page, "43-recipients")
-    go("/deliveries")
-    check(page, "44-deliveries")
 
 
 async def add_segment(site: Site, tenant: TenantDb) -> None:

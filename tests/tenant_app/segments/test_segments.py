@@ -121,7 +121,8 @@ async def test_sql_agrees_with_plain_evaluation(world: World) -> None:
     tenant = world.parts.directory.get((await world.tenant()).name)
     assert tenant is not None
 
-    @settings(max_examples=60)
+    # Of 60 examples, drawn at random, one run in some hundred has no more hits than are asked for below.
+    @settings(max_examples=120)
     @given(st.lists(rows, min_size=1, max_size=12), st.lists(trees, min_size=1, max_size=8))
     def agree(made: list[Row], asked: list[dict[str, Any]]) -> None:
         examples.append((made, asked))
@@ -145,8 +146,8 @@ async def test_sql_agrees_with_plain_evaluation(world: World) -> None:
                 for who, seen in ((MASTER, expected), (CLERK, unlabelled)):
                     await sets_agree(AddressRepository(db, who), tree, seen)
                 hits += len(expected)
-    # Not a comparison of empty with empty; examples are drawn at random, some draws have few hits.
-    assert hits > 20
+    # Not a comparison of empty with empty.
+    assert hits > 200
 
 
 async def sets_agree(book: AddressRepository, tree: dict[str, Any], expected: set[int]) -> None:

@@ -142,14 +142,10 @@ class DeliveryRun:
             except BadMailbox:
                 self._spare(hand)
                 self._say(hand, Outcome.REFUSED, "bad_address")
-        signer = self._job.signer
-        if signer is None:
-            for hand, message in good:
-                hand.mail = message.mail()
-        else:
-            mails = await self._tools.signing.sign([message for _, message in good], signer)
-            for (hand, _), mail in zip(good, mails, strict=True):
-                hand.mail = mail
+        signer, messages = self._job.signer, [message for _, message in good]
+        mails = await self._tools.signing.sign(messages, signer) if signer else [one.mail() for one in messages]
+        for (hand, _), mail in zip(good, mails, strict=True):
+            hand.mail = mail
         return [hand for hand, _ in good]
 
     async def _lane(self) -> None:
