@@ -8,13 +8,21 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.images.test_backup import Bench, bring_back, days, empty_database, make_bench, named
+from tests.images.test_backup import PROGRAMS, Bench, bring_back, days, empty_database, make_bench, named
 from tests.support.postgres import Postgres
+
+sys.path.insert(0, str(PROGRAMS))
+
+from elink_backup.job import Job
+from elink_backup.mending import find_lost, share_of
+from elink_backup.report import now
+from elink_backup.repository import Repository
 
 pytestmark = pytest.mark.postgres
 
@@ -98,6 +106,56 @@ def test_a_damaged_old_generation_keeps_no_new_one_away(bench: Bench, postgres: 
     code, last = bench.run("backup", ELINK_GENERATIONS="1")
     assert (code, last["generations"], last["damaged"]) == (0, 1, []), "a newer one is there, so its turn is over"
     bench.restic("check", "--read-data")
+
+
+def lone_packs(bench: Bench, tonight: str) -> dict[str, dict[str, Path]]:
+    """Old generations and the pack that each needs alone, by the share of the store to which that belongs: some are
+    of the share `tonight`, and some of others.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for number in range(1000):
+        before = packs(bench)
+        (bench.files / "big").write_bytes(os.urandom(1 << 17))
+        name = f"20260102T{number:06}Z"
+        tags = f"complete,generation={name},tenant=aozora,kind=extra"
+        bench.restic("backup", "--quiet", "--tag", tags, str(bench.files))
+        [data] = (pack for pack in packs(bench) - before if pack.stat().st_size > 1 << 17)
+        found.setdefault(f"{int(data.name[:2], 16) % 7 + 1}/7", {})[name] = data
+        if tonight in found and len(found) > 1:
+            (bench.files / "big").unlink()
+            return found
+    raise AssertionError(f"restic names packs by their checksum, and none was of the share {tonight}")
+
+
+def test_rot_that_only_old_generations_have_is_found_within_a_week(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", bench.environ["PATH"])
+    store = Repository.of(Job.from_environment(bench.environ))
+    days(bench, 1, 1, "extra")  # What all have is in packs of its own.
+    store.quicken()
+    tonight = share_of(now())
+    rotten = lone_packs(bench, tonight)
+    everything = {name for found in rotten.values() for name in found}
+    for found in rotten.values():
+        for pack in found.values():
+            rot(pack)
+    code, said = bench.run("backup", ELINK_GENERATIONS="1000")
+    assert (code, said["generations"]) == (0, len(everything) + 2 - len(said["damaged"])), said
+    # It may be past midnight by now.
+    assert set(said["damaged"]) in [set(rotten.get(share, ())) for share in (tonight, share_of(now()))]
+    for share in rotten:
+        lost = find_lost(store, share)
+    assert {one.name for one in store.snapshots() if one.id in lost} == everything
+
+
+def test_each_day_of_a_week_has_a_share_of_its_own() -> None:
+    """A day begins at midnight in Japan."""
+    evening = datetime(2026, 11, 30, 14, 59, 59, tzinfo=UTC)
+    shares = [share_of(evening + timedelta(days=days)) for days in range(7)]
+    assert sorted(shares) == [f"{number}/7" for number in range(1, 8)]
+    assert share_of(evening + timedelta(seconds=1)) == shares[1]
+    assert share_of(evening - timedelta(hours=23)) == shares[0]
 
 
 @pytest.mark.parametrize("file", ["index", "index is gone"])

@@ -1,17 +1,28 @@
 """What a backup does in a repository that has lost some of what it held.
 
-An old generation that is damaged must not keep a new one from being made; it is named, and counts no more.
+An old generation that is damaged must not keep a new one from being made; it is named, and counts no more. What only
+old generations use nobody reads otherwise, so each backup reads a part of the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from elink_backup import errors
 from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
+from elink_backup.report import JST, now
 from elink_backup.repository import Repository, damages
+
+_NIGHTS = 7
+"""In so many nights the whole store is read: about as long as a daily generation stays."""
+
+
+def share_of(moment: datetime) -> str:
+    """Which part of the packs the backup of this day (JST) reads, in restic's words: `2/7`."""
+    return f"{moment.astimezone(JST).toordinal() % _NIGHTS + 1}/{_NIGHTS}"
 
 
 def write(store: Repository, source: Path, tags: Mapping[str, str]) -> Snapshot:
@@ -33,18 +44,20 @@ def write(store: Repository, source: Path, tags: Mapping[str, str]) -> Snapshot:
 def write_and_look(store: Repository, source: Path, tags: Mapping[str, str]) -> tuple[Snapshot, set[str]]:
     """The same, and the IDs of all snapshots of which something is missing. Raises `BackupError`."""
     made = write(store, source, tags)
-    lost = find_lost(store)
+    share = share_of(now())
+    lost = find_lost(store, share)
     if made.id in lost:
         # It shares what could be read in a pack that is cut short, until the index named that no more.
         made = write(store, source, tags)
-        lost = find_lost(store)
+        lost = find_lost(store, share)
     return made, lost
 
 
-def find_lost(store: Repository) -> set[str]:
-    """IDs of all snapshots of which something is missing. Raises `BackupError`."""
-    if not damages(store.check):
+def find_lost(store: Repository, share: str) -> set[str]:
+    """IDs of all snapshots of which something is missing, or rotten in a `share` of the packs. Raises `BackupError`."""
+    if not damages(lambda: store.check(share)):
         return set()
+    store.salvage(share)
     store.mend()
     return {one.id for one in store.snapshots() if not store.holds(one.id)}
 
