@@ -5,9 +5,9 @@ Floor: `pg_dump | zstd` and `zstd -d | pg_restore`. Peer: what an administrator 
 backup into a restic repository costs: the same without the check, and with a key that opens at once.
 
 All sides count the bytes of the uncompressed dump, so a ratio is that of the times. elink-backup also sums up every row
-of the dump, and compares a restored database with these sums. Every backup goes into a new repository, made before the
-clock starts by the side that uses it: a second generation of the same data would cost nearly nothing. The key is
-random, as the operator's are.
+of the dump, and compares a restored database with these sums. A first backup goes into a new repository, made before
+the clock starts by the side that uses it; those of the nights that follow find there what did not change. The key
+is random, as the operator's are.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PROGRAMS = Path(__file__).resolve().parents[3] / "hack" / "images" / "backup"
 SOURCE = "bench_source"
 TARGET = "bench_target"
 _ROW_BYTES = 400
+_EDITS = 20
 _KEY = secrets.token_urlsafe(32)
 _MAKE = (
     "import os; from elink_backup.job import Job; from elink_backup.repository import Repository;"
@@ -147,7 +148,11 @@ def measure_backup(megabytes: int, rounds: int) -> Iterator[dict[str, Any]]:
                 "peer": peer_backup,
                 "elink": own_backup,
             }
-            yield _compare("backup", scene, rounds, backups, new_repositories, before_each=lambda: None)
+            for figure, before_round in (
+                ("first backup", new_repositories),
+                ("next night's backup", lambda: _a_day(scene)),
+            ):
+                yield _compare(figure, scene, rounds, backups, before_round, before_each=lambda: None)
             restores = {
                 "plain": plain_restore,
                 "sealing": lambda: unseal(_SEALING),
@@ -175,18 +180,28 @@ def _prepare(scene: Scene, megabytes: int) -> Scene:
     scene.sql(f"CREATE DATABASE {SOURCE}")
     rows = megabytes * 1_000_000 // _ROW_BYTES
     scene.sql("CREATE TABLE address (id bigint PRIMARY KEY, email text, name text, notes text)", SOURCE)
-    # About a third of each row is noise, as hashes and addresses in real ones are.
-    words = "repeat('株式会社あおぞら商店 東京都千代田区 ', 3)"
-    scene.sql(
-        f"INSERT INTO address SELECT g, md5(g::text) || '@example.co.jp', md5((g * 7)::text),"
-        f" {words} || md5((g * 3)::text) FROM generate_series(1, {rows}) g",
-        SOURCE,
-    )
+    scene.sql(_rows(1, rows), SOURCE)
     scene.sql("CREATE INDEX ON address (email)", SOURCE)
     scene.shell(f"pg_dump {scene.log_in} -Fc -Z0 -d {SOURCE} -f {scene.root}/size")
     size = (scene.root / "size").stat().st_size
     (scene.root / "size").unlink()
     return Scene(scene.postgres, scene.root, size)
+
+
+def _rows(first: int, last: int) -> str:
+    # About a third of each row is noise, as hashes and addresses in real ones are.
+    words = "repeat('株式会社あおぞら商店 東京都千代田区 ', 3)"
+    return (
+        f"INSERT INTO address SELECT g, md5(g::text) || '@example.co.jp', md5((g * 7)::text),"
+        f" {words} || md5((g * 3)::text) FROM generate_series({first}, {last}) g"
+    )
+
+
+def _a_day(scene: Scene) -> None:
+    """One row in a hundred is new, and twenty of the others were changed."""
+    last = int(scene.sql("SELECT max(id) FROM address", SOURCE))
+    scene.sql(_rows(last + 1, last + max(1, last // 100)), SOURCE)
+    scene.sql(f"UPDATE address SET name = 'changed' WHERE id % {max(1, last // _EDITS)} = 0", SOURCE)
 
 
 def _compare(
