@@ -6,17 +6,21 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import images, store
+from hack.cluster import images, reach, store
 from hack.cluster.backend import Backend
 from hack.cluster.config import BASE_DOMAIN, ROOT, Cluster
-from hack.cluster.steps import StepError, Steps, write_atomic
+from hack.cluster.steps import StepError, Steps, wait_for, write_atomic
 
 SYSTEM = "elink-system"
 _VALUES = {"operator": "operator", "tenant-app": "tenantApp", "postgres": "postgres", "backup": "backup"}
+_EXAMPLES = ("aozora", "midori")
+"""Tenants of `examples/`."""
 _READY_SECONDS = 300
+_ANSWER_SECONDS = 60
 
 
 def chart_values(references: Mapping[str, str], external_port: int, *, bundled: bool) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def chart_values(references: Mapping[str, str], external_port: int, *, bundled: 
 
 
 def deploy(cluster: Cluster, backend: Backend, steps: Steps) -> None:
-    """Install or upgrade everything, apply the examples, wait until they are Ready, print the table. Repeatable."""
+    """Install or upgrade everything, apply the examples, wait until they answer, print the table. Repeatable."""
     references = backend.images(images.PRODUCT)
     write_atomic(cluster.state / "images.env", images.environment(references))
     values = cluster.state / "values.json"
@@ -49,7 +53,9 @@ def deploy(cluster: Cluster, backend: Backend, steps: Steps) -> None:
     _helm(cluster, backend, steps, "elink-crds", values=[])
     _helm(cluster, backend, steps, "elink", values=[values, *_own_values()])
     _examples(backend, steps)
-    print(table(cluster, _logins(backend), bundled=bundled))
+    tenants = _logins(backend)
+    _addresses(cluster, steps, [t["url"] for t in tenants if t["name"] in _EXAMPLES and t["phase"] == "Active"])
+    print(table(cluster, tenants, bundled=bundled))
 
 
 def _own_values() -> list[Path]:
@@ -101,7 +107,8 @@ def _examples(backend: Backend, steps: Steps) -> None:
             kubectl.apply_file(path)
     with steps.step("Waiting until both example tenants are Ready", "examples-wait"):
         try:
-            kubectl.run("wait", "--for=condition=Ready", "et/aozora", "et/midori", f"--timeout={_READY_SECONDS}s")
+            tenants = [f"et/{name}" for name in _EXAMPLES]
+            kubectl.run("wait", "--for=condition=Ready", *tenants, f"--timeout={_READY_SECONDS}s")
         except StepError as error:
             steps.say(kubectl.read("get", "es,et", "-o", "wide", check=False).rstrip())
             raise StepError(
@@ -109,8 +116,28 @@ def _examples(backend: Backend, steps: Steps) -> None:
             ) from error
 
 
+def _addresses(cluster: Cluster, steps: Steps, urls: list[str]) -> None:
+    """Wait until they answer: the gateway may take up a new pod some moments after Kubernetes calls it ready."""
+    ours = [url for url in urls if reach.is_ours(cluster, url)]
+    if not ours:
+        return
+    with steps.step("Waiting until their addresses answer", "addresses"):
+        for url in ours:
+            try:
+                wait_for(
+                    partial(reach.log_in_page_answers, url, cluster.state / "ca.crt"),
+                    timeout=_ANSWER_SECONDS,
+                    what=f"{url}/login answers 200",
+                )
+            except StepError as error:
+                raise StepError(
+                    str(error),
+                    advice="Look at: kubectl logs -n elink-gateway deploy/traefik; kubectl describe httproute -A",
+                ) from error
+
+
 def _logins(backend: Backend) -> list[dict[str, str]]:
-    """Per tenant: name, plan, url, email."""
+    """Per tenant: name, plan, url, phase, email."""
     found = []
     for tenant in json.loads(backend.kubectl.read("get", "et", "-o", "json"))["items"]:
         name = tenant["metadata"]["name"]
@@ -123,6 +150,7 @@ def _logins(backend: Backend) -> list[dict[str, str]]:
                 "name": name,
                 "plan": tenant["spec"]["plan"],
                 "url": tenant.get("status", {}).get("url", ""),
+                "phase": tenant.get("status", {}).get("phase", ""),
                 "email": base64.b64decode(data.get("email", "")).decode(),
             }
         )
