@@ -176,6 +176,19 @@ def bring_back(bench: Bench, database: str, *arguments: str) -> tuple[int, dict[
     return bench.run("backup", "restore", "--into-database", database, "--into-directory", directory, *arguments)
 
 
+def texts(postgres: Postgres, database: str) -> list[str]:
+    """Every row of the bench's two tables."""
+
+    async def look() -> list[str]:
+        inside = await postgres.connect(database)
+        rows = await inside.fetch("SELECT name FROM address")
+        rows += await inside.fetch("SELECT body FROM mail ORDER BY id")
+        await inside.close()
+        return [row[0] for row in rows]
+
+    return asyncio.run(look())
+
+
 def test_a_generation_comes_back_to_the_byte(bench: Bench, postgres: Postgres, target: str) -> None:
     code, said = bench.run("backup")
     assert code == 0, said
@@ -189,17 +202,38 @@ def test_a_generation_comes_back_to_the_byte(bench: Bench, postgres: Postgres, t
     assert back["made"] == said["newest"]
     assert back["bytes"] > 256
     assert back["seconds"] >= 0
-
-    async def look() -> list[Any]:
-        inside = await postgres.connect(target)
-        rows = await inside.fetch("SELECT name FROM address UNION ALL SELECT body FROM mail WHERE id = 7")
-        await inside.close()
-        return [row[0] for row in rows]
-
-    assert asyncio.run(look()) == [SECRET_ROW, "line\n7\t\\"]
+    assert texts(postgres, target) == [SECRET_ROW, *(f"line\n{g}\t\\" for g in range(1, 501))]
     assert (bench.root / "back" / "画像.txt").read_text() == "内容"
     assert (bench.root / "back" / "sub" / "b").read_bytes() == bytes(range(256))
     assert list((bench.root / "snapshot" / "database").iterdir()) == [], "the dump does not stay in the scratch folder"
+
+
+def test_the_page_brings_a_backup_back_without_anything_of_elink(bench: Bench, postgres: Postgres, target: str) -> None:
+    """As after the loss of the whole cluster: the store, the key, restic and PostgreSQL's tools."""
+    page = (PROGRAMS.parents[2] / "docs" / "backup-and-restore.md").read_text(encoding="utf-8")
+    [block] = (part.split("```")[0] for part in page.split("```sh\n")[1:] if "RESTIC_PASSWORD_FILE" in part)
+    for stands_for, what in (
+        ("s3:https://s3.example.jp/elink-tokyo-NAME/repository", str(bench.store / "repository")),
+        ("=key\n", f"={bench.root}/secrets/repository-key\n"),
+        ("BACK", target),
+    ):
+        assert block.count(stands_for) == 1, stands_for
+        block = block.replace(stands_for, what)
+    code, said = bench.run("backup")
+    assert code == 0, said
+    empty = bench.root / "elsewhere"
+    empty.mkdir()
+    log_in = {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
+              "PGPASSWORD": postgres.admin_password}  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-ceu", block], env={"PATH": bench.environ["PATH"], **log_in}, cwd=empty,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "generation=" + said["made"] in done.stdout
+    assert texts(postgres, target) == texts(postgres, (bench.root / "secrets" / "database").read_text())
+    for path in ("画像.txt", "sub/b"):
+        assert (empty / "files" / path).read_bytes() == (bench.files / path).read_bytes()
 
 
 def test_a_snapshot_says_whose_it_is_and_the_store_is_sealed(bench: Bench) -> None:
