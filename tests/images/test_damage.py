@@ -149,6 +149,29 @@ def test_rot_that_only_old_generations_have_is_found_within_a_week(
     assert {one.name for one in store.snapshots() if one.id in lost} == everything
 
 
+def test_what_a_disk_cannot_read_of_an_old_generation_keeps_no_new_one_away(bench: Bench) -> None:
+    """A bad sector, which no file system of a test has: restic's words for it come from a program in its place."""
+    made = [bench.run("backup")[1]["made"] for _ in range(2)]
+    [oldest] = (one["id"] for one in json.loads(bench.restic("snapshots", "--json", "--tag", f"generation={made[0]}")))
+    programs = bench.root / "programs"
+    programs.mkdir()
+    (programs / "restic").write_text(
+        f"""#!/bin/sh
+export PATH={shlex.quote(bench.environ["PATH"])}
+case " $* " in *" --read-data-subset="*|*" dump "*" {oldest} "*)
+    echo 'Load(<data/0123456789>, 5, 0) failed: read /backup: input/output error' >&2; exit 1
+esac
+exec restic "$@"
+"""
+    )
+    (programs / "restic").chmod(0o700)
+    path = f"{programs}:{bench.environ['PATH']}"
+    code, said = bench.run("backup", PATH=path)
+    assert (code, said["generations"], said["damaged"]) == (0, 2, made[:1]), said
+    code, said = bench.run("backup")
+    assert (code, said["generations"], said["damaged"]) == (0, 4, []), "the disk reads it again"
+
+
 def test_each_day_of_a_week_has_a_share_of_its_own() -> None:
     """A day begins at midnight in Japan."""
     evening = datetime(2026, 11, 30, 14, 59, 59, tzinfo=UTC)

@@ -26,7 +26,7 @@ from elink_backup.generations import Snapshot
 from elink_backup.job import Job
 from elink_backup.lock import alone
 from elink_backup.manifest import write_manifest
-from elink_backup.mending import mark_lost, write_and_look
+from elink_backup.mending import find_rotten, mark_lost, share_of, write_and_look
 from elink_backup.report import jst, now, report
 from elink_backup.repository import DUMP, Repository
 from elink_backup.restore import bring_back, clear
@@ -62,6 +62,9 @@ def back_up(job: Job, gather: Gather) -> tuple[Snapshot, list[Snapshot]]:
                 store.prove(made.id)
         finally:
             clear(job.source / "database")
+        lock.check()
+        # After the new one is proven: what older ones have lost must not keep it away.
+        lost |= find_rotten(store, share_of(started))
         lock.check()
         found = store.snapshots()
         if mark_lost(store, found, lost):

@@ -13,7 +13,7 @@ from pathlib import Path
 from elink_backup import errors
 from elink_backup.errors import BackupError
 from elink_backup.generations import Snapshot
-from elink_backup.report import JST, now
+from elink_backup.report import JST
 from elink_backup.repository import Repository, damages
 
 _NIGHTS = 7
@@ -44,20 +44,32 @@ def write(store: Repository, source: Path, tags: Mapping[str, str]) -> Snapshot:
 def write_and_look(store: Repository, source: Path, tags: Mapping[str, str]) -> tuple[Snapshot, set[str]]:
     """The same, and the IDs of all snapshots of which something is missing. Raises `BackupError`."""
     made = write(store, source, tags)
-    share = share_of(now())
-    lost = find_lost(store, share)
+    lost = find_lost(store)
     if made.id in lost:
         # It shares what could be read in a pack that is cut short, until the index named that no more.
         made = write(store, source, tags)
-        lost = find_lost(store, share)
+        lost = find_lost(store)
     return made, lost
 
 
-def find_lost(store: Repository, share: str) -> set[str]:
+def find_rotten(store: Repository, share: str) -> set[str]:
+    """IDs of all snapshots that cannot come back, as far as reading a `share` of the packs shows. Raises `BackupError`.
+
+    When it cannot read them for another reason than damage, such as a sector of a disk, it reads each generation:
+    restic does not say whose data that is.
+    """
+    try:
+        return find_lost(store, share)
+    except BackupError:
+        return {one.id for one in store.snapshots() if one.complete and not _can_be_read(store, one)}
+
+
+def find_lost(store: Repository, share: str = "") -> set[str]:
     """IDs of all snapshots of which something is missing, or rotten in a `share` of the packs. Raises `BackupError`."""
     if not damages(lambda: store.check(share)):
         return set()
-    store.salvage(share)
+    if share:
+        store.salvage(share)
     store.mend()
     return {one.id for one in store.snapshots() if not store.holds(one.id)}
 
@@ -71,6 +83,14 @@ def mark_lost(store: Repository, found: Sequence[Snapshot], lost: set[str]) -> b
     sound = [one.id for one in found if one.complete and one.damaged and one.id not in lost]
     store.mark(damaged, sound)
     return bool(damaged or sound)
+
+
+def _can_be_read(store: Repository, snapshot: Snapshot) -> bool:
+    try:
+        store.read(snapshot)
+    except BackupError:
+        return False
+    return True
 
 
 def _written(store: Repository, source: Path, tags: Mapping[str, str], *, afresh: bool) -> Snapshot:
