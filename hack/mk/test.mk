@@ -24,10 +24,9 @@ test-local: $(VENV_STAMP) prerequisites ## Tests on real parts that need no pods
 test-cluster: $(VENV_STAMP) prerequisites ## Tests on the real cluster, the browser included; starts and removes its own cluster
 	hack/with-cluster $(TEST_CLUSTER) $(MAKE) --no-print-directory test-on-cluster
 
-# These wait more than they work, so three run beside each other; then what disturbs others: beside its kind, or alone.
+# These wait more than they work, so three run beside each other; what disturbs others comes last, alone.
 test-on-cluster: # On the cluster that ELINK_CLUSTER names
-	$(PYTEST) -m "(cluster or browser) and not long and not alone" -n 3 --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m long -n 3 --dist loadfile
+	$(PYTEST) -m "(cluster or browser) and not alone" -n 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) -m alone
 
 test: lint test-local test-cluster ## Everything, stage by stage: beside each other they are no faster on two cores

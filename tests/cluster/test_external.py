@@ -24,8 +24,8 @@ from tests.support.certificates import Authority
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.live import Live
 
-# A second shared server with room would get tenants of other tests; the long ones make theirs before it has any.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
+# Alone: a second shared server with room would get tenants of other tests.
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 OUTSIDE, SERVER, HOST, PORT = "customer-databases", "outside", "pg.customer-databases.svc", 6432
 START = f"""
 set -eu

@@ -227,7 +227,7 @@ class Life:
         assert live.get(self.host, "/login")[0] == 404
 
 
-@pytest.mark.long  # a database that is destroyed by hand stops every erasure on its server
+@pytest.mark.alone  # a database that is destroyed by hand stops every erasure on its server
 @pytest.mark.timeout(2400)
 def test_a_whole_life(live: Live, kubectl: Kubectl) -> None:
     life = Life(live)

@@ -50,7 +50,7 @@ def without_hash_paths(found: list[str]) -> dict[str, str]:
             for line in found if "/files/tenants/" in line}  # fmt: skip
 
 
-@pytest.mark.long  # a database that is destroyed by hand stops every erasure on its server
+@pytest.mark.alone  # a database that is destroyed by hand stops every erasure on its server
 @pytest.mark.timeout(1200)
 def test_lost_and_brought_back_to_the_byte(live: Live, kubectl: Kubectl, tenant: str) -> None:
     database = "t_" + tenant.replace("-", "_")
