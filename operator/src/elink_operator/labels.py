@@ -48,8 +48,10 @@ CHANGED_BY: Final = f"{naming.GROUP}/changed-by"
 ANNOTATED_BY: Final = f"{naming.GROUP}/annotated-by"
 PLACED_ON: Final = f"{naming.GROUP}/placed-on"
 PLACED_WHY: Final = f"{naming.GROUP}/placed-because"
+LEFT: Final = f"{naming.GROUP}/left"
+"""On a tenant: servers from which moves took it away, with commas between."""
 OPERATOR_ANNOTATIONS: Final = frozenset(
-    {APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY, RESTORED_BY, RESTORED_FROM}
+    {APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY, LEFT, RESTORED_BY, RESTORED_FROM}
 )
 """On tenants and servers: the operator's own. All others of our group are set by people."""
 

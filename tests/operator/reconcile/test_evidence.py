@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from elink_operator.api import ElinkTenant
-from elink_operator.reconcile.evidence import copies_of, erased_files, forgotten, uncleared
+from elink_operator.reconcile.evidence import copies_of, erased_files, forgotten, left_behind, left_servers, uncleared
 
 
 def a_tenant(name: str, born: str, source: str = "") -> ElinkTenant:
@@ -29,6 +29,21 @@ def test_copies_of_the_data_are_named_and_an_elder_tenants_are_not() -> None:
     many = [a_tenant(f"c{number:02}", "2026-04-01T00:00:00Z", "aozora") for number in range(12)]
     [said] = copies_of(source, many)
     assert said.what.endswith("c09 and 2 more")
+
+
+def test_servers_that_a_move_left_are_named_while_they_are_there() -> None:
+    stayed = a_tenant("aozora", "2026-03-01T00:00:00Z")
+    assert left_behind(stayed, {"shared-1"}) == ()
+    moved = ElinkTenant.parse(
+        {
+            "metadata": {"name": "aozora", "uid": "u", "annotations": {"elink-lc.com/left": "shared-1,outside,midori"}},
+            "spec": {"displayName": "x", "plan": "Shared", "masterAccount": {"email": "master@example.jp"}},
+        }
+    )
+    assert left_servers(moved) == ["shared-1", "outside", "midori"]
+    [said] = left_behind(moved, {"shared-1", "outside", "shared-2"})
+    assert "moved away from shared-1, outside: perhaps names" in said.what
+    assert left_behind(moved, {"shared-2"}) == (), "a server that is gone holds nothing"
 
 
 def test_what_remains_fits_the_record() -> None:

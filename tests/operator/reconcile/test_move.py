@@ -20,7 +20,7 @@ from elink_operator.reconcile import tenant as tenant_run
 
 from tests.operator.reconcile.harness import Obj, Operator, World, condition, is_ready, until
 from tests.operator.reconcile.restoring import NEW, OLD, PATIENCE, Script, ended, phase, step
-from tests.operator.reconcile.test_erase import erase_now
+from tests.operator.reconcile.test_erase import erase_now, records_of
 from tests.operator.reconcile.test_life import reasons
 from tests.support.postgres import Postgres
 
@@ -152,6 +152,12 @@ async def test_a_tenant_moves_and_nothing_of_it_is_left_behind(world: World, scr
         writes = len(world.proxy.writes())
         await op.look_at_everything()
         assert len(world.proxy.writes()) == writes, "a tenant that has moved is at rest"
+        uid = (world.et(tenant) or {})["metadata"]["uid"]
+        erase_now(world, tenant)
+        await until(lambda: world.et(tenant) is None, timeout=PATIENCE, what="erased where it lives")
+        [record] = records_of(world, uid)
+        remains = [remaining["what"] for remaining in record["spec"]["remains"]]
+        assert [what for what in remains if f"moved away from {one}:" in what], remains
 
 
 async def test_the_server_that_was_the_tenants_own_goes_with_what_it_left(

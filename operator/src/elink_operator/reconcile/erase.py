@@ -27,7 +27,7 @@ from elink_operator.reconcile.erase_case import (
     Evidence,
     Hold,
 )
-from elink_operator.reconcile.evidence import copies_of, uncleared
+from elink_operator.reconcile.evidence import copies_of, left_behind, uncleared
 from elink_operator.reconcile.forgetting import forget_in_server_backups
 from elink_operator.reconcile.record import ensure_record, places
 from elink_operator.reconcile.status import conditions_of, remove_finalizer, write_status
@@ -129,8 +129,10 @@ async def _record(case: Case, plan: list[Step], done: dict[str, Obj]) -> None:
     stores = places(taken, {step.name: step.proved_by for step in plan})
     neighbours = next((step.message for step in taken if step.name == COMPARE.name), "no other tenant lived there")
     known = {(place.store, place.name) for place in stores}
+    elsewhere = set(case.ctx.world.servers) - {case.home.server if case.home else ""}
     remains = (
         *(uncleared(known) if RESIDUE in plan else ()),
+        *left_behind(case.tenant, elsewhere),
         *copies_of(case.tenant, case.ctx.world.tenants.values()),
     )
     record = await ensure_record(case, stores, neighbours, remains)

@@ -13,7 +13,7 @@ from elink_operator.objectstore import Erased
 
 _GENERATIONS_LISTED: Final = 150
 _OVERWRITTEN: Final = "until it is written over"
-_COPIES_LISTED: Final = 10
+_LISTED: Final = 10
 
 
 def removed(store: str, name: str, was_there: bool) -> ErasedStore:
@@ -74,6 +74,25 @@ def uncleared(stores: Collection[tuple[str, str]]) -> tuple[Remaining, ...]:
     )
 
 
+def left_servers(tenant: ElinkTenant) -> list[str]:
+    """Servers from which moves took the tenant away, oldest first."""
+    return [name for name in tenant.metadata.annotations.get(labels.LEFT, "").split(",") if name]
+
+
+def left_behind(tenant: ElinkTenant, servers: Collection[str]) -> tuple[Remaining, ...]:
+    """What remains where the tenant lived before, on those of the `servers` that it left: others are gone whole."""
+    left = [server for server in left_servers(tenant) if server in servers]
+    if not left:
+        return ()
+    return (
+        Remaining(
+            what=f"of the time before it moved away from {_some(left)}: perhaps names in planner statistics there;"
+            " where the operator lacks the rights (docs/external-postgresql.md) also rows in the write-ahead log",
+            until=_OVERWRITTEN,
+        ),
+    )
+
+
 def copies_of(tenant: ElinkTenant, others: Iterable[ElinkTenant]) -> tuple[Remaining, ...]:
     """Tenants that a restore made of this one's data: they are tenants like any other, and are not erased with it."""
     born = tenant.metadata.creation_timestamp
@@ -86,14 +105,17 @@ def copies_of(tenant: ElinkTenant, others: Iterable[ElinkTenant]) -> tuple[Remai
     )
     if not found:
         return ()
-    named = ", ".join(found[:_COPIES_LISTED])
-    more = f" and {len(found) - _COPIES_LISTED} more" if len(found) > _COPIES_LISTED else ""
     return (
         Remaining(
-            what=f"copies of its data that restores have made other tenants of: {named}{more}",
+            what=f"copies of its data that restores have made other tenants of: {_some(found)}",
             until="until these are erased themselves",
         ),
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def erased_files(

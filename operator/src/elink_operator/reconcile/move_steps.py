@@ -16,6 +16,7 @@ from elink_operator.reconcile.backup_key import ensure_key
 from elink_operator.reconcile.erase_case import Case as Erasure
 from elink_operator.reconcile.erase_case import Evidence, Hold
 from elink_operator.reconcile.errors import Waiting
+from elink_operator.reconcile.evidence import left_servers
 from elink_operator.reconcile.forgetting import forget_in_server_backups, remove_evidence
 from elink_operator.reconcile.placing import Home, home_of, is_ready
 from elink_operator.reconcile.restore_case import Case, RestoreFailed
@@ -121,6 +122,7 @@ async def _settle_home(case: Case) -> None:
 async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False) -> None:
     """Route, schedule, database, role, registry row, directory, journal lines and Secrets on one of the servers."""
     erasure = _erasure(case, server)
+    await _note_left(case, erasure.tenant, server.name)
     for step in (
         erase_steps.remove_route,
         erase_steps.remove_backup_schedule,
@@ -135,6 +137,13 @@ async def _remove_from(case: Case, server: ElinkServer, *, copies: bool = False)
     # Last, or they would run again: they are no evidence for an erasure after the tenant has come back here.
     await case.ctx.client.delete(JOB, naming.erase_job(case.restore.target), namespace=erasure.namespace)
     await remove_evidence(erasure)
+
+
+async def _note_left(case: Case, tenant: ElinkTenant, server: str) -> None:
+    """For the record of the tenant's erasure: PostgreSQL may keep names there that nobody can take out now."""
+    left = left_servers(tenant)
+    if server not in left:
+        await ensure_finalizer(case.ctx, TENANT, tenant.name, {labels.LEFT: ",".join([*left, server])})
 
 
 async def _remove_secrets(case: Case, namespace: str) -> None:
