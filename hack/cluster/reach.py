@@ -1,16 +1,28 @@
-"""Whether a tenant's address answers through the gateway, as a browser on this machine would see it."""
+"""Asking a tenant's address through the gateway's port on this machine, as a browser here would."""
 
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hack.cluster.config import BASE_DOMAIN, Cluster
 
-_SECONDS = 5
+
+class Loopback(http.client.HTTPSConnection):
+    """HTTPS to 127.0.0.1 with another name in SNI and in the certificate check."""
+
+    def __init__(self, name: str, port: int, ca: Path, *, timeout: float) -> None:
+        context = ssl.create_default_context(cafile=str(ca))
+        super().__init__("127.0.0.1", port, context=context, timeout=timeout)
+        self._name = name
+        self._tls = context
+
+    def connect(self) -> None:
+        """Connect, and check the certificate against the name."""
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
 
 
 def is_ours(cluster: Cluster, url: str) -> bool:
@@ -20,18 +32,15 @@ def is_ours(cluster: Cluster, url: str) -> bool:
 
 
 def log_in_page_answers(url: str, ca: Path) -> bool:
-    """Whether the log-in page answers 200, with a certificate of `ca`. 127.0.0.1 is asked, whatever the name means."""
-    host, port = urlsplit(url).hostname, urlsplit(url).port
-    assert host is not None  # noqa: S101 - for the type checker
-    context = ssl.create_default_context(cafile=str(ca))
+    """Whether the log-in page of a tenant at `url`, which names a port, answers 200, with a certificate of `ca`."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None  # noqa: S101 - both for the type checker
+    assert parts.port is not None  # noqa: S101
+    connection = Loopback(parts.hostname, parts.port, ca, timeout=5)
     try:
-        with (
-            socket.create_connection(("127.0.0.1", port or 443), timeout=_SECONDS) as bare,
-            context.wrap_socket(bare, server_hostname=host) as sealed,
-        ):
-            connection = http.client.HTTPConnection(host)
-            connection.sock = sealed
-            connection.request("GET", "/login")
-            return connection.getresponse().status == 200
+        connection.request("GET", "/login", headers={"Host": parts.hostname})
+        return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elink_backup.job import Job
 
 from tests.support.kubectl import eventually
 from tests.support.postgres import Postgres, find_program
@@ -541,11 +542,6 @@ async def test_a_job_that_lost_its_lock_counts_nothing(bench: Bench, postgres: P
 
 @pytest.mark.parametrize("name", ["backup-aozora-1", "backup-aozora-29400000", "backup-aozora-20261128", "mine", ""])
 def test_a_name_made_by_hand_is_no_due_time(bench: Bench, name: str) -> None:
-    sys.path.insert(0, str(PROGRAMS))
-    try:
-        from elink_backup.job import Job
-    finally:
-        sys.path.pop(0)
     now = datetime(2026, 11, 28, 17, 0, tzinfo=UTC)
     job = Job.from_environment({**bench.environ, "ELINK_JOB": name})
     assert job.kind(now) == ("extra" if name else "daily")

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.images.test_backup import PROGRAMS, Bench, bring_back, days, empty_database, make_bench, named
-from tests.support.postgres import Postgres
-
-sys.path.insert(0, str(PROGRAMS))
-
 from elink_backup.job import Job
 from elink_backup.mending import find_lost, share_of
 from elink_backup.report import now
 from elink_backup.repository import Repository
+
+from tests.images.test_backup import Bench, bring_back, days, empty_database, make_bench, named
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.postgres
 
@@ -48,6 +45,23 @@ def rot(path: Path, *places: int) -> None:
 def shorten(path: Path) -> None:
     path.chmod(0o600)
     os.truncate(path, path.stat().st_size // 2)
+
+
+def before_restic(bench: Bench, called: str, commands: str) -> str:
+    """A PATH on which a program runs `commands` of the shell, and then restic, when its words are `called` so."""
+    programs = bench.root / "programs"
+    programs.mkdir()
+    (programs / "restic").write_text(
+        f"""#!/bin/sh
+export PATH={shlex.quote(bench.environ["PATH"])}
+case " $* " in {called}
+    {commands}
+esac
+exec restic "$@"
+"""
+    )
+    (programs / "restic").chmod(0o700)
+    return f"{programs}:{bench.environ['PATH']}"
 
 
 def two_days(bench: Bench) -> Path:
@@ -155,19 +169,11 @@ def test_what_a_disk_cannot_read_of_an_old_generation_keeps_no_new_one_away(benc
     assert code == 0, first
     [oldest] = (one["id"] for one in json.loads(bench.restic("snapshots", "--json")))
     assert bench.run("backup")[0] == 0
-    programs = bench.root / "programs"
-    programs.mkdir()
-    (programs / "restic").write_text(
-        f"""#!/bin/sh
-export PATH={shlex.quote(bench.environ["PATH"])}
-case " $* " in *" --read-data-subset="*|*" dump "*" {oldest} "*)
-    echo 'Load(<data/0123456789>, 5, 0) failed: read /backup: input/output error' >&2; exit 1
-esac
-exec restic "$@"
-"""
+    path = before_restic(
+        bench,
+        f"""*" --read-data-subset="*|*" dump "*" {oldest} "*)""",
+        "echo 'Load(<data/0123456789>, 5, 0) failed: read /backup: input/output error' >&2; exit 1",
     )
-    (programs / "restic").chmod(0o700)
-    path = f"{programs}:{bench.environ['PATH']}"
     code, said = bench.run("backup", PATH=path)
     assert (code, said["generations"], said["damaged"]) == (0, 2, [first["made"]]), said
     code, said = bench.run("backup")
@@ -273,23 +279,14 @@ def test_a_folder_that_cannot_be_read_does_not_come_back_as_an_empty_one(bench: 
 def test_a_backup_that_removes_what_is_being_read_is_no_damage(bench: Bench, postgres: Postgres) -> None:
     """A drill of the oldest generation, and the night's backup between its look at the store and its reading."""
     two_days(bench)
-    programs, night = bench.root / "programs", bench.root / "night"
-    programs.mkdir()
+    night = bench.root / "night"
     backup = shlex.join([sys.executable, "-m", "elink_backup.backup", "run"])
-    (programs / "restic").write_text(
-        f"""#!/bin/sh
-export PATH={shlex.quote(bench.environ["PATH"])}
-case " $* " in *" dump "*)
-    [ -e {night} ] || {{ touch {night}; ELINK_TERMINATION_LOG={night} ELINK_GENERATIONS=1 {backup} >&2; }}
-esac
-exec restic "$@"
-"""
-    )
-    (programs / "restic").chmod(0o700)
+    once = f"[ -e {night} ] || {{ touch {night}; ELINK_TERMINATION_LOG={night} ELINK_GENERATIONS=1 {backup} >&2; }}"
+    path = before_restic(bench, '*" dump "*)', once)
     oldest = named(1, 1)[0]
     with empty_database(bench, postgres) as database:
         before = bench.environ["PATH"]
-        bench.environ["PATH"] = f"{programs}:{before}"
+        bench.environ["PATH"] = path
         code, back = bring_back(bench, database, "--generation", oldest)
         bench.environ["PATH"] = before
     assert json.loads(night.read_text())["generations"] == 1, "the backup was made, and pruned"

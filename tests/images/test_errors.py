@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
+from elink_backup import errors
 from elink_operator import observe
 from elink_operator.restore_report import failure
 
-from tests.images.test_backup import PROGRAMS
 
-
-@pytest.fixture
-def errors() -> Iterator[Any]:
-    sys.path.insert(0, str(PROGRAMS))
-    try:
-        from elink_backup import errors
-
-        yield errors
-    finally:
-        sys.path.pop(0)
-
-
-def test_a_postgresql_that_is_newer_than_pg_dump(errors: Any) -> None:
+def test_a_postgresql_that_is_newer_than_pg_dump() -> None:
     said = (
         "pg_dump: error: aborting because of server version mismatch\n"
         "pg_dump: detail: server version: 18.4; pg_dump version: 17.6 (Debian 17.6-0+deb13u1)\n"
@@ -50,7 +34,7 @@ def test_a_postgresql_that_is_newer_than_pg_dump(errors: Any) -> None:
         "The repository index is damaged and must be repaired. You must run `restic repair index' to correct this.",
     ],
 )
-def test_damage_as_restic_says_it(errors: Any, said: str) -> None:
+def test_damage_as_restic_says_it(said: str) -> None:
     assert errors.store_reason(1, said) == "StoreDamaged"
 
 
@@ -63,6 +47,6 @@ def test_damage_as_restic_says_it(errors: Any, said: str) -> None:
         ("signal: killed", "BackupFailed"),
     ],
 )
-def test_what_is_no_damage(errors: Any, said: str, reason: str) -> None:
+def test_what_is_no_damage(said: str, reason: str) -> None:
     """A repository is put right only when something is wrong with it."""
     assert errors.store_reason(1, said) == reason

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack/images/backup"))
-
 from elink_backup.quickkey import build_key_file, is_random, opens_at_once
 
 MASTER = {"mac": {"k": "QUJD", "r": "REVG"}, "encrypt": "R0hJ"}

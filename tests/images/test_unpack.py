@@ -6,14 +6,10 @@ import hashlib
 import io
 import os
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack/images/backup"))
-
 from elink_backup.errors import BackupError
 from elink_backup.unpack import FileFacts, Unpacking, look
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
+from elink_backup import generations, job, report
 from elink_operator.api import ElinkTenant
 from elink_operator.changes import chosen
 from elink_operator.changes import moment as start_of
@@ -21,21 +20,9 @@ from hypothesis import strategies as st
 
 from tests.operator.api.builders import tenant
 
-PROGRAMS = Path(__file__).resolve().parents[2] / "hack/images/backup"
 TOKYO = "Asia/Tokyo"
 EVE = datetime(2026, 12, 31, 23, 59, 59, 900_000, JST)
 TENTH = timedelta(seconds=0.1)
-
-
-@pytest.fixture(scope="module")
-def backup() -> Any:
-    """The modules of the backup image."""
-    sys.path.insert(0, str(PROGRAMS))
-    try:
-        from elink_backup import generations, job
-    finally:
-        sys.path.remove(str(PROGRAMS))
-    return generations, job
 
 
 def around_midnight() -> st.SearchStrategy[datetime]:
@@ -50,8 +37,7 @@ def around_midnight() -> st.SearchStrategy[datetime]:
 
 
 @given(moments=st.lists(around_midnight(), min_size=1, max_size=20))
-def test_generations_are_in_the_order_of_time_over_every_midnight(backup: Any, moments: list[datetime]) -> None:
-    generations, _ = backup
+def test_generations_are_in_the_order_of_time_over_every_midnight(moments: list[datetime]) -> None:
     by_time = sorted(moments)
     names = [generations.name_of(moment) for moment in by_time]
     assert names == sorted(names)
@@ -60,8 +46,7 @@ def test_generations_are_in_the_order_of_time_over_every_midnight(backup: Any, m
         assert timedelta() <= moment - made < timedelta(seconds=1)
 
 
-def test_the_seven_newest_of_the_schedule_stay_over_the_new_year(backup: Any) -> None:
-    generations, _ = backup
+def test_the_seven_newest_of_the_schedule_stay_over_the_new_year() -> None:
     nights = [datetime(2026, 12, 27, 2, 30, tzinfo=JST) + timedelta(days=n) for n in range(9)]
     # By hand, at the last moment of the year and at the first.
     made = [*((night, "daily") for night in nights), (EVE, "extra"), (EVE + TENTH, "extra")]
@@ -98,10 +83,7 @@ def test_the_hours_of_backups_end_and_begin_to_the_microsecond(moment: datetime,
     due=st.integers(0, 10**6).map(lambda minute: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)),
     late=st.floats(-30, 24 * 3600 - 1),
 )
-def test_a_missed_backup_that_is_caught_up_is_still_one_of_the_schedule(
-    backup: Any, due: datetime, late: float
-) -> None:
-    _, job = backup
+def test_a_missed_backup_that_is_caught_up_is_still_one_of_the_schedule(due: datetime, late: float) -> None:
     named = job.Job("a", Path(), Path(), Path(), name=f"backup-a-{int(due.timestamp()) // 60}")
     assert named.kind(due + timedelta(seconds=late)) == "daily"
     assert named.kind(due - timedelta(seconds=31)) == "extra", "a node's clock may be a little behind, and no more"
@@ -135,11 +117,6 @@ def test_a_letter_names_the_day_in_japan_and_promises_no_minute_too_many(until: 
 
 
 def test_records_and_programs_tell_the_time_in_japan_without_rounding_it_up() -> None:
-    sys.path.insert(0, str(PROGRAMS))
-    try:
-        from elink_backup import report
-    finally:
-        sys.path.remove(str(PROGRAMS))
     for tell in (jst, report.jst):
         assert tell(EVE.astimezone(UTC)) == "2026-12-31T23:59:59+09:00"
         assert tell((EVE + TENTH).astimezone(UTC)) == "2027-01-01T00:00:00+09:00"

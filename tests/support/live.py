@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hack.cluster.binaries import program
 from hack.cluster.config import Cluster
+from hack.cluster.reach import Loopback
 from tests.support.kubectl import Kubectl, eventually
 
 CONNECT = """
@@ -54,8 +53,7 @@ class Live:
         self, host: str, path: str = "/", *, method: str = "GET", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], str]:
         """One HTTPS request through the gateway, the certificate checked: (status, headers, body)."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        connection = _Loopback(host, self.https_port, context)
+        connection = Loopback(host, self.https_port, self.ca, timeout=20)
         try:
             connection.request(method, path, headers={"Host": f"{host}:{self.https_port}", **(headers or {})})
             answer = connection.getresponse()
@@ -94,16 +92,3 @@ class Live:
             f"elink-srv-{server}", "postgres-0", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1",
             "-h", os.environ.get("ELINK_PG_SOCKET", "/var/run/postgresql"), "-U", "postgres", "-d", database, "-c", sql,
         )  # fmt: skip
-
-
-class _Loopback(http.client.HTTPSConnection):
-    """HTTPS to 127.0.0.1 with another name in SNI and in the certificate check."""
-
-    def __init__(self, name: str, port: int, context: ssl.SSLContext) -> None:
-        super().__init__("127.0.0.1", port, context=context, timeout=20)
-        self._name = name
-        self._tls = context
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)

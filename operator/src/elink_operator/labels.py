@@ -49,7 +49,7 @@ ANNOTATED_BY: Final = f"{naming.GROUP}/annotated-by"
 PLACED_ON: Final = f"{naming.GROUP}/placed-on"
 PLACED_WHY: Final = f"{naming.GROUP}/placed-because"
 LEFT: Final = f"{naming.GROUP}/left"
-"""On a tenant: servers from which moves took it away, with commas between."""
+"""On a tenant: servers that it left by a move, or to which a move that failed had begun to bring it; commas between."""
 OPERATOR_ANNOTATIONS: Final = frozenset(
     {APPLIED_HASH, CHANGED_BY, ANNOTATED_BY, PLACED_ON, PLACED_WHY, LEFT, RESTORED_BY, RESTORED_FROM}
 )

@@ -75,7 +75,7 @@ def uncleared(stores: Collection[tuple[str, str]]) -> tuple[Remaining, ...]:
 
 
 def left_servers(tenant: ElinkTenant) -> list[str]:
-    """Servers from which moves took the tenant away, oldest first."""
+    """Servers from which a move removed the tenant, also one that failed half-way; oldest first."""
     return [name for name in tenant.metadata.annotations.get(labels.LEFT, "").split(",") if name]
 
 
